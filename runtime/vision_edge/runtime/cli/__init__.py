@@ -1,0 +1,107 @@
+"""The `vision-edge` command: one Typer app whose commands load when they are called.
+
+Nothing heavy is imported for `vision-edge --help`. A command whose packages are missing says which
+extra brings them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from vision_edge.runtime.errors import VisionEdgeError
+
+COMMANDS = {
+    "tune": ("vision_edge.toolkit.cli.tune", "Tune a hub of LoRAs from labelled images."),
+    "build": ("vision_edge.toolkit.cli.build", "Build the meta-LoRA from a hub, without its data."),
+    "evaluate": ("vision_edge.toolkit.cli.evaluate", "Compare models on N-way K-shot episodes."),
+    "export": ("vision_edge.toolkit.cli.export", "Merge, export and check a bundle for devices."),
+    "register": ("vision_edge.runtime.cli.register", "Register a product from a snapshot."),
+    "run": ("vision_edge.runtime.cli.run", "Give verdicts on a camera, video or images."),
+    "gallery": ("vision_edge.runtime.cli.gallery", "Look at and change registered products."),
+}
+"""Module and summary of each command; the module's `app` is a Typer app."""
+
+app = typer.Typer(
+    name="vision-edge",
+    help="Few-shot visual recognition for the edge, without training at the edge.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"vision-edge {version('vision-edge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def _forwarder(name: str, module: str) -> Callable[[typer.Context], None]:
+    """Return a command that imports the real one and passes all its arguments on."""
+
+    def forward(context: typer.Context) -> None:
+        command = typer.main.get_command(importlib.import_module(module).app)
+        status = command.main(
+            args=context.args, prog_name=f"vision-edge {name}", standalone_mode=False
+        )
+        if isinstance(status, int) and status:
+            raise typer.Exit(status)
+
+    return forward
+
+
+for _name, (_module, _help) in COMMANDS.items():
+    app.command(
+        _name,
+        help=_help,
+        add_help_option=False,
+        context_settings={
+            "ignore_unknown_options": True,
+            "allow_extra_args": True,
+            "allow_interspersed_args": False,
+        },
+    )(_forwarder(_name, _module))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with a message and status 1."""
+    try:
+        app()
+    except VisionEdgeError as error:
+        typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.secho("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def command_app(help_text: str | None = None, *, group: bool = False) -> typer.Typer:
+    """Return a Typer app for one command, with the settings that all commands share."""
+    return typer.Typer(
+        help=help_text,
+        no_args_is_help=group,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )

@@ -1,0 +1,156 @@
+"""One SQLite file: created whole, opened only if it is ours, changed only in transactions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vision_edge.runtime.errors import GalleryError
+
+_APPLICATION_ID = 0x56454744  # "VEGD": tells a gallery from any other SQLite file
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE snapshots (
+  id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, jpeg BLOB NOT NULL, origin TEXT NOT NULL
+) STRICT;
+CREATE TABLE embeddings (
+  snapshot INTEGER NOT NULL REFERENCES snapshots(id), fingerprint TEXT NOT NULL,
+  vector BLOB NOT NULL, PRIMARY KEY (snapshot, fingerprint)
+) STRICT;
+CREATE TABLE events (
+  version INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, author TEXT NOT NULL,
+  kind TEXT NOT NULL, label TEXT, snapshot INTEGER REFERENCES snapshots(id), argument TEXT
+) STRICT;
+CREATE TRIGGER events_keep BEFORE UPDATE ON events
+  BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+CREATE TRIGGER events_stay BEFORE DELETE ON events
+  BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+"""
+
+
+class Database:
+    """The SQLite file under a gallery; every failure is a `GalleryError` that names the file.
+
+    Args:
+        path: The file.
+        initial: Values of the `meta` table for a new file; None refuses to make one.
+
+    Raises:
+        GalleryError: If the file is not a gallery, is damaged, or of an unknown version.
+    """
+
+    def __init__(self, path: Path, initial: dict[str, str] | None) -> None:
+        self.path = path
+        if not path.exists() and initial is None:
+            raise GalleryError(
+                f"{path}: there is no gallery here",
+                fix="register a product first, or check the path",
+            )
+        with self.translated():
+            self._connection = self._connect()
+            try:
+                self._prepare(initial)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file; further calls fail."""
+        self._connection.close()
+
+    def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return all its rows."""
+        with self.translated():
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def meta(self, key: str) -> str:
+        """Return a value of the `meta` table."""
+        rows = self.rows("SELECT value FROM meta WHERE key = ?", (key,))
+        if not rows:
+            raise GalleryError(f"{self.path}: damaged: it has no {key}", fix="restore a copy")
+        return str(rows[0][0])
+
+    def set_meta(self, values: dict[str, str]) -> None:
+        """Write values of the `meta` table."""
+        for key, value in values.items():
+            self.rows("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run a block as one write transaction: on any error nothing of it remains."""
+        with self.translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn SQLite's errors, and the operating system's, into `GalleryError`."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise GalleryError(
+                f"{self.path}: {error}",
+                fix="check that the file is a gallery, that it and its folder can be written, "
+                "and that the disk is not full",
+            ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+    def _prepare(self, initial: dict[str, str] | None) -> None:
+        """Check that the file is a gallery; make one of it if it is empty and may be made."""
+        if self._is_empty() and initial is not None:
+            self._create(initial)
+        elif self._pragma("application_id") != _APPLICATION_ID:
+            raise GalleryError(
+                f"{self.path}: this file is not a gallery", fix="check the path given"
+            )
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        version = self._pragma("user_version")
+        if version != _SCHEMA_VERSION:
+            raise GalleryError(
+                f"{self.path}: gallery version {version} is not one this program reads "
+                f"({_SCHEMA_VERSION})",
+                fix="update vision-edge on this device",
+            )
+
+    def _create(self, initial: dict[str, str]) -> None:
+        """Write the schema in one transaction, unless another process just did."""
+        with self.transaction():
+            if not self._is_empty():
+                return
+            for statement in _statements(_SCHEMA):
+                self._connection.execute(statement)
+            self.set_meta(initial)
+            self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+    def _is_empty(self) -> bool:
+        return self.rows("SELECT count(*) FROM sqlite_master") == [(0,)]
+
+    def _pragma(self, name: str) -> int:
+        return int(self.rows(f"PRAGMA {name}")[0][0])
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script into statements, as `sqlite3.complete_statement` sees them."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if statement.strip() and sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

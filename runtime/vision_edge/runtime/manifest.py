@@ -1,0 +1,192 @@
+"""The bundle's manifest: everything a device must know about a model, and how to check it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vision_edge.runtime.errors import BundleError
+from vision_edge.runtime.preprocess import PreprocessSpec
+
+SCHEMA_VERSION = "1.0"
+MODEL_FILE = "model.onnx"
+MANIFEST_FILE = "manifest.json"
+COHORT_FILE = "cohort.npy"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """What a gallery is bound to: an embedding function's fingerprint, and its dimension D."""
+
+    fingerprint: str
+    embedding_dim: int
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneInfo(_Part):
+    """Which frozen backbone the model was made from."""
+
+    name: str
+    sha256: Sha256
+    parameters: int
+
+
+class AdapterInfo(_Part):
+    """Which adapter was merged into it, and how that adapter came about."""
+
+    name: str
+    sha256: Sha256
+    method: str
+
+
+class ParityInfo(_Part):
+    """Agreement of the exported model with the PyTorch one, on `images` images."""
+
+    images: int
+    image_source: str
+    min_cosine: float
+    mean_cosine: float
+
+
+class ScoringInfo(_Part):
+    """Statistics for scoring; `cohort.npy` holds the embeddings they come from.
+
+    Attributes:
+        centre: Mean embedding of the cohort images, D floats: the centre's prior.
+        cohort_source: What the cohort images are.
+        cohort_size: How many cohort embeddings `cohort.npy` holds.
+    """
+
+    centre: tuple[float, ...]
+    cohort_source: str
+    cohort_size: int
+
+
+class FileInfo(_Part):
+    """Size and hash of one file of the bundle."""
+
+    sha256: Sha256
+    bytes: int
+
+
+class Manifest(_Part):
+    """A bundle's manifest, as written to `manifest.json`.
+
+    Attributes:
+        schema_version: `major.minor`; an unknown major version is refused.
+        name: The bundle's name, for people.
+        created: UTC time, ISO 8601.
+        versions: Versions of the packages that made the bundle.
+        embedding_dim: D, the length of an embedding.
+        precision: Arithmetic of the graph.
+        evaluation: Figures of `vision-edge evaluate`, where they were given at export.
+        files: Every other file of the bundle.
+    """
+
+    schema_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")] = SCHEMA_VERSION
+    name: str
+    created: str
+    versions: dict[str, str]
+    backbone: BackboneInfo
+    adapter: AdapterInfo | None
+    preprocessing: PreprocessSpec
+    embedding_dim: Annotated[int, Field(ge=1)]
+    precision: Literal["fp32", "fp16", "int8"]
+    parity: ParityInfo
+    scoring: ScoringInfo
+    evaluation: dict[str, Any] | None = None
+    files: dict[FileName, FileInfo]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 that identifies the embedding function: the model file and its preprocessing.
+
+        Two bundles with one fingerprint embed alike; a gallery is bound to it.
+        """
+        parts = {
+            "model": self.files[MODEL_FILE].sha256,
+            "preprocessing": self.preprocessing.model_dump(mode="json"),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What a gallery made with this bundle is bound to."""
+        return ModelIdentity(self.fingerprint, self.embedding_dim)
+
+    def to_bytes(self) -> bytes:
+        """Serialise in the one canonical form, with the manifest's own hash in it."""
+        document = self.model_dump(mode="json")
+        return _canonical({**document, "manifest_sha256": _digest(document)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Manifest:
+        """Parse and verify a manifest.
+
+        Args:
+            data: Contents of `manifest.json`.
+            where: What to call it in an error.
+
+        Raises:
+            BundleError: If it is not JSON, of an unknown version, incomplete, or altered.
+        """
+        document = _parse(data, where)
+        _check_version(document, where)
+        stated = document.pop("manifest_sha256", None)
+        canonical = _canonical({**document, "manifest_sha256": stated})
+        if stated != _digest(document) or canonical != data:
+            raise BundleError(
+                f"{where}: the manifest was altered after it was written (its hash does not match)",
+                fix="copy the bundle again from where it was exported",
+            )
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise BundleError(f"{where}: {_first_problem(error)}", fix="export again") from error
+
+
+def _parse(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where}: not valid JSON ({error})", fix="export again") from error
+    if not isinstance(document, dict):
+        raise BundleError(
+            f"{where}: expected a JSON object, got {type(document).__name__}", fix="export again"
+        )
+    return document
+
+
+def _check_version(document: dict[str, Any], where: str) -> None:
+    version = document.get("schema_version")
+    major = str(version).split(".", 1)[0]
+    ours = SCHEMA_VERSION.split(".", 1)[0]
+    if major != ours:
+        raise BundleError(
+            f"{where}: manifest version {version!r} is not one this program reads ({ours}.x)",
+            fix="update vision-edge on this device, or export with the version it has",
+        )
+
+
+def _canonical(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _digest(document: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(document)).hexdigest()
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    return f"field {field!r}: {problem['msg']}"

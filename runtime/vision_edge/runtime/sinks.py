@@ -1,0 +1,213 @@
+"""Sinks: where verdicts go. JSON lines, and annotated images or video."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, TextIO
+
+from vision_edge.runtime.errors import VisionEdgeError, require
+from vision_edge.runtime.preprocess import Image, encode_jpeg
+from vision_edge.runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Frame
+from vision_edge.runtime.verdict import Verdict
+
+_KNOWN, _UNKNOWN = (80, 200, 80), (60, 120, 240)  # BGR: green, orange-red
+
+
+class Sink(Protocol):
+    """Something that takes verdicts, one by one, and is closed at the end."""
+
+    def write(self, frame: Frame, verdict: Verdict) -> None:
+        """Take one verdict and the frame it is about."""
+
+    def close(self) -> None:
+        """Finish."""
+
+
+class JsonlSink:
+    """Writes one JSON object a line, flushed at once, so that a stop loses nothing.
+
+    The file is replaced when the first verdict comes: a run that fails before that leaves an
+    older file as it was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: TextIO | None = None
+
+    def write(self, frame: Frame, verdict: Verdict) -> None:
+        """Write one verdict."""
+        if self._stream is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._path.open("w", encoding="utf-8")
+        self._stream.write(verdict.to_json() + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._stream is not None:
+            self._stream.close()
+
+
+class ImageSink:
+    """Writes annotated JPEGs into a folder, named by frame number and source."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, frame: Frame, verdict: Verdict) -> None:
+        """Write one annotated image."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"{frame.number:06d}-{Path(frame.source).stem}.jpg"
+        (self._folder / name).write_bytes(encode_jpeg(annotate(frame.image, verdict)))
+
+    def close(self) -> None:
+        """Nothing to finish."""
+
+
+class OneImageSink:
+    """Writes the last annotated image to one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, frame: Frame, verdict: Verdict) -> None:
+        """Write the annotated image."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if not require("cv2").imwrite(str(self._path), annotate(frame.image, verdict)):
+            raise VisionEdgeError(f"{self._path}: cannot be written", fix="check the folder")
+
+    def close(self) -> None:
+        """Nothing to finish."""
+
+
+class VideoSink:
+    """Writes an annotated video; it appears at its path when it is complete.
+
+    Args:
+        path: The file, by its suffix `.mp4`, `.avi` or `.mkv`.
+        fps: Frames a second.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._fps = fps
+        self._folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
+        self._writer: Any = None
+        self._size = (0, 0)
+
+    def write(self, frame: Frame, verdict: Verdict) -> None:
+        """Write one annotated frame, letterboxed to the size of the first."""
+        image = annotate(frame.image, verdict)
+        if self._writer is None:
+            self._size = (image.shape[1], image.shape[0])
+            self._writer = self._open()
+        self._writer.write(_letterbox(image, self._size))
+
+    def close(self) -> None:
+        """Finish the file and move it to its place."""
+        if self._writer is not None:
+            self._writer.release()
+            (self._folder / self._path.name).replace(self._path)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _open(self) -> Any:
+        cv2 = require("cv2")
+        codec = "MJPG" if self._path.suffix.lower() == ".avi" else "mp4v"
+        writer = cv2.VideoWriter(
+            str(self._folder / self._path.name),
+            cv2.VideoWriter_fourcc(*codec),
+            self._fps,
+            self._size,
+        )
+        if not writer.isOpened():
+            raise VisionEdgeError(
+                f"{self._path}: OpenCV cannot write this kind of video", fix="use .mp4 or .avi"
+            )
+        return writer
+
+
+class Sinks:
+    """Several sinks as one; a context manager that closes them all, whatever happens."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self._sinks = sinks
+
+    def __enter__(self) -> Sinks:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for sink in self._sinks:
+            sink.close()
+
+    def write(self, frame: Frame, verdict: Verdict) -> None:
+        """Pass a verdict to every sink."""
+        for sink in self._sinks:
+            sink.write(frame, verdict)
+
+
+def annotated_sink(path: Path, fps: float, images: int | None) -> Sink:
+    """Return the sink for `--save`: a video by its suffix, one image, or a folder of images.
+
+    Args:
+        path: What the user gave.
+        fps: Rate for a video.
+        images: Number of images the source has, or None where it is a stream of frames.
+
+    Raises:
+        VisionEdgeError: If one image file is to hold many.
+    """
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return VideoSink(path, fps)
+    if suffix in IMAGE_SUFFIXES:
+        if images != 1:
+            raise VisionEdgeError(
+                f"--save {path}: one image file cannot hold all annotated frames",
+                fix="give a folder, or a video file such as out.mp4",
+            )
+        return OneImageSink(path)
+    return ImageSink(path)
+
+
+def annotate(image: Image, verdict: Verdict) -> Image:
+    """Return a copy with the verdict drawn on a band along the bottom: uint8 (H, W, 3), BGR."""
+    cv2 = require("cv2")
+    decision = verdict.decision
+    colour = _KNOWN if decision.known else _UNKNOWN
+    text = f"{decision.label or 'unknown'}  {decision.score:.2f}"
+    picture: Image = image.copy()
+    height, width = picture.shape[:2]
+    band = max(12, min(height // 8, 48))
+    picture[height - band :] = picture[height - band :] // 4
+    scale = band / 40
+    thickness = max(1, round(scale * 2))
+    (length, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    scale *= min(1.0, (width - 8) / max(length, 1))
+    origin = (4, height - round(band * 0.3))
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(picture, text, origin, font, scale, colour, thickness, cv2.LINE_AA)
+    cv2.rectangle(picture, (0, 0), (width - 1, height - 1), colour, max(1, band // 12))
+    return picture
+
+
+def _letterbox(image: Image, size: tuple[int, int]) -> Image:
+    """Fit an image into `size` (width, height) on black, keeping its proportions."""
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    cv2 = require("cv2")
+    scale = min(size[0] / image.shape[1], size[1] / image.shape[0])
+    inner = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    inner = inner[: size[1], : size[0]]
+    top, left = (size[1] - inner.shape[0]) // 2, (size[0] - inner.shape[1]) // 2
+    bottom, right = size[1] - inner.shape[0] - top, size[0] - inner.shape[1] - left
+    boxed: Image = cv2.copyMakeBorder(inner, top, bottom, left, right, cv2.BORDER_CONSTANT)
+    return boxed

@@ -1,0 +1,223 @@
+"""Sources: where frames come from. Image files, folders and globs, video files, cameras.
+
+File sources give every frame, in order. Live sources (`live.py`) give the latest frame only.
+No source ever invents a frame; all give BGR.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from vision_edge.runtime.errors import ImageError, SourceError, require
+from vision_edge.runtime.preprocess import Image, read_image
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mjpeg", ".mpg"})
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a source.
+
+    Attributes:
+        image: uint8 (H, W, 3), BGR.
+        source: The file or stream it came from.
+        number: Its number in the source, from 0.
+        captured: When it was captured or read, in seconds of `time.monotonic`.
+    """
+
+    image: Image
+    source: str
+    number: int
+    captured: float
+
+
+class Source(Protocol):
+    """Something that delivers frames.
+
+    Attributes:
+        name: What a user calls it; never holds credentials.
+        live: Whether frames pass whether or not anyone looks, so that old ones are worthless.
+        fps: Frames a second, where it is known.
+    """
+
+    name: str
+    live: bool
+    fps: float | None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Deliver frames; a file source ends, a live one does not."""
+
+    def close(self) -> None:
+        """Release the device or file."""
+
+
+class ImageSource:
+    """Image files, in the order given. An unreadable one is reported, and the rest go on.
+
+    Args:
+        name: What the user asked for.
+        paths: The files, at least one.
+        on_error: Called with each file's error; without it the error is raised.
+    """
+
+    live = False
+    fps: float | None = None
+
+    def __init__(
+        self,
+        name: str,
+        paths: Sequence[Path],
+        on_error: Callable[[ImageError], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.paths = list(paths)
+        self._on_error = on_error
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Deliver each readable image; `Frame.number` counts files, readable or not."""
+        for number, path in enumerate(self.paths):
+            try:
+                image = read_image(path)
+            except ImageError as error:
+                if self._on_error is None:
+                    raise
+                self._on_error(error)
+                continue
+            yield Frame(image, str(path), number, time.monotonic())
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class VideoSource:
+    """A video file, every frame in order, as fast as it decodes.
+
+    Raises:
+        SourceError: If the file cannot be opened as a video, or holds no frame.
+    """
+
+    live = False
+
+    def __init__(self, path: Path) -> None:
+        cv2 = require("cv2")
+        self.name = str(path)
+        with quiet_opencv():
+            self._capture = cv2.VideoCapture(str(path))
+        if not self._capture.isOpened():
+            raise SourceError(
+                f"{path}: OpenCV cannot open it as a video",
+                fix="check the file; convert it with ffmpeg if the codec is unusual",
+            )
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.fps: float | None = rate if 0 < rate < 1000 else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Deliver the frames.
+
+        Raises:
+            SourceError: If not even one frame can be decoded.
+        """
+        number = 0
+        while True:
+            done, image = self._capture.read()
+            if not done:
+                break
+            yield Frame(image, self.name, number, time.monotonic())
+            number += 1
+        if number == 0:
+            raise SourceError(
+                f"{self.name}: no frame could be decoded", fix="check that the video plays"
+            )
+
+    def close(self) -> None:
+        """Release the file."""
+        self._capture.release()
+
+
+def open_source(spec: str, on_error: Callable[[ImageError], None] | None = None) -> Source:
+    """Open a source by its name on the command line.
+
+    Args:
+        spec: A device index (`0`), `/dev/video0` or `v4l2:///dev/video0`, a stream's address, a
+            video or image file, a folder of images, or a glob.
+        on_error: For images: called with each unreadable one; without it the first is raised.
+
+    Returns:
+        An open source.
+
+    Raises:
+        SourceError: If it names nothing that can deliver frames.
+    """
+    from vision_edge.runtime.live import LiveSource
+
+    if re.fullmatch(r"\d+", spec):
+        return LiveSource(int(spec), spec)
+    device = spec.removeprefix("v4l2://")
+    if device.startswith("/dev/"):
+        return LiveSource(device, device)
+    if "://" in spec:
+        return LiveSource(spec, without_credentials(spec))
+    path = Path(spec)
+    if path.is_dir():
+        return ImageSource(spec, images_below(path), on_error)
+    if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES:
+        return VideoSource(path)
+    if path.is_file():
+        return ImageSource(spec, [path], on_error)
+    matches = sorted(Path(name) for name in glob.glob(spec, recursive=True))  # noqa: PTH207 (absolute patterns too)
+    files = [match for match in matches if match.suffix.lower() in IMAGE_SUFFIXES]
+    if not files:
+        raise SourceError(
+            f"{spec!r} is no camera, stream, file, folder or pattern with images",
+            fix="give a device index such as 0, rtsp://…, a video, an image, a folder or a glob",
+        )
+    return ImageSource(spec, files, on_error)
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Return the image files in a folder and its sub-folders, sorted by path.
+
+    Raises:
+        SourceError: If there are none.
+    """
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    )
+    if not files:
+        raise SourceError(
+            f"{folder}: no images in this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))})",
+            fix="give a folder with images, or a video file by its name",
+        )
+    return files
+
+
+def without_credentials(address: str) -> str:
+    """Return a stream's address without user name, password and query, for logs and verdicts."""
+    scheme, rest = address.split("://", 1)
+    host = rest.split("?", 1)[0]
+    authority, slash, path = host.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV's own complaints off the terminal: ours say what to do."""
+    cv2: Any = require("cv2")
+    before = cv2.getLogLevel()
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.setLogLevel(0)
+    try:
+        yield
+    finally:
+        cv2.setLogLevel(before)

@@ -1,0 +1,1 @@
+"""The server's commands; each module's `app` is loaded when its command is called."""

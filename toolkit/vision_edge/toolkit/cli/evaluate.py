@@ -1,0 +1,182 @@
+"""`vision-edge evaluate`: models side by side on N-way K-shot episodes."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from vision_edge.runtime.bundle import load_bundle
+from vision_edge.runtime.cli import command_app
+from vision_edge.runtime.errors import AdapterError, VisionEdgeError, require
+from vision_edge.runtime.files import atomic_file
+from vision_edge.runtime.session import Embedder, open_session
+from vision_edge.toolkit.cli.options import (
+    DataPath,
+    Device,
+    Interpolation,
+    Mean,
+    Seed,
+    Size,
+    Split,
+    Std,
+    chosen_device,
+    triple,
+)
+from vision_edge.toolkit.data import open_dataset
+from vision_edge.toolkit.episodes import EpisodeSettings
+from vision_edge.toolkit.evaluate import evaluate as run_evaluation
+from vision_edge.toolkit.evaluate import plot as draw_plot
+from vision_edge.toolkit.evaluate import to_document
+
+if TYPE_CHECKING:
+    from vision_edge.toolkit.backbones import Backbone, BackboneOptions
+
+app = command_app()
+
+
+@app.command()
+def evaluate(
+    data: DataPath,
+    bundle: Annotated[
+        list[Path] | None, typer.Option("--bundle", help="A bundle; may be repeated.")
+    ] = None,
+    backbone: Annotated[
+        list[str] | None, typer.Option("--backbone", help="timm model name; may be repeated.")
+    ] = None,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option("--weights", help="Safetensors file of the backbone given likewise."),
+    ] = None,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option("--adapter", help="Adapter, put on the backbone it fits; may be repeated."),
+    ] = None,
+    way: Annotated[int, typer.Option("--way", min=2, help="Classes an episode.")] = 5,
+    shot: Annotated[int, typer.Option("--shot", min=1, help="Support images a class.")] = 1,
+    query: Annotated[int, typer.Option("--query", min=1, help="Query images a class.")] = 15,
+    episodes: Annotated[int, typer.Option("--episodes", min=2, help="How many.")] = 600,
+    split: Split = None,
+    seed: Seed = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the results here.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the results here: .png, .svg or .pdf.")
+    ] = None,
+    device: Device = "auto",
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
+) -> None:
+    """Compare backbones, adapters and bundles on the same N-way K-shot episodes.
+
+    Where DATA has splits, `test` is used. A backbone is always shown without adapter too: plain
+    nearest prototype (NN) is what an adapter has to beat. With --bundle alone no torch is needed.
+    """
+    settings = EpisodeSettings(way, shot, query, episodes, seed)
+    dataset = open_dataset(data, split, default="test")
+    embedders: list[Embedder] = []
+    if backbone or weights or adapter or not bundle:
+        require("torch")
+        common = {
+            "size": size,
+            "mean": triple(mean, "--mean"),
+            "std": triple(std, "--std"),
+            "interpolation": interpolation,
+        }
+        options = _options(backbone or [], weights or [], common)
+        embedders += _with_adapters(options, adapter or [], chosen_device(device))
+    embedders += [open_session(load_bundle(path)) for path in bundle or []]
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("embedding", total=len(dataset))
+        rows = run_evaluation(
+            dataset,
+            embedders,
+            settings,
+            progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    document = to_document(dataset, settings, rows)
+    if json_file is not None:
+        with atomic_file(json_file) as temporary:
+            temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    Console().print(_table(document))
+    if plot is not None:
+        draw_plot(plot, document)
+
+
+def _options(
+    names: list[str], weights: list[Path], common: dict[str, Any]
+) -> list[BackboneOptions]:
+    from vision_edge.toolkit.backbones import BackboneOptions
+
+    if not names and not weights:
+        return [BackboneOptions(**common)]
+    if names and weights and len(names) != len(weights):
+        raise VisionEdgeError(
+            f"{len(names)} --backbone and {len(weights)} --weights do not pair up",
+            fix="give each backbone its weights, in the same order",
+        )
+    count = max(len(names), len(weights))
+    return [
+        BackboneOptions(
+            name=names[i] if names else None, weights=weights[i] if weights else None, **common
+        )
+        for i in range(count)
+    ]
+
+
+def _with_adapters(
+    options: list[BackboneOptions], adapters: list[Path], device: str
+) -> list[Embedder]:
+    """Return each backbone, followed by each adapter merged into the backbone it fits."""
+    from vision_edge.toolkit.backbones import load_backbone
+
+    backbones = [load_backbone(option) for option in options]
+    embedders: list[Embedder] = [_embedder(one, f"{one.name} (NN)", device) for one in backbones]
+    return embedders + [_merged(path, backbones, device) for path in adapters]
+
+
+def _merged(path: Path, backbones: list[Backbone], device: str) -> Embedder:
+    from vision_edge.export.merge import merge
+    from vision_edge.toolkit.adapters import read_adapter
+
+    problems = []
+    for backbone in backbones:
+        try:
+            adapter = read_adapter(path, backbone)
+        except AdapterError as error:
+            problems.append(error)
+            continue
+        merged = copy.deepcopy(backbone)
+        merge(merged.model, adapter.updates)
+        return _embedder(merged, f"{backbone.name} + {path.name} ({adapter.method})", device)
+    raise problems[0]
+
+
+def _embedder(backbone: Backbone, name: str, device: str) -> Embedder:
+    backbone.model.to(device)
+    return backbone.embedder(name)
+
+
+def _table(document: dict[str, Any]) -> Table:
+    title = (
+        f"{document['data']}: {document['way']}-way {document['shot']}-shot, "
+        f"{document['episodes']} episodes of {document['query']} queries a class, accuracy in %"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("embedder")
+    for metric in document["results"][0]["metrics"]:
+        table.add_column(metric.replace("-", " "), justify="right")
+    for result in document["results"]:
+        cells = [f"{v['mean']:.2f} ± {v['ci95']:.2f}" for v in result["metrics"].values()]
+        table.add_row(result["name"], *cells)
+    return table

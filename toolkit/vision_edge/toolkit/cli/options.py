@@ -1,0 +1,102 @@
+"""Options that several server commands share, and what they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vision_edge.runtime.errors import BackboneError, VisionEdgeError, require
+from vision_edge.runtime.preprocess import Triple
+
+if TYPE_CHECKING:
+    from vision_edge.toolkit.backbones import Backbone
+
+BackboneName = Annotated[
+    str | None,
+    typer.Option("--backbone", help="timm model name; default: the embedded backbone."),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", help="Safetensors file; default: timm's pretrained weights."),
+]
+Size = Annotated[int | None, typer.Option("--size", help="Input side in pixels.")]
+Mean = Annotated[
+    str | None, typer.Option("--mean", help="Mean per RGB channel of pixels in [0, 1]: r,g,b.")
+]
+Std = Annotated[str | None, typer.Option("--std", help="Standard deviation, likewise: r,g,b.")]
+Interpolation = Annotated[
+    str | None, typer.Option("--interpolation", help="Kernel for enlarging: bilinear or bicubic.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")]
+Split = Annotated[
+    str | None,
+    typer.Option("--split", help="First-level folder of DATA to use, such as train or test."),
+]
+DataPath = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help="Folder or zip with class/image or split/class/image."),
+]
+
+
+def triple(text: str | None, option: str) -> Triple | None:
+    """Parse `r,g,b`.
+
+    Raises:
+        BackboneError: If it is not three numbers.
+    """
+    if text is None:
+        return None
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError:
+        raise BackboneError(
+            f"{option} {text!r}: expected three numbers", fix=f"for instance {option} 0.5,0.5,0.5"
+        ) from None
+    return red, green, blue
+
+
+def chosen_device(name: str) -> str:
+    """Return the device to use; `auto` takes a GPU where PyTorch can use one.
+
+    Raises:
+        VisionEdgeError: If the device is unknown or not there.
+    """
+    torch = require("torch")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind = name.split(":")[0]
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise VisionEdgeError(f"--device {name}: PyTorch has no such device here", fix="use auto")
+    return name
+
+
+def chosen_backbone(
+    name: str | None,
+    weights: Path | None,
+    size: int | None,
+    mean: str | None,
+    std: str | None,
+    interpolation: str | None,
+) -> Backbone:
+    """Load the backbone that a command's options describe.
+
+    Raises:
+        BackboneError: If it cannot be made.
+        MissingExtraError: If torch is not installed.
+    """
+    require("torch")
+    from vision_edge.toolkit.backbones import BackboneOptions, load_backbone
+
+    return load_backbone(
+        BackboneOptions(
+            name=name,
+            weights=weights,
+            size=size,
+            mean=triple(mean, "--mean"),
+            std=triple(std, "--std"),
+            interpolation=interpolation,
+        )
+    )
