@@ -1,0 +1,1 @@
+"""A rendered factory line: conveyor-belt video of machine parts, with ground truth."""
