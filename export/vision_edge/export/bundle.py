@@ -45,10 +45,12 @@ class ExportImages:
     Attributes:
         images: Each uint8 (H, W, 3), BGR, of any size.
         source: What they are, for the manifest.
+        from_station: Whether they are from the station's own camera or its like.
     """
 
     images: Sequence[Image]
     source: str
+    from_station: bool = True
 
 
 def export_bundle(
@@ -82,7 +84,9 @@ def export_bundle(
     Raises:
         ExportError: If the export fails or the gate refuses it; nothing is written then.
     """
-    chosen = images or ExportImages(generated_scenes(GENERATED_IMAGES, spec.size), SOURCE)
+    chosen = images or ExportImages(
+        generated_scenes(GENERATED_IMAGES, spec.size), SOURCE, from_station=False
+    )
     if len(chosen.images) < 2:
         raise ExportError(
             f"the parity gate needs at least 2 images; {chosen.source} has {len(chosen.images)}",
@@ -111,7 +115,7 @@ def export_bundle(
         min_cosine=parity.min_cosine,
         mean_cosine=parity.mean_cosine,
     )
-    fields["scoring"] = _scoring(cohort, chosen.source)
+    fields["scoring"] = _scoring(cohort, chosen)
     write_bundle(out, fields, {MODEL_FILE: data, COHORT_FILE: _npy(cohort)})
     return load_bundle(out)
 
@@ -123,17 +127,20 @@ def _unwritten(fields: dict[str, Any], data: bytes) -> Bundle:
     manifest = Manifest(
         **fields,
         parity=ParityInfo(images=0, image_source="", min_cosine=0, mean_cosine=0),
-        scoring=ScoringInfo(centre=(0.0,) * dim, cohort_source="", cohort_size=0),
+        scoring=ScoringInfo(
+            centre=(0.0,) * dim, cohort_source="", cohort_from_station=False, cohort_size=0
+        ),
         files={MODEL_FILE: FileInfo(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))},
     )
     return Bundle(Path(fields["name"]), manifest, data, placeholder)
 
 
-def _scoring(cohort: Embeddings, source: str) -> ScoringInfo:
+def _scoring(cohort: Embeddings, images: ExportImages) -> ScoringInfo:
     centre = cohort.mean(axis=0, dtype=np.float64)
     return ScoringInfo(
         centre=tuple(float(value) for value in centre.astype(np.float32)),
-        cohort_source=source,
+        cohort_source=images.source,
+        cohort_from_station=images.from_station,
         cohort_size=len(cohort),
     )
 

@@ -43,6 +43,10 @@ class LowRank:
         """Return the update as a matrix, float32 (out, in)."""
         return self.B @ self.A
 
+    def squared_norm(self) -> float:
+        """Return the squared Frobenius norm of the update, without making the matrix."""
+        return float(((self.B.T @ self.B) * (self.A @ self.A.T)).sum(dtype=torch.float64))
+
 
 def merge(model: nn.Module, updates: Mapping[str, LowRank]) -> None:
     """Add updates to the weights of a model's linear layers, in place.

@@ -35,7 +35,7 @@ class Bundle:
         path: The bundle's folder.
         manifest: Its manifest.
         model: Bytes of `model.onnx`, exactly those that were verified.
-        cohort: float32 (M, D): embeddings of impostor images, for the centre and thresholds.
+        cohort: float32 (M, D): embeddings of images of no product, for centre and thresholds.
     """
 
     path: Path
@@ -146,8 +146,8 @@ def _refuse_strangers(folder: Path, manifest: Manifest) -> None:
 
 def _read_cohort(data: bytes, manifest: Manifest, folder: Path) -> Embeddings:
     try:
-        cohort = np.load(io.BytesIO(data), allow_pickle=False)
-    except ValueError as error:
+        cohort = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, MemoryError) as error:
         raise BundleError(f"{folder / COHORT_FILE}: {error}", fix="export again") from error
     shape = (manifest.scoring.cohort_size, manifest.embedding_dim)
     centre = len(manifest.scoring.centre)
@@ -157,5 +157,7 @@ def _read_cohort(data: bytes, manifest: Manifest, folder: Path) -> Embeddings:
             f"got {cohort.dtype} {cohort.shape} and {centre}",
             fix="export again",
         )
+    if not np.isfinite(cohort).all():
+        raise BundleError(f"{folder / COHORT_FILE}: not all values are finite", fix="export again")
     embeddings: Embeddings = cohort
     return embeddings

@@ -45,12 +45,12 @@ class Database:
 
     def __init__(self, path: Path, initial: dict[str, str] | None) -> None:
         self.path = path
-        if not path.exists() and initial is None:
-            raise GalleryError(
-                f"{path}: there is no gallery here",
-                fix="register a product first, or check the path",
-            )
         with self.translated():
+            if not path.exists() and initial is None:
+                raise GalleryError(
+                    f"{path}: there is no gallery here",
+                    fix="register a product first, or check the path",
+                )
             self._connection = self._connect()
             try:
                 self._prepare(initial)
@@ -97,7 +97,7 @@ class Database:
         """Turn SQLite's errors, and the operating system's, into `GalleryError`."""
         try:
             yield
-        except (sqlite3.DatabaseError, OSError) as error:
+        except (sqlite3.DatabaseError, OSError, UnicodeError) as error:
             raise GalleryError(
                 f"{self.path}: {error}",
                 fix="check that the file is a gallery, that it and its folder can be written, "

@@ -26,6 +26,11 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def printable(path: Path) -> str:
+    """Return a path as text that can be stored and printed: bytes that are no UTF-8 are escaped."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def fsync_path(path: Path) -> None:
     """Force a file's or a folder's contents to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -69,7 +74,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it takes the place of `path`.
 
     A folder that was at `path` stays untouched until the new one is complete on the disk.
+
+    Raises:
+        NotADirectoryError: If there is a file at `path`.
     """
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file, so no folder is written there")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent))
     try:
@@ -89,10 +99,13 @@ def _swap_folder(new: Path, path: Path) -> None:
         new.replace(path)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".old", dir=path.parent))
-    path.replace(aside)
+    old = aside / path.name
     try:
+        path.replace(old)
         new.replace(path)
     except OSError:
-        aside.replace(path)
+        if old.exists():
+            old.replace(path)
+        aside.rmdir()
         raise
     shutil.rmtree(aside, ignore_errors=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -61,9 +62,10 @@ class Gallery:
     ) -> None:
         self.path = Path(path)
         self.author = author or _current_user()
+        self._expected = model
         self._db = Database(self.path, _meta_of(model) if create and model else None)
         try:
-            self._check_model(model)
+            self._check_model()
         except GalleryError:
             self._db.close()
             raise
@@ -81,7 +83,8 @@ class Gallery:
     @property
     def model(self) -> ModelIdentity:
         """Identity of the model whose embeddings the gallery answers with."""
-        return ModelIdentity(self._db.meta("fingerprint"), int(self._db.meta("embedding_dim")))
+        with self._consistent():
+            return ModelIdentity(self._db.meta("fingerprint"), int(self._db.meta("embedding_dim")))
 
     @property
     def version(self) -> int:
@@ -98,17 +101,22 @@ class Gallery:
 
     def state(self) -> State:
         """Return the snapshot identifiers of each registered product."""
-        return replay(self.events())
+        with self._consistent():
+            return replay(self.events())
 
     def prototypes(self) -> tuple[list[str], Embeddings]:
         """Return the products' labels, and their prototypes float32 (P, D)."""
+        self._check_model()
         state, model = self.state(), self.model
         rows = self._db.rows(
             "SELECT snapshot, vector FROM embeddings WHERE fingerprint = ?", (model.fingerprint,)
         )
-        vectors = {snapshot: np.frombuffer(vector, "<f4") for snapshot, vector in rows}
-        means = [np.mean([vectors[i] for i in ids], axis=0) for ids in state.values()]
-        stacked = np.asarray(means, dtype=np.float32).reshape(-1, model.embedding_dim)
+        with self._consistent():
+            vectors = {snapshot: np.frombuffer(vector, "<f4") for snapshot, vector in rows}
+            means = [np.mean([vectors[i] for i in ids], axis=0) for ids in state.values()]
+            stacked = np.asarray(means, dtype=np.float32).reshape(-1, model.embedding_dim)
+            if not np.isfinite(stacked).all():
+                raise ValueError("an embedding is not finite")
         return list(state), stacked
 
     def image(self, snapshot: int) -> Image:
@@ -140,6 +148,7 @@ class Gallery:
         if not snapshots:
             raise GalleryError(f"nothing to register for {label!r}", fix="give at least one image")
         with self._db.transaction():
+            self._check_model()
             model = self.model
             owners = {i: name for name, ids in self.state().items() for i in ids}
             for snapshot in snapshots:
@@ -152,7 +161,7 @@ class Gallery:
                     )
                 owners[identifier] = label
                 self._append("add", label, snapshot=identifier)
-        return self.version
+            return self.version
 
     def remove(self, label: str) -> int:
         """Remove a product (its history stays) and return the new version.
@@ -163,7 +172,7 @@ class Gallery:
         with self._db.transaction():
             self._require_product(label)
             self._append("remove", label)
-        return self.version
+            return self.version
 
     def rename(self, label: str, new: str) -> int:
         """Rename a product and return the new version.
@@ -177,7 +186,7 @@ class Gallery:
             if new in self.state():
                 raise GalleryError(f"there is a product {new!r} already", fix="choose another name")
             self._append("rename", label, argument=new)
-        return self.version
+            return self.version
 
     def rollback(self, version: int) -> int:
         """Return to the products of an earlier version, as a new version.
@@ -192,7 +201,7 @@ class Gallery:
                     fix="see `vision-edge gallery history`",
                 )
             self._append("rollback", argument=str(version))
-        return self.version
+            return self.version
 
     def reembed(self, model: ModelIdentity, embed: Callable[[Image], Embeddings]) -> int:
         """Bind the gallery to another model: embed every snapshot it ever held.
@@ -210,10 +219,13 @@ class Gallery:
                 self._store_embedding(identifier, vector, model, f"snapshot {identifier}")
             self._db.set_meta(_meta_of(model))
             self._append("reembed", argument=model.fingerprint)
-        return self.version
+            version = self.version
+        self._expected = self._expected and model
+        return version
 
-    def _check_model(self, model: ModelIdentity | None) -> None:
-        own = self.model
+    def _check_model(self) -> None:
+        """Refuse to go on with another model's gallery; another process may have re-embedded it."""
+        model, own = self._expected, self.model
         if model is not None and model != own:
             raise GalleryError(
                 f"{self.path}: made by another model (its fingerprint is {own.fingerprint[:12]}…, "
@@ -221,6 +233,17 @@ class Gallery:
                 fix="run `vision-edge gallery reembed BUNDLE --gallery FILE`, "
                 "or give the bundle it was made with",
             )
+
+    @contextmanager
+    def _consistent(self) -> Iterator[None]:
+        """Turn records that contradict each other into a `GalleryError`."""
+        try:
+            yield
+        except (KeyError, ValueError) as error:
+            raise GalleryError(
+                f"{self.path}: damaged: its records contradict each other ({error!r})",
+                fix="restore a copy of the file",
+            ) from error
 
     def _append(
         self,

@@ -55,7 +55,7 @@ def _in_effect(events: Sequence[Event]) -> list[Event]:
     while index >= 0:
         event = events[index]
         if event.kind == "rollback":
-            index = position.get(int(event.argument or 0), -1)
+            index = min(position.get(int(event.argument or 0), -1), index - 1)
             continue
         kept.append(event)
         index -= 1

@@ -93,7 +93,7 @@ class LiveSource:
         """Read until closed or until the device fails; runs in its own thread."""
         number = 0
         while not self._closing:
-            done, image = self._capture.read()
+            done, image = self._read_one()
             captured = time.monotonic()
             with self._condition:
                 if not done:
@@ -104,6 +104,14 @@ class LiveSource:
             if not done:
                 return
             number += 1
+
+    def _read_one(self) -> tuple[bool, Any]:
+        """Read one frame; what OpenCV raises on a broken stream counts as its end."""
+        try:
+            done, image = self._capture.read()
+        except require("cv2").error:
+            return False, None
+        return done, image
 
 
 def _open(device: int | str, name: str) -> Any:

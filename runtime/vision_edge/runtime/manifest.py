@@ -30,7 +30,7 @@ class ModelIdentity:
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class BackboneInfo(_Part):
@@ -64,11 +64,14 @@ class ScoringInfo(_Part):
     Attributes:
         centre: Mean embedding of the cohort images, D floats: the centre's prior.
         cohort_source: What the cohort images are.
+        cohort_from_station: Whether they are from the station's own camera or its like, so that
+            thresholds may be read off them.
         cohort_size: How many cohort embeddings `cohort.npy` holds.
     """
 
     centre: tuple[float, ...]
     cohort_source: str
+    cohort_from_station: bool
     cohort_size: int
 
 
@@ -142,13 +145,12 @@ class Manifest(_Part):
         """
         document = _parse(data, where)
         _check_version(document, where)
-        stated = document.pop("manifest_sha256", None)
-        canonical = _canonical({**document, "manifest_sha256": stated})
-        if stated != _digest(document) or canonical != data:
+        if not _is_intact(document, data):
             raise BundleError(
                 f"{where}: the manifest was altered after it was written (its hash does not match)",
                 fix="copy the bundle again from where it was exported",
             )
+        del document["manifest_sha256"]
         try:
             return cls.model_validate(document)
         except ValidationError as error:
@@ -176,6 +178,15 @@ def _check_version(document: dict[str, Any], where: str) -> None:
             f"{where}: manifest version {version!r} is not one this program reads ({ours}.x)",
             fix="update vision-edge on this device, or export with the version it has",
         )
+
+
+def _is_intact(document: dict[str, Any], data: bytes) -> bool:
+    """Whether `data` is the canonical form of `document`, and the hash in it is right."""
+    rest = {key: value for key, value in document.items() if key != "manifest_sha256"}
+    try:
+        return _canonical(document) == data and document.get("manifest_sha256") == _digest(rest)
+    except (UnicodeEncodeError, RecursionError):  # lone surrogates, absurd nesting
+        return False
 
 
 def _canonical(document: dict[str, Any]) -> bytes:

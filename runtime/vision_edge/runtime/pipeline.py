@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
+from vision_edge.runtime.files import printable
 from vision_edge.runtime.gallery import Gallery, Snapshot
-from vision_edge.runtime.preprocess import Image, decode_image, encode_jpeg, prepare
-from vision_edge.runtime.prototypes import PrototypeClassifier
+from vision_edge.runtime.preprocess import Image, decode_image, encode_jpeg, is_jpeg, prepare
+from vision_edge.runtime.prototypes import Cohort, PrototypeClassifier
 from vision_edge.runtime.session import Embedder, Session, embed_frame
 from vision_edge.runtime.sources import Frame, Source
 from vision_edge.runtime.verdict import Verdict
@@ -51,7 +52,7 @@ def classifier_for(
         labels,
         prototypes,
         session.bundle.centre,
-        session.bundle.cohort,
+        Cohort(session.bundle.cohort, session.bundle.manifest.scoring.cohort_from_station),
         false_accept_rate=false_accept_rate,
         threshold=threshold,
     )
@@ -170,9 +171,9 @@ def snapshot_of_file(path: Path, embedder: Embedder) -> Snapshot:
             f"{path}: cannot be read ({error.strerror})", fix="check the path"
         ) from error
     image = decode_image(data, str(path))
-    if data[:3] == b"\xff\xd8\xff":
-        return Snapshot(data, embed_frame(embedder, image), str(path))
-    return snapshot_of(image, embedder, str(path))
+    if is_jpeg(data):
+        return Snapshot(data, embed_frame(embedder, image), printable(path))
+    return snapshot_of(image, embedder, printable(path))
 
 
 def register(

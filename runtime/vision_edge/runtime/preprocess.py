@@ -35,7 +35,7 @@ class PreprocessSpec(BaseModel):
         std: Standard deviation per channel, in RGB order, of the same.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: Annotated[int, Field(ge=8, le=4096)] = 224
     crop_pct: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
@@ -57,7 +57,7 @@ def prepare(image: Image, spec: PreprocessSpec) -> Image:
         uint8 (size, size, 3), BGR, 0 to 255, contiguous.
 
     Raises:
-        ImageError: If the image is empty, or not uint8 with three channels.
+        ImageError: If the image is empty, not uint8 with three channels, or far too elongated.
     """
     check_image(image)
     height, width = image.shape[:2]
@@ -66,6 +66,11 @@ def prepare(image: Image, spec: PreprocessSpec) -> Image:
     short = max(spec.size, round(spec.size / spec.crop_pct))
     scale = short / min(height, width)
     target = (max(short, round(width * scale)), max(short, round(height * scale)))
+    if target[0] * target[1] > MAX_PIXELS:
+        raise ImageError(
+            f"an image of {width}x{height} pixels is too long and narrow for a square model input",
+            fix="crop it first",
+        )
     resized = _resize(image, target, spec.interpolation)
     top = (resized.shape[0] - spec.size) // 2
     left = (resized.shape[1] - spec.size) // 2
@@ -107,11 +112,15 @@ def decode_image(data: bytes, name: str) -> Image:
         uint8 (H, W, 3), BGR, 0 to 255.
 
     Raises:
-        ImageError: If the bytes are empty, cannot be decoded, or hold too many pixels.
+        ImageError: If the bytes are empty, cut short, cannot be decoded, or hold too many pixels.
     """
     cv2 = require("cv2")
     if not data:
         raise ImageError(f"{name}: the file is empty", fix="replace or remove it")
+    if is_jpeg(data) and _is_cut_short(data):
+        raise ImageError(
+            f"{name}: a JPEG that is cut short ({len(data)} bytes)", fix="copy or take it again"
+        )
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -128,6 +137,23 @@ def decode_image(data: bytes, name: str) -> Image:
         )
     decoded: Image = image
     return decoded
+
+
+def is_jpeg(data: bytes) -> bool:
+    """Whether an encoded image is a JPEG, by its first bytes."""
+    return data[:3] == b"\xff\xd8\xff"
+
+
+def _is_cut_short(data: bytes) -> bool:
+    """Whether a JPEG lacks its end marker.
+
+    OpenCV 5 refuses such a file; OpenCV 4 shows what it has, and makes up the rest.
+    """
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":  # up to the pixels
+        fill = data[at + 1 : at + 2] == b"\xff"
+        at += 1 if fill else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data.find(b"\xff\xd9", at) < 0
 
 
 def read_image(path: Path | str) -> Image:

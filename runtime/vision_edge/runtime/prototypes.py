@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,10 @@ from vision_edge.runtime.errors import VisionEdgeError
 Scores = NDArray[np.float32]
 PRIOR_WEIGHT = 4.0
 """How many products the bundle's centre counts for; chosen on train splits, see docs/scoring.md."""
+
+STRANGER_MEAN, STRANGER_STD = 0.45, 0.2
+"""Scores between two classes of one domain before any are known; chosen on train splits."""
+MAX_THRESHOLD = 0.95
 
 _EPSILON = 1e-12
 
@@ -103,6 +108,21 @@ class Decision:
     known: bool
 
 
+@dataclass(frozen=True)
+class Cohort:
+    """Images that show none of the products: what strangers look like.
+
+    Attributes:
+        embeddings: float32 (M, D).
+        from_station: Whether they come from the station's own camera or its like. Only then do
+            their scores tell which scores strangers reach; generated scenes are too unlike
+            anything for that.
+    """
+
+    embeddings: Embeddings
+    from_station: bool
+
+
 class PrototypeClassifier:
     """Classifies embeddings by their nearest prototype, or as unknown.
 
@@ -110,8 +130,8 @@ class PrototypeClassifier:
         labels: The products' names, P of them.
         prototypes: float32 (P, D).
         prior: float32 (D,), the bundle's centre.
-        cohort: float32 (M, D), embeddings of images that are none of the products.
-        false_accept_rate: Share of impostors that may be taken for a product, in (0, 1).
+        cohort: Images that are none of the products.
+        false_accept_rate: Share of strangers that may be taken for a product, in (0, 1).
         threshold: A fixed threshold on the score instead of one from the cohort.
 
     Raises:
@@ -123,34 +143,21 @@ class PrototypeClassifier:
         labels: Sequence[str],
         prototypes: Embeddings,
         prior: Embeddings,
-        cohort: Embeddings,
+        cohort: Cohort,
         *,
         false_accept_rate: float = 0.05,
         threshold: float | None = None,
     ) -> None:
-        if not labels:
-            raise VisionEdgeError(
-                "there are no products to compare with",
-                fix="register one first: vision-edge register BUNDLE LABEL IMAGE --gallery FILE",
-            )
-        if not 0.0 < false_accept_rate < 1.0:
-            raise VisionEdgeError(
-                f"false_accept_rate must lie between 0 and 1; got {false_accept_rate}",
-                fix="0.05 accepts one impostor in twenty",
-            )
-        if prototypes.shape != (len(labels), prior.shape[-1]):
-            raise VisionEdgeError(
-                f"{len(labels)} labels need prototypes ({len(labels)}, {prior.shape[-1]}); "
-                f"got {prototypes.shape}"
-            )
+        _check_products(labels, prototypes, prior, false_accept_rate)
         self.labels = tuple(labels)
         self.centre = centre_of(prototypes, prior)
         self._unit = normalise(prototypes, self.centre)
-        self.threshold = (
-            impostor_threshold(self._unit, normalise(cohort, self.centre), false_accept_rate)
-            if threshold is None
-            else threshold
-        )
+        if threshold is None:
+            threshold = stranger_threshold(self._unit, self._centred(cohort), false_accept_rate)
+        self.threshold = threshold
+
+    def _centred(self, cohort: Cohort) -> Cohort:
+        return Cohort(normalise(cohort.embeddings, self.centre), cohort.from_station)
 
     def classify(self, embeddings: Embeddings) -> list[Decision]:
         """Decide on float32 (N, D) embeddings; N decisions, in order."""
@@ -168,27 +175,53 @@ class PrototypeClassifier:
         return Decision(nearest if known else None, nearest, score, margin, known)
 
 
-def impostor_threshold(products: Embeddings, cohort: Embeddings, rate: float) -> float:
-    """Return the score that only a share `rate` of impostors reaches.
+def _check_products(
+    labels: Sequence[str], prototypes: Embeddings, prior: Embeddings, rate: float
+) -> None:
+    if not labels:
+        raise VisionEdgeError(
+            "there are no products to compare with",
+            fix="register one first: vision-edge register BUNDLE LABEL IMAGE --gallery FILE",
+        )
+    if not 0.0 < rate < 1.0:
+        raise VisionEdgeError(
+            f"the false-accept rate must lie between 0 and 1; got {rate}",
+            fix="0.05 accepts one stranger in twenty",
+        )
+    if prototypes.shape != (len(labels), prior.shape[-1]):
+        raise VisionEdgeError(
+            f"{len(labels)} labels need prototypes ({len(labels)}, {prior.shape[-1]}); "
+            f"got {prototypes.shape}"
+        )
 
-    Impostors are the cohort's images and, since they come from the station's own domain, the
-    products themselves: each one, were it not registered, would be a stranger to the others. The
-    stricter of the two quantiles is taken; products take part from three on, for below that
-    their distances about a common centre say nothing.
+
+def stranger_threshold(products: Embeddings, cohort: Cohort, rate: float) -> float:
+    """Return the score that only a share `rate` of strangers should reach.
+
+    Two products are strangers to each other, and they come from the station's own domain: their
+    scores among themselves are taken as draws from a normal distribution, together with
+    `STRANGER_MEAN` and `STRANGER_STD` as one more draw (or, with a cohort from the station, the
+    cohort's mean and deviation). A stranger meets P products and keeps its best score, so the
+    quantile asked of each is `(1 - rate) ** (1 / P)`. A cohort from the station must besides
+    itself stay below the threshold but for a share `rate`.
 
     Args:
         products: float32 (P, D), centred unit prototypes.
-        cohort: float32 (M, D), centred unit embeddings.
-        rate: Share of impostors that may pass.
+        cohort: Centred unit embeddings, (M, D).
+        rate: Share of strangers that may pass.
 
     Returns:
-        A threshold on the centred cosine score.
+        A threshold on the centred cosine score, at most `MAX_THRESHOLD`.
     """
-    threshold = -1.0
-    if len(cohort):
-        threshold = float(np.quantile((cohort @ products.T).max(axis=1), 1.0 - rate))
-    if len(products) >= 3:
-        among = products @ products.T
-        np.fill_diagonal(among, -np.inf)
-        threshold = max(threshold, float(np.quantile(among.max(axis=1), 1.0 - rate)))
-    return threshold
+    count = len(products)
+    pairs = (products @ products.T)[np.triu_indices(count, 1)].astype(np.float64)
+    mean, std, floor = STRANGER_MEAN, STRANGER_STD, -1.0
+    if cohort.from_station and len(cohort.embeddings):
+        scores = cohort.embeddings @ products.T  # (M, P)
+        mean, std = float(scores.mean()), float(scores.std())
+        floor = float(np.quantile(scores.max(axis=1), 1.0 - rate))
+    centre = (mean + pairs.sum()) / (1 + len(pairs))
+    spread = std**2 + (mean - centre) ** 2 + np.square(pairs - centre).sum()
+    deviation = float(np.sqrt(spread / (1 + len(pairs))))
+    quantile = NormalDist().inv_cdf((1.0 - rate) ** (1.0 / count))
+    return min(MAX_THRESHOLD, max(floor, float(centre) + quantile * deviation))

@@ -135,7 +135,7 @@ def open_session(bundle: Bundle, provider: str = "auto", threads: int | None = N
         try:
             session = _create(bundle, candidate, threads)
         except Exception as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             if provider != "auto" or candidate == "cpu":
                 raise BundleError(
                     f"{bundle.path}: the model cannot be loaded on {candidate} ({reason})",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TextIO
+from typing import Protocol, TextIO
 
 from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.runtime.preprocess import Image, encode_jpeg
 from vision_edge.runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Frame
 from vision_edge.runtime.verdict import Verdict
+from vision_edge.runtime.video import VideoWriter
 
 _KNOWN, _UNKNOWN = (80, 200, 80), (60, 120, 240)  # BGR: green, orange-red
 
@@ -84,7 +84,7 @@ class OneImageSink:
 
 
 class VideoSink:
-    """Writes an annotated video; it appears at its path when it is complete.
+    """Writes an annotated video.
 
     Args:
         path: The file, by its suffix `.mp4`, `.avi` or `.mkv`.
@@ -92,42 +92,15 @@ class VideoSink:
     """
 
     def __init__(self, path: Path, fps: float) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._fps = fps
-        self._folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
-        self._writer: Any = None
-        self._size = (0, 0)
+        self._writer = VideoWriter(path, fps)
 
     def write(self, frame: Frame, verdict: Verdict) -> None:
-        """Write one annotated frame, letterboxed to the size of the first."""
-        image = annotate(frame.image, verdict)
-        if self._writer is None:
-            self._size = (image.shape[1], image.shape[0])
-            self._writer = self._open()
-        self._writer.write(_letterbox(image, self._size))
+        """Write one annotated frame."""
+        self._writer.write(annotate(frame.image, verdict))
 
     def close(self) -> None:
-        """Finish the file and move it to its place."""
-        if self._writer is not None:
-            self._writer.release()
-            (self._folder / self._path.name).replace(self._path)
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _open(self) -> Any:
-        cv2 = require("cv2")
-        codec = "MJPG" if self._path.suffix.lower() == ".avi" else "mp4v"
-        writer = cv2.VideoWriter(
-            str(self._folder / self._path.name),
-            cv2.VideoWriter_fourcc(*codec),
-            self._fps,
-            self._size,
-        )
-        if not writer.isOpened():
-            raise VisionEdgeError(
-                f"{self._path}: OpenCV cannot write this kind of video", fix="use .mp4 or .avi"
-            )
-        return writer
+        """Finish the file."""
+        self._writer.close()
 
 
 class Sinks:
@@ -145,8 +118,9 @@ class Sinks:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for sink in self._sinks:
-            sink.close()
+        with ExitStack() as stack:
+            for sink in reversed(self._sinks):
+                stack.callback(sink.close)
 
     def write(self, frame: Frame, verdict: Verdict) -> None:
         """Pass a verdict to every sink."""
@@ -197,17 +171,3 @@ def annotate(image: Image, verdict: Verdict) -> Image:
     cv2.putText(picture, text, origin, font, scale, colour, thickness, cv2.LINE_AA)
     cv2.rectangle(picture, (0, 0), (width - 1, height - 1), colour, max(1, band // 12))
     return picture
-
-
-def _letterbox(image: Image, size: tuple[int, int]) -> Image:
-    """Fit an image into `size` (width, height) on black, keeping its proportions."""
-    if (image.shape[1], image.shape[0]) == size:
-        return image
-    cv2 = require("cv2")
-    scale = min(size[0] / image.shape[1], size[1] / image.shape[0])
-    inner = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    inner = inner[: size[1], : size[0]]
-    top, left = (size[1] - inner.shape[0]) // 2, (size[0] - inner.shape[1]) // 2
-    bottom, right = size[1] - inner.shape[0] - top, size[0] - inner.shape[1] - left
-    boxed: Image = cv2.copyMakeBorder(inner, top, bottom, left, right, cv2.BORDER_CONSTANT)
-    return boxed

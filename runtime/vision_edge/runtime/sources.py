@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vision_edge.runtime.errors import ImageError, SourceError, require
+from vision_edge.runtime.files import printable
 from vision_edge.runtime.preprocess import Image, read_image
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mjpeg", ".mpg"})
+TEXT_SUFFIXES = frozenset({".ans", ".art", ".asc", ".diz", ".ice", ".nfo", ".txt", ".vt"})
+"""FFmpeg takes these for videos: it would film the characters."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class ImageSource:
                     raise
                 self._on_error(error)
                 continue
-            yield Frame(image, str(path), number, time.monotonic())
+            yield Frame(image, printable(path), number, time.monotonic())
 
     def close(self) -> None:
         """Nothing to release."""
@@ -109,10 +112,10 @@ class VideoSource:
 
     def __init__(self, path: Path) -> None:
         cv2 = require("cv2")
-        self.name = str(path)
+        self.name = printable(path)
         with quiet_opencv():
             self._capture = cv2.VideoCapture(str(path))
-        if not self._capture.isOpened():
+        if not self._capture.isOpened() or path.suffix.lower() in TEXT_SUFFIXES:
             raise SourceError(
                 f"{path}: OpenCV cannot open it as a video",
                 fix="check the file; convert it with ffmpeg if the codec is unusual",
@@ -159,7 +162,11 @@ def open_source(spec: str, on_error: Callable[[ImageError], None] | None = None)
     """
     from vision_edge.runtime.live import LiveSource
 
-    if re.fullmatch(r"\d+", spec):
+    if not spec.strip():  # as a path it would be the current folder
+        raise SourceError(
+            "the source has no name", fix="give a device index such as 0, or an image's path"
+        )
+    if re.fullmatch(r"\d{1,4}", spec):
         return LiveSource(int(spec), spec)
     device = spec.removeprefix("v4l2://")
     if device.startswith("/dev/"):
@@ -203,10 +210,15 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def without_credentials(address: str) -> str:
-    """Return a stream's address without user name, password and query, for logs and verdicts."""
+    """Return a stream's address without user name, password and query, for logs and verdicts.
+
+    A password should have its `/`, `?` and `#` percent-encoded. Where it has not, everything before
+    the last `@` is left out: rather too much than a part of the password.
+    """
     scheme, rest = address.split("://", 1)
-    host = rest.split("?", 1)[0]
-    authority, slash, path = host.partition("/")
+    authority, slash, path = re.split(r"[?#]", rest)[0].partition("/")
+    if "@" not in authority and "@" in rest:
+        authority, slash, path = re.split(r"[?#]", rest.rpartition("@")[2])[0].partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
@@ -214,10 +226,11 @@ def without_credentials(address: str) -> str:
 def quiet_opencv() -> Iterator[None]:
     """Keep OpenCV's own complaints off the terminal: ours say what to do."""
     cv2: Any = require("cv2")
-    before = cv2.getLogLevel()
+    log = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # OpenCV 5 moved them
+    before = log.getLogLevel()
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.setLogLevel(0)
+    log.setLogLevel(0)
     try:
         yield
     finally:
-        cv2.setLogLevel(before)
+        log.setLogLevel(before)

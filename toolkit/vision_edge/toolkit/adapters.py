@@ -8,6 +8,7 @@ fused `qkv`: their A's stacked, their B's in their rows and zeros elsewhere.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ class Adapter:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the head's classes, where they are known."""
-        return tuple(self.info.get("classes", ()))
+        return tuple(map(str, self.info.get("classes", ())))
 
     @property
     def method(self) -> str:
@@ -91,7 +92,7 @@ def read_adapter(path: Path, backbone: Backbone | None = None) -> Adapter:
     parsed, weights = _parse(path)
     depth_hint = len(backbone.model.blocks) if backbone else None
     updates = {
-        module: _fuse(path, module, factors, backbone)
+        module: _fuse(path, module, factors)
         for module, factors in _by_module(path, parsed.factors, depth_hint).items()
     }
     if not updates:
@@ -139,7 +140,7 @@ def check_fit(adapter: Adapter, backbone: Backbone, where: str) -> None:
     """Raise unless an adapter belongs to a backbone.
 
     A hash that the adapter carries decides. Otherwise the names must not contradict each other,
-    and every update must have its layer's shape.
+    and every update must have its layer's shape, the head the embedding's.
 
     Raises:
         AdapterError: Saying what differs.
@@ -155,6 +156,12 @@ def check_fit(adapter: Adapter, backbone: Backbone, where: str) -> None:
     if claimed is None and ours and theirs and ours != theirs:
         raise AdapterError(
             f"{where}: it was tuned on {adapter.base!r}, not on {backbone.name!r}",
+            fix="give the backbone that it was tuned on",
+        )
+    if adapter.head is not None and adapter.head.weight.shape[1] != backbone.dim:
+        raise AdapterError(
+            f"{where}: its head takes embeddings of {adapter.head.weight.shape[1]}, but "
+            f"{backbone.name!r} gives {backbone.dim}",
             fix="give the backbone that it was tuned on",
         )
     linear = {
@@ -190,9 +197,9 @@ def _parse(path: Path) -> tuple[Parsed, Path]:
                 f"{path}: no adapter here ({CONFIG_FILE} and {MODEL_FILE} are missing)",
                 fix="give a PEFT directory",
             )
-        tensors, metadata = read_safetensors(weights, AdapterError)
-        return parse_peft(path, config, tensors, _own(metadata, path)), weights
-    tensors, metadata = read_safetensors(path, AdapterError)
+        tensors, metadata = _read_tensors(weights)
+        return parse_peft(path, config, tensors, _own(metadata, weights)), weights
+    tensors, metadata = _read_tensors(path)
     if not is_paper_layout(tensors):
         raise AdapterError(
             f"{path}: no adapter layout that is known (first tensors: "
@@ -202,14 +209,33 @@ def _parse(path: Path) -> tuple[Parsed, Path]:
     return parse_paper(path, tensors, _own(metadata, path)), path
 
 
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    tensors, metadata = read_safetensors(path, AdapterError)
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise AdapterError(
+                f"{path}: tensor {name!r} is {tensor.dtype}, expected floating point",
+                fix="the adapter is quantised or damaged; leave it out",
+            )
+    return tensors, metadata
+
+
 def _own(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     try:
         own = json.loads(metadata.get(OWN_KEY, "{}"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AdapterError(
             f"{path}: metadata {OWN_KEY!r} is not JSON ({error})", fix="tune or build it again"
         ) from error
-    return own if isinstance(own, dict) else {}
+    kinds = {"backbone_sha256": str, "classes": list}
+    if not isinstance(own, dict) or any(
+        key in own and not isinstance(own[key], kind) for key, kind in kinds.items()
+    ):
+        raise AdapterError(
+            f"{path}: metadata {OWN_KEY!r} is not what vision-edge writes",
+            fix="tune or build it again",
+        )
+    return own
 
 
 def _by_module(path: Path, factors: list[Factors], depth: int | None) -> dict[str, list[Factors]]:
@@ -225,20 +251,25 @@ def _by_module(path: Path, factors: list[Factors], depth: int | None) -> dict[st
     return grouped
 
 
-def _fuse(path: Path, module: str, factors: list[Factors], backbone: Backbone | None) -> LowRank:
+def _fuse(path: Path, module: str, factors: list[Factors]) -> LowRank:
     """Join the updates of one timm module: parts of `qkv` are stacked into one."""
-    width = factors[0].B.shape[0]
-    A_rows, B_columns = [], []
+    parts = [item.target.part for item in factors]
+    if len(set(parts)) < len(parts) or (None in parts and len(parts) > 1):
+        raise AdapterError(
+            f"{path}: more than one of its LoRAs changes the same rows of {module}",
+            fix="give an adapter of one vision transformer alone",
+        )
+    shape = factors[0].B.shape[:1] + factors[0].A.shape[1:]
     for item in factors:
-        if item.A.shape[0] != item.B.shape[1] or item.A.shape[1] != factors[0].A.shape[1]:
+        matrices = item.A.ndim == item.B.ndim == 2 and item.A.shape[0] == item.B.shape[1]
+        if not matrices or item.B.shape[:1] + item.A.shape[1:] != shape:
             raise AdapterError(
                 f"{path}: {module}: factors A {tuple(item.A.shape)} and B {tuple(item.B.shape)} "
-                "do not go together",
+                "do not go together, or not with those of its other projections",
                 fix="the adapter is damaged; leave it out",
             )
-        A_rows.append(item.A.float())
-        B_columns.append(_in_rows(item, width) * item.scale)
-    return LowRank(torch.cat(A_rows), torch.cat(B_columns, dim=1))
+    B_columns = [_in_rows(item, shape[0]) * item.scale for item in factors]
+    return LowRank(torch.cat([item.A.float() for item in factors]), torch.cat(B_columns, dim=1))
 
 
 def _in_rows(item: Factors, width: int) -> Tensor:
@@ -252,11 +283,15 @@ def _in_rows(item: Factors, width: int) -> Tensor:
 
 
 def _check_finite(path: Path, adapter: Adapter) -> None:
+    """Refuse NaN and infinity, in the factors, in the head, and as soon as they are multiplied."""
     tensors = [t for update in adapter.updates.values() for t in (update.A, update.B)]
     if adapter.head is not None:
-        tensors.append(adapter.head.weight)
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        tensors += [t for t in (adapter.head.weight, adapter.head.bias) if t is not None]
+    if not (
+        all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        and all(math.isfinite(update.squared_norm()) for update in adapter.updates.values())
+    ):
         raise AdapterError(
-            f"{path}: holds values that are not finite (NaN or infinity)",
+            f"{path}: holds or makes values that are not finite (NaN or infinity)",
             fix="it diverged in training or is damaged; leave it out (--skip-bad)",
         )

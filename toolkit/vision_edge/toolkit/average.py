@@ -134,7 +134,8 @@ def average_hub(
         The meta-LoRA and its report.
 
     Raises:
-        AdapterError: If the hub is empty or, without `skip_bad`, an adapter cannot be used.
+        AdapterError: If the hub is empty, all its adapters are zero or, without `skip_bad`, one
+            cannot be used.
     """
     settings = settings or AverageSettings()
     skipped: dict[str, str] = {}
@@ -155,6 +156,11 @@ def average_hub(
             f"{hub}: none of its {len(skipped)} adapters can be used: "
             + "; ".join(list(skipped.values())[:3]),
             fix="mend them, or give another hub or backbone",
+        )
+    if not sums:
+        raise AdapterError(
+            f"{hub}: all of its {len(facts)} adapters are zero: they change nothing",
+            fix="give adapters that were tuned",
         )
     squared = _compare(hub, backbone, sums, facts, on_bad)
     updates, modules = _cut(sums, len(facts), settings)
@@ -215,7 +221,7 @@ def _compare(
     for adapter in read_hub(hub, backbone, on_bad=on_bad):
         parts = list(projections(adapter.updates))
         inner.append(sum(sums[name].inner(update) for name, update in parts))
-        own.append(sum(_squared_norm(update) for _, update in parts))
+        own.append(sum(update.squared_norm() for _, update in parts))
     total = max(sum(inner), 0.0)
     rest = []
     for fact, with_sum, square in zip(facts, inner, own, strict=True):
@@ -229,10 +235,6 @@ def _compare(
     for fact, outlier in zip(facts, _outliers(rest), strict=True):
         fact["outlier"] = outlier
     return total
-
-
-def _squared_norm(update: LowRank) -> float:
-    return float(((update.B.T @ update.B) * (update.A @ update.A.T)).sum(dtype=torch.float64))
 
 
 def _cosine(inner: float, left_squared: float, right_squared: float) -> float:

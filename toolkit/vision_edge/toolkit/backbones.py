@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -30,6 +31,7 @@ from vision_edge.toolkit.weights import (
 )
 
 EMBEDDED = "vision-edge-tiny"
+MAX_SIZE = 4096
 
 
 class BackboneOptions(BaseModel):
@@ -158,7 +160,7 @@ def _from_file(options: BackboneOptions) -> Backbone:
         )
     model = _create(architecture, options, own.timm_arguments(), pretrained=False)
     tensors, _ = read_safetensors(options.weights)
-    _load(model, to_timm_names(tensors), options.weights)
+    _load(model, to_timm_names(tensors, str(options.weights)), options.weights)
     return _finished(own.name or architecture, model, options, own)
 
 
@@ -173,6 +175,10 @@ def _create(
         )
     arguments = dict(model_args)
     if options.size is not None:
+        if not 1 <= options.size <= MAX_SIZE:
+            raise BackboneError(
+                f"a size of {options.size} is not from 1 to {MAX_SIZE} pixels", fix="check --size"
+            )
         arguments["img_size"] = options.size
     try:
         model = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
@@ -182,13 +188,19 @@ def _create(
             f"timm could not make {name!r}: {reason}",
             fix="without access to timm's hub give --weights FILE (safetensors)"
             if pretrained
-            else "check --size: it must be a multiple of the patch size",
+            else "check --size, and that the weights file is as it was published",
         ) from error
     if not isinstance(model, VisionTransformer) or model.cls_token is None:
         raise BackboneError(
             f"{name}: a {type(model).__name__} is not a plain vision transformer with a class "
             "token, whose [CLS] output is the embedding",
             fix="use one of timm's vit_*, deit_* or vit_*_clip_* models",
+        )
+    patch = int(model.patch_embed.patch_size[0])
+    if options.size is not None and options.size % patch:
+        raise BackboneError(
+            f"{name}: a size of {options.size} is not a multiple of its patches of {patch} pixels",
+            fix=f"give --size {round(options.size / patch) * patch or patch}",
         )
     return model
 
@@ -222,16 +234,19 @@ def _load(model: VisionTransformer, state: dict[str, Tensor], path: Path) -> Non
 
 
 def _resampled(model: VisionTransformer, embedding: Tensor, path: Path) -> Tensor:
-    if embedding.ndim != 3 or embedding.shape[-1] != model.embed_dim:
+    prefix = 0 if model.no_embed_class else model.num_prefix_tokens
+    patches = embedding.shape[1] - prefix if embedding.ndim == 3 else 0
+    fits = embedding.shape[::2] == (1, model.embed_dim)
+    if not fits or patches < 1 or math.isqrt(patches) ** 2 != patches:
         raise BackboneError(
-            f"{path}: position embedding {tuple(embedding.shape)} does not fit width "
-            f"{model.embed_dim}",
+            f"{path}: position embedding {tuple(embedding.shape)} is not one of a square grid of "
+            f"patches of width {model.embed_dim}",
             fix="check --backbone",
         )
     resampled: Tensor = resample_abs_pos_embed(
         embedding,
         new_size=list(model.patch_embed.grid_size),
-        num_prefix_tokens=0 if model.no_embed_class else model.num_prefix_tokens,
+        num_prefix_tokens=prefix,
     )
     return resampled
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -114,8 +115,12 @@ def _listing(root: Path) -> list[tuple[str, ...]]:
         files = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
         paths = [PurePosixPath(file.as_posix()) for file in files]
     elif zipfile.is_zipfile(root):
-        with zipfile.ZipFile(root) as archive:
-            paths = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
+        try:
+            with zipfile.ZipFile(root) as archive:
+                names = archive.namelist()
+        except zipfile.BadZipFile as error:
+            raise DataError(f"{root}: a damaged zip file ({error})", fix="copy it again") from error
+        paths = [PurePosixPath(name) for name in names if not name.endswith("/")]
     elif root.exists():
         raise DataError(f"{root}: not a folder and not an intact zip file", fix="give one of them")
     else:
@@ -132,7 +137,7 @@ def _hidden(path: PurePosixPath) -> bool:
 def _from_zip(archive: zipfile.ZipFile, root: Path, file: str) -> Image:
     try:
         data = archive.read(file)
-    except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise ImageError(
             f"{root}: {file}: cannot be read ({error})", fix="copy it again"
         ) from error

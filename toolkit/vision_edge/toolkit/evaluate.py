@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vision_edge.runtime.bundle import Embeddings
-from vision_edge.runtime.errors import require
+from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.runtime.files import atomic_file
 from vision_edge.runtime.preprocess import Image, prepare
 from vision_edge.runtime.session import Embedder
@@ -24,6 +24,7 @@ from vision_edge.toolkit.episodes import (
 )
 
 BATCH = 32
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -136,12 +137,23 @@ def to_document(data: Dataset, settings: EpisodeSettings, rows: Sequence[Row]) -
     }
 
 
+def check_plot_path(path: Path) -> None:
+    """Raise `VisionEdgeError` unless the suffix says PNG, SVG or PDF."""
+    if path.suffix.lower() not in PLOT_SUFFIXES:
+        raise VisionEdgeError(
+            f"{path}: cannot draw a file with the suffix {path.suffix!r}",
+            fix=f"use one of {', '.join(PLOT_SUFFIXES)}",
+        )
+
+
 def plot(path: Path, document: dict[str, Any]) -> None:
     """Draw accuracies with their intervals as a bar chart: PNG, SVG or PDF, by the suffix.
 
     Raises:
         MissingExtraError: If matplotlib is not installed.
+        VisionEdgeError: If the suffix is another.
     """
+    check_plot_path(path)
     require("matplotlib").use("Agg")
     pyplot = require("matplotlib.pyplot")
     results = document["results"]

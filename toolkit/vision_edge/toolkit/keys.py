@@ -12,7 +12,7 @@ from dataclasses import dataclass
 QKV_ORDER = {"q": 0, "k": 1, "v": 2}
 """Which third of the fused `qkv` rows belongs to which projection."""
 
-_LAYER = r"(?:.*\.)?(?:layers?|blocks)\.(?P<block>\d+)\."
+_LAYER = r"(?!(?:.*\.)?text_model\.)(?:.*\.)?(?:layers?|blocks)\.(?P<block>\d+)\."
 _RULES: tuple[tuple[str, str, str | None], ...] = (
     (r"attn\.qkv", "attn.qkv", None),
     (r"attn\.proj", "attn.proj", None),
@@ -51,7 +51,8 @@ def timm_target(name: str) -> Target | None:
         name: The module's name in timm, Hugging Face ViT, DINOv2 or CLIP-vision.
 
     Returns:
-        The target, or None if the name is none of a transformer block's linear layers.
+        The target, or None if the name is none of a transformer block's linear layers, or of
+        CLIP's text model.
     """
     for pattern, target, part in _COMPILED:
         if match := pattern.match(name):

@@ -13,16 +13,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors.torch import save_file
+from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveInt, ValidationError
 from torch import Tensor
 
 from vision_edge.export.merge import LowRank
 from vision_edge.runtime.errors import AdapterError
 from vision_edge.toolkit.keys import Target, is_head, timm_target
+from vision_edge.toolkit.weights import write_safetensors
 
 CONFIG_FILE = "adapter_config.json"
 MODEL_FILE = "adapter_model.safetensors"
@@ -39,7 +39,21 @@ _REFUSED = {
     "arrow_config": "Arrow",
     "use_bdlora": "block-diagonal LoRA",
     "alora_invocation_tokens": "activated LoRA",
+    "kasa_config": "KaSA",
 }
+_BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Initialisations that subtract the initial `B A` from the base weights, or quantise them."""
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression ({error})") from error
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
 
 
 class PeftConfig(BaseModel):
@@ -52,12 +66,13 @@ class PeftConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     peft_type: str
-    r: int = Field(default=8, ge=1)
+    r: PositiveInt = 8
     lora_alpha: float = 8
     use_rslora: bool = False
-    rank_pattern: dict[str, int] = {}
-    alpha_pattern: dict[str, float] = {}
+    rank_pattern: dict[Pattern, PositiveInt] = {}
+    alpha_pattern: dict[Pattern, float] = {}
     bias: str = "none"
+    init_lora_weights: bool | str = True
     base_model_name_or_path: str | None = None
 
     def scale(self, module: str, rank: int) -> float:
@@ -155,7 +170,7 @@ def _read_config(path: Path) -> PeftConfig:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise AdapterError(f"{path}: {where}: {problem['msg']}", fix="save it again") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AdapterError(f"{path}: not valid JSON ({error})", fix="save it again") from error
     if config.peft_type.upper() != "LORA":
         raise AdapterError(
@@ -170,6 +185,11 @@ def _read_config(path: Path) -> PeftConfig:
         raise AdapterError(
             f"{path}: it trains biases (bias={config.bias!r}), which is not supported",
             fix="leave it out (--skip-bad)",
+        )
+    if str(config.init_lora_weights).lower().startswith(_BASE_CHANGING):
+        raise AdapterError(
+            f"{path}: its initialisation ({config.init_lora_weights}) changed the backbone too",
+            fix="save it with PEFT's path_initial_model_for_weight_conversion, as a plain LoRA",
         )
     return config
 
@@ -210,14 +230,7 @@ def _head(folder: Path, tensors: dict[str, Tensor]) -> Head | None:
 def _by_pattern(patterns: Mapping[str, float], module: str, default: float) -> float:
     """Return the value of the first pattern that matches a module's name, as PEFT does."""
     for pattern, value in patterns.items():
-        try:
-            matches = re.match(rf"(.*\.)?({pattern})$", module)
-        except re.error as error:
-            raise AdapterError(
-                f"{pattern!r} in a rank or alpha pattern is not a regular expression ({error})",
-                fix="save the adapter again",
-            ) from error
-        if matches:
+        if re.match(rf"(.*\.)?({pattern})$", module):
             return value
     return default
 
@@ -269,5 +282,5 @@ def write_peft(
         bias = torch.zeros(len(head.weight)) if head.bias is None else head.bias
         tensors[f"{_PREFIX}head.bias"] = bias
     saved = {name: t.detach().to("cpu", dtype).contiguous() for name, t in tensors.items()}
-    save_file(saved, folder / MODEL_FILE, metadata={"format": "pt", **metadata})
+    write_safetensors(folder / MODEL_FILE, saved, {"format": "pt", **metadata})
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

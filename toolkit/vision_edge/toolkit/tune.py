@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,6 +66,10 @@ class TuneSettings:
                 )
         if self.way < 2:
             raise VisionEdgeError(f"way must be at least 2; got {self.way}", fix="raise --way")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise VisionEdgeError(
+                f"lr must be a positive number; got {self.lr}", fix="1e-3 is a good start"
+            )
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,7 @@ def _claim(out: Path, backbone: Backbone, data: Dataset, settings: TuneSettings)
     stated = {
         "backbone": backbone.name,
         "backbone_sha256": backbone.sha256,
+        "preprocessing": backbone.spec.model_dump(mode="json"),
         "data": data.name,
         "classes": list(data.classes),
         "images": len(data),
@@ -142,8 +148,9 @@ def _claim(out: Path, backbone: Backbone, data: Dataset, settings: TuneSettings)
     if path.is_file():
         try:
             found = json.loads(path.read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise VisionEdgeError(f"{path}: not valid JSON ({error})", fix="remove it") from error
+        found = found if isinstance(found, dict) else {}
         differing = [key for key in stated if stated[key] != found.get(key)]
         if differing:
             raise VisionEdgeError(
@@ -151,7 +158,7 @@ def _claim(out: Path, backbone: Backbone, data: Dataset, settings: TuneSettings)
                 f"({_short(found.get(differing[0]))}, now {_short(stated[differing[0]])})",
                 fix="give another --out, or the same settings to resume",
             )
-    elif out.is_dir() and any(out.iterdir()):
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise VisionEdgeError(
             f"{out}: exists, is not empty and is no hub", fix="give another --out"
         )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from vision_edge.runtime.errors import BackboneError, VisionEdgeError
@@ -17,6 +20,8 @@ from vision_edge.runtime.preprocess import Triple
 from vision_edge.toolkit.keys import QKV_ORDER, is_head, timm_target
 
 METADATA_KEY = "vision_edge"
+
+Size = Annotated[int, Field(ge=1, le=8192)]
 
 _PLAIN = {
     "embeddings.cls_token": "cls_token",
@@ -38,7 +43,15 @@ _NORM = re.compile(
     r"(?:encoder\.)?layers?\.(\d+)\.(?:layernorm_|layer_norm)(before|after|1|2)\.(weight|bias)$"
 )
 _PREFIX = re.compile(r"^(?:vit\.|vision_model\.|model\.|module\.)+")
-_UNUSED = ("pooler.", "visual_projection.", "head_dist.", "pre_logits.", "logit_scale")
+_UNUSED = (
+    "pooler.",
+    "visual_projection.",
+    "text_model.",
+    "text_projection.",
+    "logit_scale",
+    "head_dist.",
+    "pre_logits.",
+)
 
 
 def read_safetensors(
@@ -69,6 +82,27 @@ def read_safetensors(
         ) from problem
 
 
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file, the same bytes for the same contents.
+
+    The library itself writes metadata in a random order, so that hashes of equal files differ.
+
+    Args:
+        path: The file.
+        tensors: By name, contiguous.
+        metadata: Any text by name.
+    """
+    data = save(dict(tensors), dict(metadata))
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8 bytes
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+
+
 class WeightsMetadata(BaseModel):
     """What a weights file of ours says about itself, under the metadata key `vision_edge`.
 
@@ -91,13 +125,13 @@ class WeightsMetadata(BaseModel):
 
         model_config = ConfigDict(frozen=True, extra="forbid")
 
-        img_size: int | None = None
-        patch_size: int | None = None
-        embed_dim: int | None = None
-        depth: int | None = None
-        num_heads: int | None = None
+        img_size: Size | None = None
+        patch_size: Size | None = None
+        embed_dim: Size | None = None
+        depth: Size | None = None
+        num_heads: Size | None = None
         mlp_ratio: float | None = None
-        reg_tokens: int | None = None
+        reg_tokens: Annotated[int, Field(ge=0, le=64)] | None = None
         channels: tuple[int, ...] | None = None
         stem_width: int | None = None
         stem_type: str | None = None
@@ -142,15 +176,19 @@ def read_metadata(path: Path) -> WeightsMetadata:
         ) from problem
 
 
-def to_timm_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_timm_names(tensors: Mapping[str, Tensor], where: str = "weights") -> dict[str, Tensor]:
     """Rename a vision transformer's tensors to timm's names, without its head.
 
     Args:
-        tensors: By their names in timm, Hugging Face ViT or CLIP-vision.
+        tensors: By their names in timm, Hugging Face ViT or CLIP (its text model is left out).
+        where: What to call the tensors in an error.
 
     Returns:
         float32 tensors by timm's names; names that are not understood are kept, so that loading
         reports them.
+
+    Raises:
+        BackboneError: If query, key and value of a block are not all there, or do not fit together.
     """
     result: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
@@ -166,7 +204,7 @@ def to_timm_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             result[f"{target.module}.{kind}"] = tensor.float()
         else:
             parts.setdefault(f"{target.module}.{kind}", {})[target.part] = tensor.float()
-    result.update({name: _fused(name, found) for name, found in parts.items()})
+    result.update({name: _fused(name, found, where) for name, found in parts.items()})
     return {name: _shaped(name, tensor) for name, tensor in result.items()}
 
 
@@ -177,10 +215,12 @@ def _plain_name(name: str) -> str:
     return _PLAIN.get(name, name)
 
 
-def _fused(name: str, parts: dict[str, Tensor]) -> Tensor:
-    if set(parts) != set(QKV_ORDER):
+def _fused(name: str, parts: dict[str, Tensor], where: str) -> Tensor:
+    shapes = {part: tuple(tensor.shape) for part, tensor in parts.items()}
+    if set(parts) != set(QKV_ORDER) or len(set(shapes.values())) > 1:
         raise BackboneError(
-            f"{name}: query, key and value must all be there; found only {', '.join(parts)}",
+            f"{where}: {name}: query, key and value must all be there, of one shape; "
+            f"found {shapes}",
             fix="use a complete checkpoint",
         )
     return torch.cat([parts[part] for part in QKV_ORDER])
@@ -188,6 +228,6 @@ def _fused(name: str, parts: dict[str, Tensor]) -> Tensor:
 
 def _shaped(name: str, tensor: Tensor) -> Tensor:
     """Give CLIP's class token (D,) and position embedding (P, D) timm's leading dimensions."""
-    if name in ("cls_token", "pos_embed") and tensor.ndim < 3:
+    if name in ("cls_token", "pos_embed") and tensor.ndim in (1, 2):
         return tensor.reshape(1, -1, tensor.shape[-1])
     return tensor

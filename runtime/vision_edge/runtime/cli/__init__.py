@@ -7,9 +7,10 @@ extra brings them.
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,6 +24,8 @@ COMMANDS = {
     "register": ("vision_edge.runtime.cli.register", "Register a product from a snapshot."),
     "run": ("vision_edge.runtime.cli.run", "Give verdicts on a camera, video or images."),
     "gallery": ("vision_edge.runtime.cli.gallery", "Look at and change registered products."),
+    "demo": ("vision_edge.runtime.cli.demo", "See the whole product work on a rendered line."),
+    "assets": ("vision_edge.runtime.cli.assets", "List and verify the models that ship."),
 }
 """Module and summary of each command; the module's `app` is a Typer app."""
 
@@ -83,17 +86,26 @@ for _name, (_module, _help) in COMMANDS.items():
 
 def main() -> None:
     """Run the command line; a user's mistake ends with a message and status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a label that the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except VisionEdgeError as error:
-        typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
-        sys.exit(1)
+        _fail(str(error))
     except KeyboardInterrupt:
         typer.secho("interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:  # a path that cannot be written, a full disk
+        _fail(f"{error}\n  fix: check the path, its permissions and the room on the disk")
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
+    sys.exit(1)
 
 
 def command_app(help_text: str | None = None, *, group: bool = False) -> typer.Typer:

@@ -31,9 +31,9 @@ from vision_edge.toolkit.cli.options import (
 )
 from vision_edge.toolkit.data import open_dataset
 from vision_edge.toolkit.episodes import EpisodeSettings
+from vision_edge.toolkit.evaluate import check_plot_path, to_document
 from vision_edge.toolkit.evaluate import evaluate as run_evaluation
 from vision_edge.toolkit.evaluate import plot as draw_plot
-from vision_edge.toolkit.evaluate import to_document
 
 if TYPE_CHECKING:
     from vision_edge.toolkit.backbones import Backbone, BackboneOptions
@@ -82,6 +82,8 @@ def evaluate(
     nearest prototype (NN) is what an adapter has to beat. With --bundle alone no torch is needed.
     """
     settings = EpisodeSettings(way, shot, query, episodes, seed)
+    if plot is not None:
+        check_plot_path(plot)
     dataset = open_dataset(data, split, default="test")
     embedders: list[Embedder] = []
     if backbone or weights or adapter or not bundle:

@@ -115,7 +115,7 @@ def _evaluation(path: Path | None) -> dict[str, Any] | None:
         return None
     try:
         document = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"--evaluation {path}: {error}", fix="give evaluate's --json") from error
     if not isinstance(document, dict):
         raise DataError(f"--evaluation {path}: not a JSON object", fix="give evaluate's --json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,12 +46,14 @@ def triple(text: str | None, option: str) -> Triple | None:
     """Parse `r,g,b`.
 
     Raises:
-        BackboneError: If it is not three numbers.
+        BackboneError: If it is not three finite numbers.
     """
     if text is None:
         return None
     try:
         red, green, blue = (float(part) for part in text.split(","))
+        if not all(map(math.isfinite, (red, green, blue))):
+            raise ValueError
     except ValueError:
         raise BackboneError(
             f"{option} {text!r}: expected three numbers", fix=f"for instance {option} 0.5,0.5,0.5"
