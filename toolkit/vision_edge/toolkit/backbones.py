@@ -7,7 +7,6 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vision_edge.export.embedder import TorchEmbedder
+from vision_edge.runtime.assets import asset
 from vision_edge.runtime.errors import BackboneError
 from vision_edge.runtime.manifest import BackboneInfo
 from vision_edge.runtime.preprocess import PreprocessSpec, Triple
@@ -122,10 +122,8 @@ def load_backbone(options: BackboneOptions | None = None) -> Backbone:
     """
     options = options or BackboneOptions()
     if options.weights is None and options.name in (None, EMBEDDED):
-        with resources.as_file(
-            resources.files(__package__) / "assets" / "backbone.safetensors"
-        ) as f:
-            return _from_file(options.model_copy(update={"name": None, "weights": f}))
+        shipped = asset("backbone.safetensors")
+        return _from_file(options.model_copy(update={"name": None, "weights": shipped}))
     if options.weights is not None:
         return _from_file(options)
     model = _create(str(options.name), options, {}, pretrained=True)
