@@ -10,6 +10,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from vision_edge.runtime.manifest import ModelIdentity
 from vision_edge.runtime.preprocess import Image, decode_image
 
 MAX_LABEL = 200
+_FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories no label may hold: control and format characters, surrogates, line ends."""
+_JOINERS = "\u200c\u200d"
+"""Format characters that Persian words and family emoji need; no others are let in."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +124,8 @@ class Gallery:
                 raise ValueError("an embedding is not finite")
         return list(state), stacked
 
-    def image(self, snapshot: int) -> Image:
-        """Return a snapshot's image: uint8 (H, W, 3), BGR.
+    def jpeg(self, snapshot: int) -> bytes:
+        """Return a snapshot's JPEG, byte for byte as it was registered.
 
         Raises:
             GalleryError: If there is no such snapshot.
@@ -128,7 +133,16 @@ class Gallery:
         rows = self._db.rows("SELECT jpeg FROM snapshots WHERE id = ?", (snapshot,))
         if not rows:
             raise GalleryError(f"{self.path}: there is no snapshot {snapshot}")
-        return decode_image(rows[0][0], f"{self.path}, snapshot {snapshot}")
+        return bytes(rows[0][0])
+
+    def image(self, snapshot: int) -> Image:
+        """Return a snapshot's image: uint8 (H, W, 3), BGR.
+
+        Raises:
+            GalleryError: If there is no such snapshot.
+            ImageError: If it cannot be decoded.
+        """
+        return decode_image(self.jpeg(snapshot), f"{self.path}, snapshot {snapshot}")
 
     def add(self, label: str, snapshots: Sequence[Snapshot]) -> int:
         """Register snapshots of a product: all of them, or none.
@@ -300,7 +314,11 @@ def checked_label(label: str) -> str:
         GalleryError: If it is empty, too long, or holds control characters.
     """
     label = label.strip()
-    if not label or len(label) > MAX_LABEL or not label.isprintable():
+    forbidden = any(
+        unicodedata.category(character) in _FORBIDDEN and character not in _JOINERS
+        for character in label
+    )
+    if not label or len(label) > MAX_LABEL or forbidden:
         raise GalleryError(
             f"{label[:40]!r} cannot be a product's name",
             fix=f"use 1 to {MAX_LABEL} printable characters",

@@ -193,13 +193,21 @@ def register(
     Raises:
         VisionEdgeError: If an image is unreadable or the gallery refuses it.
     """
-    snapshots = [
+    return gallery.add(label, snapshots_of(embedder, frames))
+
+
+def snapshots_of(embedder: Embedder, frames: Sequence[Path | Frame]) -> list[Snapshot]:
+    """Make snapshots of image files, or frames of a source.
+
+    Raises:
+        ImageError: If one of the files is not a readable image.
+    """
+    return [
         snapshot_of_file(item, embedder)
         if isinstance(item, Path)
         else snapshot_of(item.image, embedder, item.source)
         for item in frames
     ]
-    return gallery.add(label, snapshots)
 
 
 def take_frame(

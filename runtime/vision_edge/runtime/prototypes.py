@@ -24,6 +24,7 @@ PRIOR_WEIGHT = 4.0
 STRANGER_MEAN, STRANGER_STD = 0.45, 0.2
 """Scores between two classes of one domain before any are known; chosen on train splits."""
 MAX_THRESHOLD = 0.95
+MIN_RATE = 1e-6
 
 _EPSILON = 1e-12
 
@@ -74,7 +75,12 @@ def centred_cosine(queries: Embeddings, prototypes: Embeddings, centre: Embeddin
     Returns:
         float32 (N, P), from -1 to 1; larger is nearer.
     """
-    scores: Scores = normalise(queries, centre) @ normalise(prototypes, centre).T
+    return _cosines(normalise(queries, centre), normalise(prototypes, centre))
+
+
+def _cosines(left: Embeddings, right: Embeddings) -> Scores:
+    """Return the products of unit rows, within [-1, 1] whatever rounding does."""
+    scores: Scores = np.clip(left @ right.T, -1.0, 1.0)
     return scores
 
 
@@ -149,6 +155,11 @@ class PrototypeClassifier:
         threshold: float | None = None,
     ) -> None:
         _check_products(labels, prototypes, prior, false_accept_rate)
+        if threshold is not None and not np.isfinite(threshold):
+            raise VisionEdgeError(
+                f"a threshold on the score must be a number; got {threshold}",
+                fix="leave it out to have one from the false-accept rate",
+            )
         self.labels = tuple(labels)
         self.centre = centre_of(prototypes, prior)
         self._unit = normalise(prototypes, self.centre)
@@ -161,7 +172,7 @@ class PrototypeClassifier:
 
     def classify(self, embeddings: Embeddings) -> list[Decision]:
         """Decide on float32 (N, D) embeddings; N decisions, in order."""
-        scores = normalise(np.atleast_2d(embeddings), self.centre) @ self._unit.T
+        scores = _cosines(normalise(np.atleast_2d(embeddings), self.centre), self._unit)
         return [self._decide(row) for row in scores]
 
     def _decide(self, scores: Scores) -> Decision:
@@ -183,9 +194,9 @@ def _check_products(
             "there are no products to compare with",
             fix="register one first: vision-edge register BUNDLE LABEL IMAGE --gallery FILE",
         )
-    if not 0.0 < rate < 1.0:
+    if not MIN_RATE <= rate < 1.0:
         raise VisionEdgeError(
-            f"the false-accept rate must lie between 0 and 1; got {rate}",
+            f"the false-accept rate must lie between 0 and 1, at least {MIN_RATE:g}; got {rate}",
             fix="0.05 accepts one stranger in twenty",
         )
     if prototypes.shape != (len(labels), prior.shape[-1]):

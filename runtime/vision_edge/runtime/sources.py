@@ -171,6 +171,11 @@ def open_source(spec: str, on_error: Callable[[ImageError], None] | None = None)
     device = spec.removeprefix("v4l2://")
     if device.startswith("/dev/"):
         return LiveSource(device, device)
+    if spec.startswith("csi://"):
+        raise SourceError(
+            f"{spec!r}: CSI cameras are not supported yet",
+            fix="use a USB camera, or a GStreamer bridge that offers /dev/video*",
+        )
     if "://" in spec:
         return LiveSource(spec, without_credentials(spec))
     path = Path(spec)

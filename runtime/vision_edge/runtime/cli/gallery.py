@@ -12,7 +12,6 @@ from vision_edge.runtime.cli import command_app
 from vision_edge.runtime.cli.options import Author, BundlePath, GalleryPath, Provider
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery import Gallery
-from vision_edge.runtime.preprocess import encode_jpeg
 
 app = command_app("Look at registered products, change them, and go back.", group=True)
 
@@ -51,7 +50,7 @@ def show(
         out.mkdir(parents=True, exist_ok=True)
         for identifier in snapshots:
             path = out / f"snapshot-{identifier}.jpg"
-            path.write_bytes(encode_jpeg(opened.image(identifier)))
+            path.write_bytes(opened.jpeg(identifier))
             typer.echo(str(path))
 
 

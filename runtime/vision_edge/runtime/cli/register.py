@@ -12,8 +12,7 @@ from vision_edge.runtime.cli import command_app
 from vision_edge.runtime.cli.options import Author, BundlePath, GalleryPath, Provider
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery import Gallery, checked_label
-from vision_edge.runtime.pipeline import register as register_frames
-from vision_edge.runtime.pipeline import take_frame
+from vision_edge.runtime.pipeline import snapshots_of, take_frame
 from vision_edge.runtime.session import open_session
 from vision_edge.runtime.sources import Frame, images_below, open_source
 
@@ -41,8 +40,9 @@ def register(
     label = checked_label(label)
     session = open_session(load_bundle(bundle), provider)
     frames = _frames(images or [], source)
+    snapshots = snapshots_of(session, frames)  # before a gallery is made: they may be unreadable
     with Gallery(gallery, session.bundle.manifest.identity, create=True, author=author) as opened:
-        version = register_frames(opened, session, label, frames)
+        version = opened.add(label, snapshots)
         count = len(opened.state()[label])
     for note in session.notes:
         typer.echo(f"note: {note}", err=True)

@@ -27,7 +27,10 @@ def run(
     bundle: BundlePath,
     source: Annotated[
         str,
-        typer.Argument(help="Device index, /dev/video0, stream, video, image, folder or glob."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Device index, /dev/video0, stream, video, image, folder or glob.",
+        ),
     ],
     gallery: GalleryPath,
     jsonl: Annotated[
