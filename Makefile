@@ -5,13 +5,19 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT ?= .out
 
-.PHONY: demo test check lint types layers bench clean
+.PHONY: demo test test-edge check lint types layers bench clean
 
 demo: $(VENV)/.server
 	$(BIN)/vision-edge demo --out $(OUT)/demo --json $(OUT)/demo/summary.json
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
+
+# The runtime as a device has it: Python 3.10, numpy 1.26, no torch.
+EDGE_PYTHON ?= python3.10
+EDGE_VENV ?= .venv-edge
+test-edge: $(EDGE_VENV)/.edge
+	OMP_NUM_THREADS=1 $(EDGE_VENV)/bin/python -m pytest tests/runtime -n auto --maxprocesses=4
 
 check: lint types layers test
 
@@ -44,5 +50,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[server,dev]"
 	touch $@ $(VENV)/.server
 
+$(EDGE_VENV)/.edge: pyproject.toml constraints.txt
+	$(EDGE_PYTHON) -m venv $(EDGE_VENV)
+	$(EDGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable ".[edge]" hypothesis onnx psutil pytest pytest-xdist
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(EDGE_VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache
