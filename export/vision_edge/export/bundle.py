@@ -19,7 +19,7 @@ from vision_edge.export.graph import EdgeModel
 from vision_edge.export.onnx_graph import to_onnx
 from vision_edge.export.parity import MIN_COSINE_FP32, gate
 from vision_edge.export.samples import SOURCE, generated_scenes
-from vision_edge.runtime.bundle import Bundle, Embeddings, load_bundle, write_bundle
+from vision_edge.runtime.bundle import Bundle, Embeddings, check_target, load_bundle, write_bundle
 from vision_edge.runtime.errors import ExportError
 from vision_edge.runtime.manifest import (
     COHORT_FILE,
@@ -84,6 +84,7 @@ def export_bundle(
     Raises:
         ExportError: If the export fails or the gate refuses it; nothing is written then.
     """
+    check_target(out)  # now, rather than after minutes of exporting
     chosen = images or ExportImages(
         generated_scenes(GENERATED_IMAGES, spec.size), SOURCE, from_station=False
     )

@@ -73,6 +73,15 @@ def load_bundle(path: Path | str) -> Bundle:
     return Bundle(folder, manifest, contents[MODEL_FILE], cohort)
 
 
+def check_target(path: Path) -> None:
+    """Raise `BundleError` if writing a bundle to `path` would destroy something else."""
+    if path.exists() and not (path / MANIFEST_FILE).is_file():
+        raise BundleError(
+            f"{path} exists and is not a bundle, so it is not overwritten",
+            fix="give --out a new or an older bundle's folder",
+        )
+
+
 def write_bundle(
     path: Path, manifest_fields: dict[str, object], files: dict[str, bytes]
 ) -> Manifest:
@@ -89,11 +98,7 @@ def write_bundle(
     Raises:
         BundleError: If `path` exists and is not a bundle: it is not overwritten.
     """
-    if path.exists() and not (path / MANIFEST_FILE).is_file():
-        raise BundleError(
-            f"{path} exists and is not a bundle, so it is not overwritten",
-            fix="give --out a new or an older bundle's folder",
-        )
+    check_target(path)
     infos = {
         name: FileInfo(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
         for name, data in files.items()
