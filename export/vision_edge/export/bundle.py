@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from vision_edge.export.compact import with_half_weights
 from vision_edge.export.embedder import TorchEmbedder
 from vision_edge.export.graph import EdgeModel
 from vision_edge.export.onnx_graph import to_onnx
@@ -64,6 +65,7 @@ def export_bundle(
     images: ExportImages | None = None,
     evaluation: dict[str, Any] | None = None,
     min_cosine: float = MIN_COSINE_FP32,
+    half_weights: bool = False,
 ) -> Bundle:
     """Export a model as a bundle.
 
@@ -77,6 +79,7 @@ def export_bundle(
         images: For the parity gate and as the cohort; generated scenes by default.
         evaluation: Figures to carry in the manifest.
         min_cosine: Least agreement with PyTorch, per image.
+        half_weights: Store weights in float16 and compute in float32: half the size.
 
     Returns:
         The bundle as read back and verified from the disk.
@@ -95,6 +98,7 @@ def export_bundle(
         )
     prepared = np.stack([prepare(image, spec) for image in chosen.images])  # (M, S, S, 3)
     data = to_onnx(EdgeModel(model, spec), spec.size)
+    data = with_half_weights(data) if half_weights else data
     reference = TorchEmbedder(model.eval(), spec)
     dim = reference.embed(prepared[:1]).shape[1]
     fields: dict[str, Any] = {

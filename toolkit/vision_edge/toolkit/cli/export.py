@@ -62,6 +62,12 @@ def export(
     precision: Annotated[
         Precision, typer.Option("--precision", help="Arithmetic.")
     ] = Precision.fp32,
+    half_weights: Annotated[
+        bool,
+        typer.Option(
+            "--half-weights", help="Store weights in float16, compute in float32: half the size."
+        ),
+    ] = False,
     target: Annotated[
         TargetFormat, typer.Option("--target", help="What to export.")
     ] = TargetFormat.onnx,
@@ -101,6 +107,7 @@ def export(
             adapter=merged,
             images=chosen,
             evaluation=figures,
+            half_weights=half_weights,
         )
     manifest = bundle.manifest
     typer.echo(
