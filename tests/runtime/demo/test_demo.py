@@ -32,7 +32,7 @@ def test_the_demo_names_parts_and_refuses_strangers(
     assert set(summary["by_part"]) == {*summary["registered"], *summary["strangers"]}
     with Gallery(tmp_path / "gallery.db") as gallery:
         assert {label: len(ids) for label, ids in gallery.state().items()} == dict.fromkeys(
-            summary["registered"], 1
+            summary["registered"], demo_run.TURNS
         )
     film = cv2.VideoCapture(str(tmp_path / "annotated.mp4"))
     assert int(film.get(cv2.CAP_PROP_FRAME_COUNT)) == summary["frames"]
