@@ -306,11 +306,6 @@ def test_taking_a_frame_of_a_camera_lets_the_exposure_settle() -> None:
     assert take_frame(FakeSource(film(), live=True), settle=2).number == 2
 
 
-def test_taking_a_frame_takes_the_first_that_is_accepted() -> None:
-    source = FakeSource(frame(k) for k in range(9))
-    assert take_frame(source, accept=lambda shown: shown.number > 3).number == 4
-
-
 @pytest.mark.parametrize(("count", "live"), [(0, False), (0, True), (5, True)])
 def test_a_source_that_ends_too_early_gives_no_frame(count: int, live: bool) -> None:
     source = FakeSource((frame(k) for k in range(count)), live=live, name="cam 3")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -210,9 +210,7 @@ def snapshots_of(embedder: Embedder, frames: Sequence[Path | Frame]) -> list[Sna
     ]
 
 
-def take_frame(
-    source: Source, settle: int = 5, accept: Callable[[Frame], bool] | None = None
-) -> Frame:
+def take_frame(source: Source, settle: int = 5) -> Frame:
     """Take one frame of a source; of a live one, after `settle` frames for exposure to settle.
 
     Raises:
@@ -220,6 +218,6 @@ def take_frame(
     """
     skip = settle if source.live else 0
     for index, frame in enumerate(source):
-        if index >= skip and (accept is None or accept(frame)):
+        if index >= skip:
             return frame
     raise VisionEdgeError(f"{source.name}: no frame to register", fix="check the source")
