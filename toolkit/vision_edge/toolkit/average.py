@@ -273,14 +273,14 @@ def _cut(
         grouped.setdefault(module, {})[part] = LowRank(
             root[:, None] * Vh[:rank], U[:, :rank] * root
         )
-    return {module: _joined(parts) for module, parts in grouped.items()}, facts
+    return {module: joined(parts) for module, parts in grouped.items()}, facts
 
 
 def _module_order(name: str) -> tuple[int, str]:
     return int(name.split(".")[1]), name
 
 
-def _joined(parts: dict[str, LowRank]) -> LowRank:
+def joined(parts: dict[str, LowRank]) -> LowRank:
     """Write the updates of query, key and value as one update of the fused layer."""
     if "" in parts:
         return parts[""]

@@ -116,6 +116,7 @@ class WeightsMetadata(BaseModel):
         std: Standard deviation per RGB channel of the same.
         interpolation: Kernel for enlarging.
         crop_pct: Share of the short side that is kept.
+        input_size: Side of the input in pixels, where the architecture does not fix it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -144,6 +145,7 @@ class WeightsMetadata(BaseModel):
     std: Triple | None = None
     interpolation: str | None = None
     crop_pct: float | None = None
+    input_size: Size | None = None
 
     def timm_arguments(self) -> dict[str, Any]:
         """Return the sizes that are set, by the names that timm gives them."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,22 +20,42 @@ from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.runtime.files import atomic_folder
 from vision_edge.toolkit.cli.options import (
     BackboneName,
+    Device,
     Interpolation,
     Mean,
+    Seed,
     Size,
     Std,
     Weights,
     chosen_backbone,
 )
 
+if TYPE_CHECKING:
+    from vision_edge.toolkit.average import AverageSettings
+    from vision_edge.toolkit.backbones import Backbone
+
 app = command_app()
 REPORT_FILE = "report.json"
+RECYCLE_PANEL = "Recycle"
 
 
 class Method(str, Enum):
     """How the meta-LoRA is made."""
 
     average = "average"
+    recycle = "recycle"
+
+
+class Preset(str, Enum):
+    """How much work recycle does."""
+
+    gpu = "gpu"
+    cpu = "cpu"
+
+
+def _option(name: str, text: str, **more: Any) -> Any:
+    """Return an option of `--method recycle` alone."""
+    return typer.Option(name, help=text, rich_help_panel=RECYCLE_PANEL, **more)
 
 
 @app.command()
@@ -42,16 +65,89 @@ def build(
     backbone: BackboneName = None,
     weights: Weights = None,
     method: Annotated[
-        Method, typer.Option("--method", help="average: the scaled mean of products.")
+        Method,
+        typer.Option(
+            "--method",
+            help="average: the scaled mean of products, in seconds. recycle: the subspace "
+            "average, LoRA Inversion and meta-learning.",
+        ),
     ] = Method.average,
-    rank: Annotated[int, typer.Option("--rank", min=1, help="Rank of each projection.")] = 4,
-    scale: Annotated[float, typer.Option("--scale", help="Coefficient on the mean.")] = 4.0,
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            "--rank", min=1, help="Rank of each projection; default: 4 (average), 96 (recycle)."
+        ),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            "--scale",
+            help="Coefficient on the mean (average; default 4). For recycle the size follows "
+            "from how far the adapters agree, and this is its gain (default 40).",
+        ),
+    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Go on without adapters that cannot be used.")
     ] = False,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Recorded; `average` has nothing random.")
-    ] = 0,
+    seed: Seed = 0,
+    device: Device = "auto",
+    preset: Annotated[
+        Preset | None, _option("--preset", "Amount of work; default: by the device.")
+    ] = None,
+    work: Annotated[
+        Path | None,
+        _option("--work", "Folder for what is finished, to resume from; default: OUT.work."),
+    ] = None,
+    per_class: Annotated[int | None, _option("--per-class", "Images a class.", min=1)] = None,
+    iterations: Annotated[
+        int | None, _option("--iterations", "Iterations of inversion.", min=1)
+    ] = None,
+    prune: Annotated[
+        str | None,
+        _option("--prune", "Blocks that drop patches in inversion: 6:0.75 or 3:0.3,6:0.3."),
+    ] = None,
+    prior: Annotated[
+        str | None,
+        _option("--prior", "timm network or safetensors file; default: embedded; 'none': none."),
+    ] = None,
+    prior_weights: Annotated[
+        Path | None, _option("--prior-weights", "Safetensors file with the weights of --prior.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        _option("--init", "Unlabelled images that inversion starts from; default: noise."),
+    ] = None,
+    pool: Annotated[
+        Path | None, _option("--pool", "A synthetic pool made earlier, instead of inversion.")
+    ] = None,
+    start: Annotated[
+        str, _option("--start", "Where meta-learning starts: subspace, average or random.")
+    ] = "subspace",
+    sparsity: Annotated[
+        float | None, _option("--sparsity", "Share of the patches that meta-learning leaves out.")
+    ] = None,
+    meta_steps: Annotated[
+        int | None, _option("--meta-steps", "Steps of meta-learning.", min=0)
+    ] = None,
+    meta_lr: Annotated[float | None, _option("--meta-lr", "Its highest learning rate.")] = None,
+    accumulate: Annotated[
+        int, _option("--accumulate", "Parts a step is split into, to need less memory.", min=1)
+    ] = 1,
+    batch: Annotated[
+        int | None, _option("--batch", "Images inverted together; default: by the device.", min=1)
+    ] = None,
+    compiled: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile",
+            help="Compile the models; default: on a GPU.",
+            rich_help_panel=RECYCLE_PANEL,
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        _option("--test", "Labelled images to fill the report's table with, when all is done."),
+    ] = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -59,38 +155,105 @@ def build(
 ) -> None:
     """Build the meta-LoRA from a hub of adapters, without their data.
 
-    Writes a PEFT directory with `report.json` beside the weights.
+    Writes a PEFT directory with `report.json` beside the weights, and for recycle `report.html`
+    and `pool.png`. Under `torchrun` the work of recycle is shared by all processes.
     """
     require("torch")
-    from vision_edge.toolkit.adapters import write_adapter
-    from vision_edge.toolkit.average import AverageSettings, average_hub
 
     started = time.monotonic()
-    settings = AverageSettings(rank, scale)
     _refuse_overwrite(out)
     loaded = chosen_backbone(backbone, weights, size, mean, std, interpolation)
-    console = Console(stderr=True)
-    with console.status("averaging") as status:
+    if method is Method.average:
+        settings = AverageSettings(rank or 4, 4.0 if scale is None else scale)
+        _average(hub, out, loaded, settings, skip_bad, seed, started)
+        return
+    from vision_edge.toolkit.cli.recycle import RecycleOptions, recycle
+
+    recycle(
+        hub,
+        out,
+        loaded,
+        RecycleOptions(
+            device=device,
+            preset=preset.value if preset else None,
+            work=work or out.with_name(out.name + ".work"),
+            rank=rank,
+            gain=scale,
+            seed=seed,
+            skip_bad=skip_bad,
+            per_class=per_class,
+            iterations=iterations,
+            prune=prune,
+            prior=prior,
+            prior_weights=prior_weights,
+            init=init,
+            pool=pool,
+            start=start,
+            sparsity=sparsity,
+            meta_steps=meta_steps,
+            meta_lr=meta_lr,
+            accumulate=accumulate,
+            batch=batch,
+            compiled=compiled,
+            test=test,
+        ),
+        started,
+    )
+
+
+def _average(
+    hub: Path,
+    out: Path,
+    backbone: Backbone,
+    settings: AverageSettings,
+    skip_bad: bool,
+    seed: int,
+    started: float,
+) -> None:
+    from vision_edge.toolkit.adapters import write_adapter
+    from vision_edge.toolkit.average import average_hub
+
+    with _status("averaging") as status:
         result = average_hub(
             hub,
-            loaded,
+            backbone,
             settings,
             skip_bad=skip_bad,
             progress=lambda name: status.update(f"averaging {name}"),
         )
-    report = {
-        **result.report,
+    report = {**result.report, **origin(hub, seed, started)}
+    info = {"method": "average", "settings": asdict(settings), "hub": hub.name}
+    with atomic_folder(out) as folder:
+        write_adapter(folder, result.updates, backbone, info=info)
+        write_report(folder, report)
+    summarise_hub(report)
+    typer.echo(
+        f"{out}: average of {len(report['adapters'])} adapters, "
+        f"{100 * report['energy_kept']:.1f} % of the energy kept at rank {settings.rank}, "
+        f"in {report['seconds']:.1f} s"
+    )
+
+
+@contextmanager
+def _status(text: str) -> Iterator[Any]:
+    with Console(stderr=True).status(text) as status:
+        yield status
+
+
+def origin(hub: Path, seed: int, started: float) -> dict[str, Any]:
+    """Return what every report says: when, from which hub, and how long it took."""
+    return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "hub": hub.name,
         "seed": seed,
         "seconds": round(time.monotonic() - started, 3),
     }
-    info = {"method": method.value, "settings": {"rank": rank, "scale": scale}, "hub": hub.name}
-    with atomic_folder(out) as folder:
-        write_adapter(folder, result.updates, loaded, info=info)
-        text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
-    _summarise(out, report)
+
+
+def write_report(folder: Path, report: dict[str, Any]) -> None:
+    """Write `report.json` into a folder that is being made."""
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def _refuse_overwrite(out: Path) -> None:
@@ -102,7 +265,8 @@ def _refuse_overwrite(out: Path) -> None:
         )
 
 
-def _summarise(out: Path, report: dict[str, Any]) -> None:
+def summarise_hub(report: dict[str, Any]) -> None:
+    """Say what is worth knowing about a hub's adapters, on stderr."""
     adapters = report["adapters"]
     for name, reason in report["skipped"].items():
         typer.secho(f"left out {name}: {reason}", err=True, fg=typer.colors.YELLOW)
@@ -118,7 +282,3 @@ def _summarise(out: Path, report: dict[str, Any]) -> None:
             "checked",
             err=True,
         )
-    typer.echo(
-        f"{out}: average of {len(adapters)} adapters, {100 * report['energy_kept']:.1f} % of the "
-        f"energy kept at rank {report['settings']['rank']}, in {report['seconds']:.1f} s"
-    )

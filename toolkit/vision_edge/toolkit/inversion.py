@@ -1,0 +1,359 @@
+"""LoRA Inversion: images that an adapter takes for its classes, without its training data.
+
+Source: LoRA Recycle (Hu et al., CVPR 2025, arXiv 2412.02220), section 4.1, equations 2 and 3: noise
+X is optimised by Adam to minimise `CE(h_i(f_{dW_i}(X)), Y) + alpha R(X)`, rolled and flipped at
+random in every iteration, with R the BatchNorm prior. Where we differ:
+
+- Several adapters are inverted in one batch; each has its own losses, statistics, randomness and
+  best image, so that its images do not depend on which others it was batched with.
+- The image kept is the one with the lowest loss. (In the authors' code `best_inputs =
+  inputs.data` is another name for the live tensor, so the last image is kept.)
+- Images are rounded to 8 bits before the teacher labels them: what is trained on is an image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from vision_edge.export.embedder import normalise_pixels
+from vision_edge.runtime.errors import AdapterError, VisionEdgeError
+from vision_edge.runtime.preprocess import Image, PreprocessSpec
+from vision_edge.toolkit.adapters import Adapter
+from vision_edge.toolkit.backbones import Backbone
+from vision_edge.toolkit.grouped import GroupedHead, load_group, merged_group
+from vision_edge.toolkit.peft_format import Head
+from vision_edge.toolkit.pixels import to_images, value_range
+from vision_edge.toolkit.prior import BatchNormPrior, total_variation
+from vision_edge.toolkit.tokens import Pruning, forward_tokens
+from vision_edge.toolkit.views import Views, permutations, permuted
+
+CHECK_EVERY = 50
+BEST_FROM = 0.5
+"""The share of the iterations after which the best image is looked for."""
+
+
+@dataclass(frozen=True)
+class InversionSettings:
+    """Settings of LoRA Inversion.
+
+    Attributes:
+        per_class: Images a class.
+        iterations: Optimiser steps.
+        lr: Adam's learning rate on normalised pixels, which falls to zero by a cosine.
+        prior_weight: alpha, the weight of the BatchNorm prior.
+        tv_weight: Weight of the total variation, which takes the prior's place without one.
+        pruning: Which blocks drop patches.
+        prune_after: Share of the iterations that run unpruned first.
+        seed: Decides noise, rolls and flips.
+    """
+
+    per_class: int = 20
+    iterations: int = 500
+    lr: float = 0.25
+    prior_weight: float = 0.01
+    tv_weight: float = 1.0
+    pruning: Pruning = field(default_factory=Pruning)
+    prune_after: float = 0.25
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("per_class", "iterations"):
+            if getattr(self, name) < 1:
+                raise VisionEdgeError(
+                    f"{name} must be at least 1; got {getattr(self, name)}", fix="raise it"
+                )
+        for name in ("lr", "prior_weight", "tv_weight"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise VisionEdgeError(
+                    f"{name} must be a number from 0; got {value}", fix="leave it at its default"
+                )
+
+    def document(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        return {**asdict(self), "pruning": str(self.pruning)}
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """The synthetic images of one adapter.
+
+    Attributes:
+        images: uint8 (n, S, S, 3), BGR.
+        labels: int64 (n,): which class of the head each was made for.
+        logits: float32 (n, K): what the adapter with its head says of the images.
+        order: int16 (n, P): each image's patches, the most important to [CLS] first.
+        cross_entropy: Loss of the kept images in the iteration in which they were kept.
+        prior: R of the same.
+    """
+
+    images: Image
+    labels: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    order: NDArray[np.int16]
+    cross_entropy: float
+    prior: float
+
+    @property
+    def agreement(self) -> float:
+        """Share of the images that the adapter gives the class they were made for."""
+        return float((self.logits.argmax(1) == self.labels).mean())
+
+
+class Inverter:
+    """Inverts groups of adapters of one backbone; the model is made once and loaded anew.
+
+    Args:
+        backbone: The frozen backbone.
+        prior: On `device`; without it the total variation is kept low instead.
+        settings: See `InversionSettings`.
+        device: `"cpu"` (float32) or a CUDA device (bfloat16).
+        compiled: Whether to compile the transformer's blocks and the prior.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        prior: BatchNormPrior | None,
+        settings: InversionSettings,
+        *,
+        device: str = "cpu",
+        compiled: bool = False,
+    ) -> None:
+        self.backbone, self.settings = backbone, settings
+        self.device = torch.device(device)
+        self.compiled = compiled
+        self.prior = prior
+        self._models: dict[tuple[int, tuple[str, ...]], VisionTransformer] = {}
+
+    def invert(
+        self,
+        adapters: Sequence[Adapter],
+        start: Sequence[Image] | None = None,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> list[Inverted]:
+        """Invert adapters together.
+
+        Args:
+            adapters: With heads of the same number of classes.
+            start: For each adapter the images to start from, uint8 (n, S, S, 3) BGR at model
+                size; default: Gaussian noise.
+            progress: Called with each iteration's number.
+
+        Returns:
+            One result an adapter, in order.
+
+        Raises:
+            AdapterError: If an adapter has no head, or its loss is not finite.
+        """
+        heads = [_head_of(adapter) for adapter in adapters]
+        way = len(heads[0].weight)
+        labels = torch.arange(way, device=self.device).repeat_interleave(self.settings.per_class)
+        objective = Objective(
+            self._model(adapters),
+            GroupedHead(heads).to(self.device),
+            self.prior,
+            self.backbone.spec,
+            self.settings,
+            labels,
+            self.compiled,
+        )
+        randomness = [_randomness(adapter, self.settings) for adapter in adapters]
+        x = _start(self.backbone, randomness, start, len(labels), self.device)
+        kept = _optimise(x, objective, randomness, adapters, progress)
+        return _labelled(objective, kept)
+
+    def _model(self, adapters: Sequence[Adapter]) -> VisionTransformer:
+        """Return the model with these adapters in it; one is kept for each form of a group."""
+        updates = [adapter.updates for adapter in adapters]
+        key = (len(adapters), tuple(sorted({name for u in updates for name in u})))
+        if key not in self._models:
+            self._models.clear()
+            dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+            model = merged_group(self.backbone.model, updates).to(self.device).to(dtype)
+            self._models[key] = model
+            return model
+        load_group(self._models[key], self.backbone.model, updates)
+        return self._models[key]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised, for a group of adapters at once.
+
+    Attributes:
+        model: Made by `merged_group`.
+        heads: The adapters' heads.
+        prior: The BatchNorm prior, or None for the total variation.
+        spec: How pixels are normalised.
+        settings: Weights of the terms.
+        labels: int64 (n,): the classes that each adapter's images are made for.
+        compiled: Whether to run compiled blocks.
+    """
+
+    model: VisionTransformer
+    heads: GroupedHead
+    prior: BatchNormPrior | None
+    spec: PreprocessSpec
+    settings: InversionSettings
+    labels: Tensor
+    compiled: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model computes in."""
+        return next(self.model.parameters()).dtype
+
+    def __call__(self, pixels: Tensor, pruning: Pruning) -> tuple[Tensor, Tensor, Tensor]:
+        """Return each adapter's whole loss, cross-entropy and prior: float32 (G,) each.
+
+        Args:
+            pixels: float (G * n, 3, S, S), RGB, normalised.
+            pruning: Which blocks drop patches.
+        """
+        groups = len(self.heads.weight)
+        pixels = pixels.to(self.dtype)
+        output = forward_tokens(self.model, pixels, pruning=pruning, compiled=self.compiled)
+        logits = self.heads(output.embedding)
+        labels = self.labels.expand(groups, -1)
+        loss = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(1)
+        if self.prior is None:
+            smooth = total_variation(pixels, groups)
+            return loss + self.settings.tv_weight * smooth, loss, smooth
+        statistics = self.prior(pixels, groups, self.spec.mean, self.spec.std)
+        return loss + self.settings.prior_weight * statistics, loss, statistics
+
+
+def _head_of(adapter: Adapter) -> Head:
+    if adapter.head is None:
+        raise AdapterError(
+            f"{adapter.name}: it has no head, so there are no classes to invert",
+            fix="it can be averaged, but not inverted: leave it out of inversion",
+        )
+    return adapter.head
+
+
+def _randomness(adapter: Adapter, settings: InversionSettings) -> torch.Generator:
+    """Return a generator that depends on the seed and the adapter alone."""
+    text = f"{settings.seed} {adapter.sha256 or adapter.name}"
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+    return torch.Generator().manual_seed(number)
+
+
+def _start(
+    backbone: Backbone,
+    randomness: Sequence[torch.Generator],
+    start: Sequence[Image] | None,
+    count: int,
+    device: torch.device,
+) -> Tensor:
+    """Return the first images: float32 (G * n, 3, S, S), normalised, within their range."""
+    size = backbone.spec.size
+    if start is None:
+        noise = [torch.randn(count, 3, size, size, generator=g) for g in randomness]
+        x = torch.cat(noise).to(device)
+    else:
+        x = normalise_pixels(torch.from_numpy(np.concatenate(start)).to(device), backbone.spec)
+    return x.clamp(*value_range(backbone.spec, x.device)).contiguous()
+
+
+@dataclass
+class _Kept:
+    """The best images so far: pixels (G * n, 3, S, S), and their losses (G,) each."""
+
+    pixels: Tensor
+    total: Tensor
+    cross_entropy: Tensor
+    prior: Tensor
+
+    @classmethod
+    def none(cls, x: Tensor, groups: int) -> _Kept:
+        infinite = torch.full((groups,), math.inf, device=x.device)
+        return cls(x.detach().clone(), infinite, infinite.clone(), infinite.clone())
+
+    def offer(self, x: Tensor, total: Tensor, loss: Tensor, prior: Tensor) -> None:
+        """Keep an adapter's images if their loss is lower than that of those kept."""
+        better = total < self.total
+        self.total = torch.where(better, total, self.total)
+        self.cross_entropy = torch.where(better, loss, self.cross_entropy)
+        self.prior = torch.where(better, prior, self.prior)
+        mask = better.repeat_interleave(len(x) // len(total)).view(-1, 1, 1, 1)
+        torch.where(mask, x, self.pixels, out=self.pixels)
+
+
+def _optimise(
+    x: Tensor,
+    objective: Objective,
+    randomness: Sequence[torch.Generator],
+    adapters: Sequence[Adapter],
+    progress: Callable[[int], None],
+) -> _Kept:
+    """Run Adam on the images, in place, and return the best."""
+    settings = objective.settings
+    low, high = value_range(objective.spec, x.device)
+    optimiser = torch.optim.Adam([x], settings.lr, (0.5, 0.99), fused=x.is_cuda)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.iterations)
+    views = [Views.draw(generator, settings.iterations, x.shape[-1]) for generator in randomness]
+    kept = _Kept.none(x, len(adapters))
+    for step in range(settings.iterations):
+        late = step >= settings.prune_after * settings.iterations
+        there, back = permutations([view.at(step) for view in views], x.shape[-1], x.device)
+        view = permuted(x, there).requires_grad_()
+        losses = objective(view, settings.pruning if late else Pruning())
+        x.grad = permuted(torch.autograd.grad(losses[0].sum(), view)[0], back)
+        with torch.no_grad():
+            if step >= BEST_FROM * (settings.iterations - 1):
+                kept.offer(x, *(value.detach() for value in losses))
+            optimiser.step()
+            decay.step()
+            torch.clamp(x, low, high, out=x)
+        if step % CHECK_EVERY == 0 or step == settings.iterations - 1:
+            _check_finite(losses[0], adapters)
+        progress(step + 1)
+    return kept
+
+
+def _check_finite(losses: Tensor, adapters: Sequence[Adapter]) -> None:
+    for value, adapter in zip(losses.tolist(), adapters, strict=True):
+        if not math.isfinite(value):
+            raise AdapterError(
+                f"{adapter.name}: its inversion diverged (the loss is {value})",
+                fix="leave it out, or lower the learning rate of inversion",
+            )
+
+
+@torch.no_grad()
+def _labelled(objective: Objective, kept: _Kept) -> list[Inverted]:
+    """Round the images to 8 bits, and let each adapter say what it sees in its own."""
+    spec, groups = objective.spec, len(objective.heads.weight)
+    images = to_images(kept.pixels, spec)
+    pixels = normalise_pixels(images, spec).to(objective.dtype)
+    output = forward_tokens(
+        objective.model, pixels, pruning=objective.settings.pruning, with_order=True
+    )
+    assert output.order is not None
+    logits = objective.heads(output.embedding)
+    order = output.order.to(torch.int16).reshape(groups, -1, output.order.shape[1])
+    images = images.reshape(groups, -1, *images.shape[1:])
+    return [
+        Inverted(
+            images[g].cpu().numpy(),
+            objective.labels.cpu().numpy(),
+            logits[g].cpu().numpy(),
+            order[g].cpu().numpy(),
+            float(kept.cross_entropy[g]),
+            float(kept.prior[g]),
+        )
+        for g in range(groups)
+    ]
