@@ -60,14 +60,19 @@ def merge(model: nn.Module, updates: Mapping[str, LowRank]) -> None:
         AdapterError: If a module is absent or not linear, a shape differs, a value is not finite,
             or a merged weight is not `W + B A` to rounding.
     """
-    layers = {name: _linear(model, name, update) for name, update in updates.items()}
+    layers = {name: changed_layer(model, name, update) for name, update in updates.items()}
     merged = {name: _sum(name, layers[name].weight, update) for name, update in updates.items()}
     with torch.no_grad():
         for name, weight in merged.items():
             layers[name].weight.copy_(weight)
 
 
-def _linear(model: nn.Module, name: str, update: LowRank) -> nn.Linear:
+def changed_layer(model: nn.Module, name: str, update: LowRank) -> nn.Linear:
+    """Return the linear layer that an update changes.
+
+    Raises:
+        AdapterError: If there is none of that name, or its shape is another.
+    """
     try:
         layer = model.get_submodule(name)
     except AttributeError:

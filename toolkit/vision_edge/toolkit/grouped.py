@@ -15,7 +15,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vision_edge.export.merge import LowRank
+from vision_edge.export.merge import LowRank, changed_layer
 from vision_edge.toolkit.peft_format import Head
 
 
@@ -60,6 +60,9 @@ def merged_group(
         AdapterError: If an update does not fit.
     """
     result = copy.deepcopy(model)
+    for updates in adapters:
+        for name, update in updates.items():
+            changed_layer(model, name, update)
     if len(adapters) > 1:
         for name in _touched(adapters):
             layer = _linear(result, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,41 @@ from vision_edge.toolkit.pool import PoolPart
 from vision_edge.toolkit.pool_episodes import ImageStore, SyntheticTask, TaskSource
 from vision_edge.toolkit.tokens import forward_tokens
 
+SHARE_OF_ONE = 1 / 3
+"""Share of the images that is held out at least where there is a single adapter."""
+
+
+def fitted(settings: MetaSettings, parts: Sequence[PoolPart]) -> MetaSettings:
+    """Return the settings with tasks that the pool can fill, those held out too.
+
+    Args:
+        settings: What was asked for; classes and queries may become fewer.
+        parts: The pool.
+    """
+    shape = settings.shape
+    sides = [parts] if len(parts) == 1 else _sides(parts, settings)
+    way = min([shape.way, *(sum(part.way for part in side) for side in sides)])
+    images = min(int(np.bincount(part.labels).min()) for part in parts)
+    if len(parts) == 1:
+        images -= round(_cut(settings) * images)
+    query = max(1, min(shape.query, images - shape.shot))
+    return replace(settings, shape=replace(shape, way=way, query=query))
+
+
+def _cut(settings: MetaSettings) -> float:
+    """Return the share of a single adapter's images that is learned from."""
+    return 1 - max(settings.held_out, SHARE_OF_ONE)
+
+
+def _sides(
+    parts: Sequence[PoolPart], settings: MetaSettings
+) -> tuple[list[PoolPart], list[PoolPart]]:
+    """Divide a pool into parts to learn from and parts held out, the same for the same pool."""
+    count = min(len(parts) - 1, max(1, round(settings.held_out * len(parts))))
+    held = set(np.random.default_rng(len(parts)).permutation(len(parts))[:count].tolist())
+    learned = [part for index, part in enumerate(parts) if index not in held]
+    return learned, [parts[index] for index in sorted(held)]
+
 
 def split_sources(
     parts: Sequence[PoolPart], settings: MetaSettings
@@ -32,17 +68,11 @@ def split_sources(
     """
     shape, mixed = settings.shape, settings.interpolation
     if len(parts) == 1:
-        cut = 1 - max(settings.held_out, 1 / 3)
-        return TaskSource(parts, shape, mixed, (0.0, cut)), TaskSource(
-            parts, shape, mixed, (cut, 1.0)
-        )
-    count = min(len(parts) - 1, max(1, round(settings.held_out * len(parts))))
-    held = set(np.random.default_rng(len(parts)).permutation(len(parts))[:count].tolist())
-    learned = [part for index, part in enumerate(parts) if index not in held]
-    return (
-        TaskSource(learned, shape, mixed),
-        TaskSource([parts[index] for index in sorted(held)], shape, 1.0),
-    )
+        cut = _cut(settings)
+        learned_from = TaskSource(parts, shape, mixed, (0.0, cut))
+        return learned_from, TaskSource(parts, shape, mixed, (cut, 1.0))
+    learned, held = _sides(parts, settings)
+    return TaskSource(learned, shape, mixed), TaskSource(held, shape, 1.0)
 
 
 def held_out_tasks(source: TaskSource, settings: MetaSettings) -> list[SyntheticTask]:
@@ -71,6 +101,7 @@ def held_out_document(
     Returns:
         A table of the form that `evaluate.to_document` gives, in percent.
     """
+    settings = fitted(settings, parts)
     shape = settings.shape
     _, held = split_sources(parts, settings)
     tasks = held_out_tasks(held, settings)

@@ -34,7 +34,7 @@ from vision_edge.toolkit.backbones import Backbone
 from vision_edge.toolkit.grouped import GroupedHead, load_group, merged_group
 from vision_edge.toolkit.peft_format import Head
 from vision_edge.toolkit.pixels import to_images, value_range
-from vision_edge.toolkit.prior import BatchNormPrior, total_variation
+from vision_edge.toolkit.prior import BatchNormPrior, compiled_prior, total_variation
 from vision_edge.toolkit.tokens import Pruning, forward_tokens
 from vision_edge.toolkit.views import Views, permutations, permuted
 
@@ -188,6 +188,22 @@ class Inverter:
         return self._models[key]
 
 
+def invert(
+    backbone: Backbone,
+    adapters: Sequence[Adapter],
+    prior: BatchNormPrior | None,
+    settings: InversionSettings,
+    *,
+    start: Sequence[Image] | None = None,
+    device: str = "cpu",
+    compiled: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Inverted]:
+    """Invert one group of adapters; see `Inverter`, which many groups share."""
+    inverter = Inverter(backbone, prior, settings, device=device, compiled=compiled)
+    return inverter.invert(adapters, start, progress)
+
+
 @dataclass(frozen=True)
 class Objective:
     """What is minimised, for a group of adapters at once.
@@ -231,7 +247,8 @@ class Objective:
         if self.prior is None:
             smooth = total_variation(pixels, groups)
             return loss + self.settings.tv_weight * smooth, loss, smooth
-        statistics = self.prior(pixels, groups, self.spec.mean, self.spec.std)
+        measure = compiled_prior() if self.compiled else BatchNormPrior.forward
+        statistics = measure(self.prior, pixels, groups, self.spec.mean, self.spec.std)
         return loss + self.settings.prior_weight * statistics, loss, statistics
 
 

@@ -16,6 +16,7 @@ loss on tasks of adapters that were held out, never one chosen on real images.
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from vision_edge.export.embedder import normalise_pixels
 from vision_edge.export.merge import LowRank
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.toolkit.backbones import Backbone
-from vision_edge.toolkit.held_out import held_out_tasks, split_sources
+from vision_edge.toolkit.held_out import fitted, held_out_tasks, split_sources
 from vision_edge.toolkit.meta_lora import MetaLora
 from vision_edge.toolkit.meta_loss import episode_logits, task_losses
 from vision_edge.toolkit.meta_settings import MetaSettings
@@ -92,7 +93,8 @@ def meta_learn(
         DataError: If the pool is too small.
         VisionEdgeError: If a loss is not finite, or the checkpoint is of other settings.
     """
-    learner = _Learner(backbone, start, parts, settings, torch.device(device), compiled, ranks)
+    settings = fitted(settings, parts)
+    learner = Learner(backbone, start, parts, settings, torch.device(device), compiled, ranks)
     if checkpoint is not None and checkpoint.is_file():
         learner.restore(read_state(checkpoint), checkpoint)
     while learner.step < settings.steps or not learner.curves:
@@ -109,7 +111,17 @@ def meta_learn(
     return MetaResult(learner.best_updates(), learner.best_step, learner.curves)
 
 
-class _Learner:
+def _identity(backbone: Backbone, parts: Sequence[PoolPart], start: Sequence[Tensor]) -> str:
+    """Return a hash of what a meta-LoRA is learned from: backbone, pool and start."""
+    digest = hashlib.sha256(backbone.sha256.encode())
+    for part in parts:
+        digest.update(f"{part.name} {part.sha256} {part.logits.shape}".encode())
+    for delta in start:
+        digest.update(delta.float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Learner:
     """The state of meta-learning: the model, the optimiser, the curves and the best step."""
 
     def __init__(
@@ -120,7 +132,7 @@ class _Learner:
         settings: MetaSettings,
         device: torch.device,
         compiled: bool,
-        ranks: Ranks | None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.settings, self.spec, self.device = settings, backbone.spec, device
         self.ranks = ranks or Ranks()
@@ -130,6 +142,7 @@ class _Learner:
         self.optimiser = torch.optim.Adam(self.factors, settings.lr)
         self.start = [layer.delta().detach() for layer in self.lora.layers.values()]
         self.size = sum(float(delta.square().sum()) for delta in self.start)
+        self.identity = _identity(backbone, parts, self.start)
         learn, held = split_sources(parts, settings)
         self.learn, self.learn_images = learn, ImageStore(learn.parts, device)
         self.held = held_out_tasks(held, settings)
@@ -216,6 +229,12 @@ class _Learner:
             logits = self.scores(tasks, self.held_images)
             losses.append(task_losses(logits, tasks, shape))
             right.append((logits.argmax(-1) == truth).float().mean(1))
+        if not all(math.isfinite(float(loss.sum())) for loss in losses):
+            raise VisionEdgeError(
+                f"meta-learning step {self.step}: the loss on the tasks held out is not finite, "
+                f"with images of {', '.join(part.name for part in self.held_images.parts)}",
+                fix="leave out that adapter, or lower --meta-lr",
+            )
         row: Row = {
             "step": self.step,
             "loss": float(np.mean(self.losses)) if self.losses else None,
@@ -249,6 +268,7 @@ class _Learner:
             first_moments=[m["exp_avg"] for m in moments if m],
             second_moments=[m["exp_avg_sq"] for m in moments if m],
             settings=self.settings.document(),
+            identity=self.identity,
         )
 
     def restore(self, state: TrainingState, path: Path) -> None:
@@ -257,11 +277,12 @@ class _Learner:
         Raises:
             VisionEdgeError: If it is of other settings or of another meta-LoRA.
         """
-        shapes = [tuple(t.shape) for t in state.factors] == [tuple(f.shape) for f in self.factors]
         own = {k: v for k, v in self.settings.document().items() if k != "steps"}
-        if not shapes or own != {k: v for k, v in state.settings.items() if k != "steps"}:
+        same = own == {k: v for k, v in state.settings.items() if k != "steps"}
+        if not same or state.identity != self.identity:
+            what = "settings" if not same else "a hub, a pool or a backbone"
             raise VisionEdgeError(
-                f"{path}: a checkpoint of other settings",
+                f"{path}: a checkpoint of other {what}",
                 fix="remove it, or give the same options to resume",
             )
         with torch.no_grad():

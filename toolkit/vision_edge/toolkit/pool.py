@@ -205,7 +205,7 @@ def read_part(path: Path) -> PoolPart:
                 f"{path}: no part of a pool ({error})", fix="invert it again"
             ) from error
     lengths = {shape[0], len(labels), len(logits), len(order)}
-    if len(lengths) > 1 or len(shape) != 4:
+    if len(lengths) > 1 or len(shape) != 4 or logits.ndim != 2 or order.ndim != 2:
         raise DataError(f"{path}: its tensors do not go together", fix="invert it again")
     return PoolPart(path, name, sha256, classes, labels, logits, order, facts)
 

@@ -86,13 +86,13 @@ class TaskSource:
         if len(self._classes) < self.shape.way:
             raise DataError(
                 f"the pool has {len(self._classes)} class(es); tasks need {self.shape.way}",
-                fix="lower --way, or give a hub with more classes",
+                fix="give a hub whose adapters have more classes",
             )
         least = min(len(rows) for part in self._rows for rows in part)
         if least < self.shape.images:
             raise DataError(
                 f"the pool has {least} images of a class; tasks need {self.shape.images}",
-                fix="raise --per-class, or lower --shot and --query",
+                fix="raise --per-class",
             )
 
     def draw(self, rng: np.random.Generator) -> SyntheticTask:

@@ -11,7 +11,8 @@ Without such a network only the total variation is kept low, which is a far weak
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class BatchNormPrior(nn.Module):
         super().__init__()
         self.name = name
         self.mean, self.std, self.size = mean, std, size
-        self.network = network.eval().requires_grad_(False)
+        self.network = network.requires_grad_(False)
         self.norms = _replace_norms(self.network)
         if not self.norms:
             raise BackboneError(
@@ -99,6 +100,7 @@ class BatchNormPrior(nn.Module):
                 "statistics, so it says nothing about images",
                 fix="give a convolutional network with BatchNorm, such as resnet50",
             )
+        self.network.eval()
         self.network.to(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor, groups: int, mean: Triple, std: Triple) -> Tensor:
@@ -122,6 +124,12 @@ class BatchNormPrior(nn.Module):
         for norm in self.norms:
             norm.distances = []
         return torch.stack(distances).sum(0)
+
+
+@cache
+def compiled_prior() -> Callable[[BatchNormPrior, Tensor, int, Triple, Triple], Tensor]:
+    """Return the forward pass of a prior, compiled when it is first run."""
+    return torch.compile(BatchNormPrior.forward, dynamic=False)
 
 
 def _replace_norms(network: nn.Module) -> list[StatisticsNorm]:
@@ -187,17 +195,18 @@ def _from_file(path: Path, name: str | None) -> BatchNormPrior:
         )
     network = _create(architecture, pretrained=False, **own.timm_arguments())
     tensors, _ = read_safetensors(path)
-    missing, unexpected = network.load_state_dict(
-        {key: value.float() for key, value in tensors.items() if not _is_head(network, key)},
-        strict=False,
-    )
-    if missing or unexpected:
+    state = {key: value.float() for key, value in tensors.items() if not _is_head(network, key)}
+    wanted = network.state_dict()
+    missing, unknown = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    shapes = [k for k in sorted(wanted.keys() & state.keys()) if wanted[k].shape != state[k].shape]
+    if missing or unknown or shapes:
         raise BackboneError(
-            f"prior {path}: the weights do not fit {architecture}: "
-            f"{len(missing)} missing, {len(unexpected)} unknown, such as "
-            f"{(missing + unexpected)[0]}",
+            f"prior {path}: the weights do not fit {architecture}: {len(missing)} missing, "
+            f"{len(unknown)} unknown, {len(shapes)} of another shape, such as "
+            f"{(missing + unknown + shapes)[0]}",
             fix="name the network that these weights belong to",
         )
+    network.load_state_dict(state)
     config = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     mean, std = own.mean or tuple(config["mean"]), own.std or tuple(config["std"])
     size = own.input_size or int(config["input_size"][-1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -287,10 +288,14 @@ def _invert_all(
 
 
 def _groups(todo: Sequence[_Found], batch: int, per_class: int) -> Iterator[list[_Found]]:
-    """Group adapters whose heads have the same number of classes into batches of images."""
+    """Group adapters whose heads have the same number of classes into batches of images.
+
+    Groups are as even as can be, since each size is compiled anew.
+    """
     for way in sorted({item.way for item in todo}):
         same = [item for item in todo if item.way == way]
-        size = max(1, batch // (way * per_class))
+        groups = math.ceil(len(same) * way * per_class / batch)
+        size = math.ceil(len(same) / groups)
         for first in range(0, len(same), size):
             yield same[first : first + size]
 

@@ -82,8 +82,7 @@ details { margin-top: .75rem; } summary { cursor: pointer; color: var(--accent);
 footer { margin-top: 1.5rem; }
 @media (max-width: 36rem) { body { padding: 1.25rem .6rem 3rem; }
   section { padding: .9rem .8rem 1rem; } h1 { font-size: 1.4rem; } }
-@media print { body { padding: 0; background: none; } .scroll + .scroll, .muted + .scroll { margin-top: 1.5rem; }
-.scroll.tall { max-height: none; }
+@media print { body { padding: 0; background: none; } .scroll.tall { max-height: none; }
   section { break-inside: avoid; } }
 """
 
@@ -122,7 +121,8 @@ def number(value: float | None, digits: int = 1, unit: str = "", *, sign: bool =
     """Return a number as a reader wants it, with a real minus, its unit on the same line."""
     if value is None:
         return NONE
-    text = f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+    rounded = round(value, digits) + 0.0  # no minus zero
+    text = f"{rounded:{'+' if sign else ''}.{digits}f}".replace("-", "−")
     return f"{text}\N{NO-BREAK SPACE}{unit}" if unit else text
 
 
@@ -132,6 +132,9 @@ def duration(seconds: float | None) -> str:
         return NONE
     if seconds < 60:
         return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 

@@ -31,6 +31,7 @@ class TrainingState:
         first_moments: Adam's; empty before the first step.
         second_moments: Adam's; empty before the first step.
         settings: What they were made with; JSON values.
+        identity: Hash of backbone, pool and start.
     """
 
     step: int
@@ -41,6 +42,7 @@ class TrainingState:
     first_moments: Sequence[Tensor]
     second_moments: Sequence[Tensor]
     settings: dict[str, Any]
+    identity: str = ""
 
 
 def write_state(path: Path, state: TrainingState) -> None:
@@ -55,6 +57,7 @@ def write_state(path: Path, state: TrainingState) -> None:
         "best_step": state.best_step,
         "curves": state.curves,
         "settings": state.settings,
+        "identity": state.identity,
     }
     with atomic_file(path) as temporary:
         write_safetensors(temporary, tensors, {KEY: json.dumps(facts)})
@@ -73,7 +76,12 @@ def read_state(path: Path) -> TrainingState:
         for name in sorted(tensors):
             groups[name.partition(".")[0]].append(tensors[name])
         return TrainingState(
-            facts["step"], facts["best_step"], facts["curves"], **groups, settings=facts["settings"]
+            facts["step"],
+            facts["best_step"],
+            facts["curves"],
+            **groups,
+            settings=facts["settings"],
+            identity=facts["identity"],
         )
     except (KeyError, ValueError, TypeError) as error:
         raise VisionEdgeError(

@@ -164,6 +164,8 @@ def build(
     _refuse_overwrite(out)
     loaded = chosen_backbone(backbone, weights, size, mean, std, interpolation)
     if method is Method.average:
+        from vision_edge.toolkit.average import AverageSettings
+
         settings = AverageSettings(rank or 4, 4.0 if scale is None else scale)
         _average(hub, out, loaded, settings, skip_bad, seed, started)
         return

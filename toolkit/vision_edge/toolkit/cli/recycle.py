@@ -93,7 +93,7 @@ class Amount:
 
 PRESETS = {
     "gpu": Amount(20, 400, "6:0.75", 0.5, 100, 9),
-    "cpu": Amount(8, 40, "3:0.5,6:0.5", 0.75, 40, 7),
+    "cpu": Amount(8, 15, "3:0.5,6:0.5", 0.75, 30, 7),
 }
 """`gpu`: minutes on a GPU. `cpu`: minutes on two CPU cores."""
 
