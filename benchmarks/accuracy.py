@@ -37,7 +37,8 @@ from vision_edge.toolkit.data import Dataset, open_dataset
 from vision_edge.toolkit.episodes import EpisodeSettings, draw_episodes, episode_accuracy
 from vision_edge.toolkit.evaluate import embed_dataset
 from vision_edge.toolkit.factor_average import factor_average
-from vision_edge.toolkit.inversion import InversionSettings, Inverted
+from vision_edge.toolkit.inversion import Inverted
+from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.lora import inject
 from vision_edge.toolkit.meta_lora import random_updates
 from vision_edge.toolkit.meta_settings import MetaSettings
@@ -46,7 +47,8 @@ from vision_edge.toolkit.peft_format import Head
 from vision_edge.toolkit.pool import PoolPart, open_pool
 from vision_edge.toolkit.pool_episodes import TaskShape
 from vision_edge.toolkit.prior import load_prior
-from vision_edge.toolkit.recycle import RecycleSettings, Where, recycle_hub
+from vision_edge.toolkit.recycle import recycle_hub
+from vision_edge.toolkit.recycle_settings import RecycleSettings, Where
 from vision_edge.toolkit.tokens import Pruning
 
 Updates = Mapping[str, LowRank]

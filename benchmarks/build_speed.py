@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from vision_edge.export.merge import LowRank, merge
 from vision_edge.toolkit.adapters import Adapter
 from vision_edge.toolkit.backbones import Backbone, random_backbone
-from vision_edge.toolkit.inversion import InversionSettings, Inverted, Inverter
+from vision_edge.toolkit.inversion import Inverted, Inverter
+from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.meta_settings import MetaSettings
 from vision_edge.toolkit.metalearn import Learner
 from vision_edge.toolkit.peft_format import Head

@@ -13,7 +13,8 @@ from helpers_toolkit import SIZE, qv_updates, random_head
 from vision_edge.runtime.preprocess import Image
 from vision_edge.toolkit.adapters import Adapter
 from vision_edge.toolkit.backbones import Backbone
-from vision_edge.toolkit.inversion import InversionSettings, Inverted
+from vision_edge.toolkit.inversion import Inverted
+from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.pool import Pool, PoolPart, open_pool
 
 

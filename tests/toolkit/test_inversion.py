@@ -27,7 +27,6 @@ from vision_edge.toolkit import inversion
 from vision_edge.toolkit.adapters import Adapter
 from vision_edge.toolkit.backbones import Backbone
 from vision_edge.toolkit.inversion import (
-    InversionSettings,
     Inverted,
     Objective,
     Views,
@@ -36,6 +35,7 @@ from vision_edge.toolkit.inversion import (
     permuted,
     to_images,
 )
+from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.peft_format import Head
 from vision_edge.toolkit.prior import BatchNormPrior
 from vision_edge.toolkit.tokens import Pruning, forward_tokens

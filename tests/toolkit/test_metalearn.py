@@ -25,7 +25,8 @@ from vision_edge.toolkit.held_out import (
     held_out_tasks,
     split_sources,
 )
-from vision_edge.toolkit.inversion import InversionSettings, invert
+from vision_edge.toolkit.inversion import invert
+from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.lora import inject
 from vision_edge.toolkit.meta_loss import episode_logits, task_losses
 from vision_edge.toolkit.meta_settings import MetaSettings

@@ -24,21 +24,14 @@ from helpers_toolkit import (
 )
 
 from vision_edge.runtime.errors import AdapterError, DataError, VisionEdgeError
-from vision_edge.toolkit import recycle
+from vision_edge.toolkit import filling
 from vision_edge.toolkit.backbones import Backbone
-from vision_edge.toolkit.inversion import InversionSettings
+from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.meta_settings import MetaSettings
 from vision_edge.toolkit.pool import Pool, existing_pool
 from vision_edge.toolkit.pool_episodes import TaskShape
-from vision_edge.toolkit.recycle import (
-    CHECKPOINT_FILE,
-    CURVES_FILE,
-    RecycleResult,
-    RecycleSettings,
-    Watch,
-    Where,
-    recycle_hub,
-)
+from vision_edge.toolkit.recycle import CHECKPOINT_FILE, CURVES_FILE, RecycleResult, recycle_hub
+from vision_edge.toolkit.recycle_settings import RecycleSettings, Watch, Where
 from vision_edge.toolkit.tokens import Pruning
 
 FEW = RecycleSettings(
@@ -139,7 +132,7 @@ def test_what_is_finished_is_not_done_again(
     where = Where(tmp_path / "work")
     _equal(recycle_hub(hub, backbone, FEW, where), whole[0])
     before = {path: path.stat().st_mtime_ns for path in where.work.rglob("*.safetensors")}
-    monkeypatch.setattr(recycle.Inverter, "invert", None)
+    monkeypatch.setattr(filling.Inverter, "invert", None)
     _equal(recycle_hub(hub, backbone, FEW, where), whole[0])
     assert before == {path: path.stat().st_mtime_ns for path in where.work.rglob("*.safetensors")}
 
@@ -270,10 +263,10 @@ def test_a_start_that_is_unknown_is_refused() -> None:
 
 def test_groups_are_even_and_of_one_number_of_classes() -> None:
     found = [
-        recycle._Found(Path(f"{i}"), way, Path(f"{i}.s"), False)
+        filling.Found(Path(f"{i}"), way, Path(f"{i}.s"), False)
         for i, way in enumerate([5, 5, 3, 5, 5, 5, 3])
     ]
-    groups = list(recycle._groups(found, batch=40, per_class=2))
+    groups = list(filling.even_groups(found, batch=40, per_class=2))
     assert [[item.way for item in group] for group in groups] == [[3, 3], [5, 5, 5], [5, 5]]
-    single = list(recycle._groups(found[:1], batch=1, per_class=2))
+    single = list(filling.even_groups(found[:1], batch=1, per_class=2))
     assert [len(group) for group in single] == [1]

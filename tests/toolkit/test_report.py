@@ -18,10 +18,11 @@ import pytest
 from helpers_toolkit import adapter_in, hub_in, leftovers, qv_updates, random_head
 
 from vision_edge.toolkit.backbones import Backbone
-from vision_edge.toolkit.inversion import InversionSettings
+from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.meta_settings import MetaSettings
 from vision_edge.toolkit.pool_episodes import TaskShape
-from vision_edge.toolkit.recycle import RecycleResult, RecycleSettings, Where, recycle_hub
+from vision_edge.toolkit.recycle import RecycleResult, recycle_hub
+from vision_edge.toolkit.recycle_settings import RecycleSettings, Where
 from vision_edge.toolkit.report import contact_sheet, recycle_report, write_page
 from vision_edge.toolkit.report_chart import Line, line_chart, ticks
 from vision_edge.toolkit.report_html import Html, duration, join, number, tag

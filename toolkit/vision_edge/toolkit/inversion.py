@@ -16,8 +16,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,11 +26,12 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from vision_edge.export.embedder import normalise_pixels
-from vision_edge.runtime.errors import AdapterError, VisionEdgeError
+from vision_edge.runtime.errors import AdapterError
 from vision_edge.runtime.preprocess import Image, PreprocessSpec
 from vision_edge.toolkit.adapters import Adapter
 from vision_edge.toolkit.backbones import Backbone
 from vision_edge.toolkit.grouped import GroupedHead, load_group, merged_group
+from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.peft_format import Head
 from vision_edge.toolkit.pixels import to_images, value_range
 from vision_edge.toolkit.prior import BatchNormPrior, compiled_prior, total_variation
@@ -41,48 +41,6 @@ from vision_edge.toolkit.views import Views, permutations, permuted
 CHECK_EVERY = 50
 BEST_FROM = 0.5
 """The share of the iterations after which the best image is looked for."""
-
-
-@dataclass(frozen=True)
-class InversionSettings:
-    """Settings of LoRA Inversion.
-
-    Attributes:
-        per_class: Images a class.
-        iterations: Optimiser steps.
-        lr: Adam's learning rate on normalised pixels, which falls to zero by a cosine.
-        prior_weight: alpha, the weight of the BatchNorm prior.
-        tv_weight: Weight of the total variation, which takes the prior's place without one.
-        pruning: Which blocks drop patches.
-        prune_after: Share of the iterations that run unpruned first.
-        seed: Decides noise, rolls and flips.
-    """
-
-    per_class: int = 20
-    iterations: int = 500
-    lr: float = 0.25
-    prior_weight: float = 0.01
-    tv_weight: float = 1.0
-    pruning: Pruning = field(default_factory=Pruning)
-    prune_after: float = 0.25
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("per_class", "iterations"):
-            if getattr(self, name) < 1:
-                raise VisionEdgeError(
-                    f"{name} must be at least 1; got {getattr(self, name)}", fix="raise it"
-                )
-        for name in ("lr", "prior_weight", "tv_weight"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise VisionEdgeError(
-                    f"{name} must be a number from 0; got {value}", fix="leave it at its default"
-                )
-
-    def document(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {**asdict(self), "pruning": str(self.pruning)}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from vision_edge.runtime.files import atomic_file
 from vision_edge.runtime.preprocess import Image
 from vision_edge.toolkit.adapters import Adapter
 from vision_edge.toolkit.backbones import Backbone
-from vision_edge.toolkit.inversion import InversionSettings, Inverted
+from vision_edge.toolkit.inversion import Inverted
+from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.weights import write_safetensors
 
 POOL_FILE = "pool.json"

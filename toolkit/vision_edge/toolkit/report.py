@@ -16,7 +16,8 @@ import numpy as np
 from vision_edge.runtime.preprocess import Image
 from vision_edge.toolkit.backbones import Backbone
 from vision_edge.toolkit.pool import PoolPart
-from vision_edge.toolkit.recycle import RecycleResult, RecycleSettings
+from vision_edge.toolkit.recycle import RecycleResult
+from vision_edge.toolkit.recycle_settings import RecycleSettings
 from vision_edge.toolkit.report_page import write_page
 
 __all__ = ["contact_sheet", "recycle_report", "write_page"]

@@ -27,19 +27,14 @@ from vision_edge.toolkit.episodes import EpisodeSettings
 from vision_edge.toolkit.evaluate import evaluate, to_document
 from vision_edge.toolkit.factor_average import factor_average
 from vision_edge.toolkit.held_out import held_out_document
-from vision_edge.toolkit.inversion import InversionSettings
+from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.meta_settings import MetaSettings
 from vision_edge.toolkit.metalearn import Row
 from vision_edge.toolkit.pool_episodes import TaskShape
 from vision_edge.toolkit.prior import BatchNormPrior, load_prior
 from vision_edge.toolkit.ranks import joined_ranks
-from vision_edge.toolkit.recycle import (
-    RecycleResult,
-    RecycleSettings,
-    Watch,
-    Where,
-    recycle_hub,
-)
+from vision_edge.toolkit.recycle import RecycleResult, recycle_hub
+from vision_edge.toolkit.recycle_settings import RecycleSettings, Watch, Where
 from vision_edge.toolkit.report import contact_sheet, recycle_report, write_page
 from vision_edge.toolkit.subspace import SubspaceSettings
 from vision_edge.toolkit.tokens import Pruning
