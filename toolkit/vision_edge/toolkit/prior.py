@@ -28,7 +28,6 @@ from vision_edge.runtime.preprocess import Triple
 from vision_edge.toolkit.weights import read_metadata, read_safetensors
 
 EMBEDDED = "prior.safetensors"
-DEFAULT_SIZE = 224
 
 
 class StatisticsNorm(nn.Module):
