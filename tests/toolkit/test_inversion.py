@@ -28,6 +28,7 @@ from vision_edge.toolkit.adapters import Adapter
 from vision_edge.toolkit.backbones import Backbone
 from vision_edge.toolkit.inversion import (
     Inverted,
+    Inverter,
     Objective,
     Views,
     invert,
@@ -242,6 +243,24 @@ def test_the_group_starts_from_the_same_images_exactly(backbone: Backbone) -> No
     for adapter, result in zip(adapters, invert(backbone, adapters, None, settings), strict=True):
         (alone,) = invert(backbone, [adapter], None, settings)
         assert (alone.images == result.images).all()
+
+
+def test_an_inverter_is_loaded_anew_for_each_group(backbone: Backbone) -> None:
+    """Of the same form, of another size, of other modules, and of the first form again."""
+    other = replace(headed("other", 6), updates=dict(list(qv_updates(2, seed=8).items())[:1]))
+    groups = [
+        [headed("one", 1), headed("two", 2)],
+        [headed("three", 3), headed("four", 4)],
+        [headed("five", 5)],
+        [other],
+        [headed("two", 2), headed("one", 1)],
+    ]
+    inverter = Inverter(backbone, None, FEW)
+    for group in groups:
+        fresh = invert(backbone, group, None, FEW)
+        for one, two in zip(inverter.invert(group), fresh, strict=True):
+            assert (one.images == two.images).all()
+            assert (one.logits == two.logits).all()
 
 
 # --- randomness ------------------------------------------------------------------------------

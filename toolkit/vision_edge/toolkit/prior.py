@@ -39,23 +39,18 @@ class StatisticsNorm(nn.Module):
 
     mean: Tensor
     variance: Tensor
-    scale: Tensor
-    shift: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        scale = (norm.running_var + norm.eps).rsqrt()
-        if norm.weight is not None:
-            scale = scale * norm.weight.detach()
-        shift = -norm.running_mean * scale
-        if norm.bias is not None:
-            shift = shift + norm.bias.detach()
         self.register_buffer("mean", norm.running_mean.clone())
         self.register_buffer("variance", norm.running_var.clone())
-        self.register_buffer("scale", scale.view(1, -1, 1, 1))
-        self.register_buffer("shift", shift.view(1, -1, 1, 1))
+        self.register_buffer("weight", None if norm.weight is None else norm.weight.detach())
+        self.register_buffer("bias", None if norm.bias is None else norm.bias.detach())
+        self.eps = norm.eps
         self.groups = 1
         self.distances: list[Tensor] = []
         # timm's BatchNormAct2d holds the activation that follows
@@ -69,7 +64,8 @@ class StatisticsNorm(nn.Module):
         self.distances.append(
             (mean - self.mean).norm(dim=1) + (variance - self.variance).norm(dim=1)
         )
-        result: Tensor = self.act(self.drop(x * self.scale.to(x.dtype) + self.shift.to(x.dtype)))
+        normal = F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, eps=self.eps)
+        result: Tensor = self.act(self.drop(normal))
         return result
 
 

@@ -84,11 +84,12 @@ class Amount:
     sparsity: float
     meta_steps: int
     query: int
+    evaluate_tasks: int
 
 
 PRESETS = {
-    "gpu": Amount(20, 400, "6:0.75", 0.5, 100, 9),
-    "cpu": Amount(8, 15, "3:0.5,6:0.5", 0.75, 30, 7),
+    "gpu": Amount(20, 400, "6:0.75", 0.5, 100, 9, 32),
+    "cpu": Amount(8, 10, "3:0.5,6:0.5", 0.75, 25, 7, 8),
 }
 """`gpu`: minutes on a GPU. `cpu`: minutes on two CPU cores."""
 
@@ -117,6 +118,7 @@ def settings_of(options: RecycleOptions, device: str) -> RecycleSettings:
             lr=lr,
             sparsity=amount.sparsity if options.sparsity is None else options.sparsity,
             accumulate=options.accumulate,
+            evaluate_tasks=amount.evaluate_tasks,
             seed=options.seed,
         ),
         start=options.start,
