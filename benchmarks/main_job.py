@@ -22,8 +22,9 @@ from measured import Measured, circumstances, command
 from vision_edge.export.embedder import TorchEmbedder
 from vision_edge.export.merge import merge
 from vision_edge.runtime.bundle import load_bundle
+from vision_edge.runtime.open_set import Cohort
 from vision_edge.runtime.preprocess import encode_jpeg, prepare, read_image
-from vision_edge.runtime.prototypes import Cohort, PrototypeClassifier
+from vision_edge.runtime.prototypes import PrototypeClassifier
 from vision_edge.toolkit.adapters import read_adapter
 from vision_edge.toolkit.backbones import BackboneOptions, load_backbone
 from vision_edge.toolkit.data import Dataset, open_dataset

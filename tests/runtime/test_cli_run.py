@@ -22,7 +22,19 @@ from helpers_runtime import (
 
 from vision_edge.runtime.errors import GalleryError, SourceError, VisionEdgeError
 
-KEYS = {"time", "source", "frame", "age_ms", "label", "score", "margin", "known", "nearest"}
+KEYS = {
+    "time",
+    "source",
+    "frame",
+    "age_ms",
+    "label",
+    "score",
+    "margin",
+    "known",
+    "nearest",
+    "band",
+    "stranger_rate",
+}
 SHOWS = [2, 0, 30, 1, 0]  # picture 30 is a stranger
 NAMES = ["washer", "bolt", None, "nut", "bolt"]
 
@@ -49,7 +61,7 @@ def test_from_a_snapshot_to_verdicts_in_real_processes(
         assert (done.returncode, done.stderr) == (0, "")
     done = vision_edge("run", bundle_path, line, *gallery, "--jsonl", tmp_path / "out.jsonl")
     assert (done.returncode, done.stdout) == (0, "")
-    assert "3 product(s), unknown below a score of 0." in done.stderr
+    assert "3 product(s), unknown where over 5 % of strangers" in done.stderr
     assert "5 verdict(s)" in done.stderr
     rows = documents(tmp_path / "out.jsonl")
     assert all(set(row) == KEYS for row in rows)
@@ -100,14 +112,14 @@ def test_a_closed_set_has_no_strangers_and_a_high_threshold_no_friends(
     assert [row["score"] for row in strict] == [row["score"] for row in closed]
 
 
-def test_a_lower_false_accept_rate_raises_the_threshold(
+def test_a_lower_false_accept_rate_accepts_less(
     bundle_path: Path, registered: Path, line: Path
 ) -> None:
-    def threshold(rate: str) -> float:
+    def unknown(rate: str) -> int:
         said = invoked("run", bundle_path, line, "--gallery", registered, "--far", rate)
-        return float(said.split("unknown below a score of ")[1].split()[0])
+        return said.count("unknown (nearest")
 
-    assert threshold("0.01") > threshold("0.4")
+    assert unknown("0.000001") > unknown("0.4")
 
 
 def test_an_annotated_video_image_and_folder_are_saved(

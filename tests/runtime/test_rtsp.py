@@ -22,8 +22,9 @@ from vision_edge.runtime.combined import open_sources
 from vision_edge.runtime.errors import SourceError
 from vision_edge.runtime.grabbers import GrabberOptions
 from vision_edge.runtime.live import LiveSettings, LiveSource
+from vision_edge.runtime.open_set import Cohort
 from vision_edge.runtime.pipeline import verdicts
-from vision_edge.runtime.prototypes import Cohort, PrototypeClassifier
+from vision_edge.runtime.prototypes import PrototypeClassifier
 from vision_edge.runtime.sources import Source, open_source
 
 pytestmark = [

@@ -18,8 +18,9 @@ from typing import Generic, TypeVar
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
 from vision_edge.runtime.files import printable
 from vision_edge.runtime.gallery import Gallery, Snapshot
+from vision_edge.runtime.open_set import Cohort
 from vision_edge.runtime.preprocess import Image, decode_image, encode_jpeg, is_jpeg, prepare
-from vision_edge.runtime.prototypes import Cohort, PrototypeClassifier
+from vision_edge.runtime.prototypes import PrototypeClassifier
 from vision_edge.runtime.session import Embedder, Session, embed_frame
 from vision_edge.runtime.sources import Frame, Source
 from vision_edge.runtime.verdict import Verdict

@@ -38,9 +38,15 @@ class Verdict:
                 "age_ms": round(self.age_ms, 3),
                 "label": decision.label,
                 "score": round(decision.score, 6),
-                "margin": None if decision.margin is None else round(decision.margin, 6),
+                "margin": _rounded(decision.margin),
                 "known": decision.known,
                 "nearest": decision.nearest,
+                "band": decision.band,
+                "stranger_rate": _rounded(decision.stranger_rate),
             },
             ensure_ascii=False,
         )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

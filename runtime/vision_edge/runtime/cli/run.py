@@ -14,6 +14,7 @@ from vision_edge.runtime.cli.options import BundlePath, GalleryPath, Provider, T
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
 from vision_edge.runtime.gallery import Gallery
 from vision_edge.runtime.pipeline import RunStatistics, classifier_for, verdicts
+from vision_edge.runtime.prototypes import PrototypeClassifier
 from vision_edge.runtime.session import Session, open_session
 from vision_edge.runtime.sinks import JsonlSink, Sink, Sinks, annotated_sink
 from vision_edge.runtime.sources import ImageSource, Source, open_source
@@ -72,7 +73,7 @@ def run(
             false_accept_rate=far,
             threshold=-1.0 if closed_set else threshold,
         )
-    _introduce(session, len(classifier.labels), classifier.threshold)
+    _introduce(session, classifier)
     bad: list[ImageError] = []
     frames = open_source(source, on_error=lambda error: _report(error, bad))
     statistics = RunStatistics()
@@ -97,12 +98,15 @@ def run(
         raise VisionEdgeError(f"{len(bad)} image(s) of {source} could not be read; see above")
 
 
-def _introduce(session: Session, products: int, threshold: float) -> None:
+def _introduce(session: Session, classifier: PrototypeClassifier) -> None:
     for note in session.notes:
         typer.echo(f"note: {note}", err=True)
-    typer.echo(
-        f"{session.name}: {products} product(s), unknown below a score of {threshold:.3f}", err=True
+    rule = (
+        f"unknown where over {100 * classifier.false_accept_rate:g} % of strangers would be as near"
     )
+    if classifier.threshold is not None:
+        rule = f"unknown below a score of {classifier.threshold:.3f}"
+    typer.echo(f"{session.name}: {len(classifier.labels)} product(s), {rule}", err=True)
 
 
 def _report(error: ImageError, bad: list[ImageError]) -> None:
