@@ -22,19 +22,8 @@ from helpers_runtime import (
 
 from vision_edge.runtime.errors import GalleryError, SourceError, VisionEdgeError
 
-KEYS = {
-    "time",
-    "source",
-    "frame",
-    "age_ms",
-    "label",
-    "score",
-    "margin",
-    "known",
-    "nearest",
-    "band",
-    "stranger_rate",
-}
+KEYS = {"time", "source", "frame", "age_ms", "label", "score", "margin", "known", "nearest"}
+KEYS |= {"band", "stranger_rate"}
 SHOWS = [2, 0, 30, 1, 0]  # picture 30 is a stranger
 NAMES = ["washer", "bolt", None, "nut", "bolt"]
 
@@ -69,7 +58,7 @@ def test_from_a_snapshot_to_verdicts_in_real_processes(
     assert [row["known"] for row in rows] == [name is not None for name in NAMES]
     assert [row["frame"] for row in rows] == list(range(5))
     assert [row["source"] for row in rows] == [str(line / f"{k}.png") for k in range(5)]
-    assert all(row["score"] > 0.95 for row in rows if row["known"])
+    assert all(row["score"] > 0.9 for row in rows if row["known"])
     assert all(0 < row["age_ms"] < 60_000 for row in rows)
 
 

@@ -213,6 +213,13 @@ class PrototypeClassifier:
             for n in range(len(scores))
         ]
 
+    def rates_for(self, embeddings: Embeddings, label: str) -> Floats:
+        """Return the share of strangers that would be as near to one product: float64 (N,)."""
+        queries = normalise(np.atleast_2d(embeddings), self.centre)
+        column = self.labels.index(label)
+        scores = _cosines(queries, self._unit[column : column + 1])[:, 0]
+        return self._rates(queries, scores, np.full(len(queries), column))
+
     def _rates(self, queries: Embeddings, top: Scores, best: NDArray[np.intp]) -> Floats:
         """Return the share of strangers as near, by the model that allows the most."""
         normalised = top - cohort_shift(queries, self._cohort)

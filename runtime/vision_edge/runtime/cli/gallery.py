@@ -50,7 +50,7 @@ def show(
         out.mkdir(parents=True, exist_ok=True)
         for identifier in snapshots:
             path = out / f"snapshot-{identifier}.jpg"
-            path.write_bytes(opened.jpeg(identifier))
+            path.write_bytes(opened.snapshots.jpeg(identifier))
             typer.echo(str(path))
 
 
@@ -102,12 +102,13 @@ def reembed(
     bundle: BundlePath, gallery: GalleryPath, provider: Provider = "auto", author: Author = None
 ) -> None:
     """Bind the gallery to another bundle: embed every snapshot again."""
+    from vision_edge.runtime.augment import embed_snapshot
     from vision_edge.runtime.bundle import load_bundle
-    from vision_edge.runtime.session import embed_frame, open_session
+    from vision_edge.runtime.session import open_session
 
     session = open_session(load_bundle(bundle), provider)
     with Gallery(gallery, author=author) as opened:
         version = opened.reembed(
-            session.bundle.manifest.identity, lambda image: embed_frame(session, image)
+            session.bundle.manifest.identity, lambda image: embed_snapshot(session, image)
         )
     typer.echo(f"{gallery} now belongs to {bundle}; version {version}")
