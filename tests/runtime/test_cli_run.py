@@ -106,7 +106,7 @@ def test_a_lower_false_accept_rate_accepts_less(
 ) -> None:
     def unknown(rate: str) -> int:
         said = invoked("run", bundle_path, line, "--gallery", registered, "--far", rate)
-        return said.count("unknown (nearest")
+        return said.count("(nearest")
 
     assert unknown("0.000001") > unknown("0.4")
 
