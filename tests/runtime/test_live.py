@@ -16,7 +16,12 @@ from vision_edge.runtime.errors import SourceError
 from vision_edge.runtime.grabbers import Grabbed, GrabberOptions
 from vision_edge.runtime.live import LiveSettings, LiveSource, LiveState
 
-QUICK = LiveSettings(stale_after=0.3, lost_after=0.6, grabber=GrabberOptions(read_timeout=0.6))
+QUICK = LiveSettings(
+    stale_after=0.3,
+    lost_after=0.6,
+    give_up_after=20.0,  # a test that waits in vain fails
+    grabber=GrabberOptions(read_timeout=0.6),
+)
 
 
 class Camera:
@@ -66,11 +71,11 @@ class Camera:
         wait_for(lambda: self.reads >= target or self.unplugged.is_set())
 
     def film_from(self, seconds: float) -> None:
-        """After a silence, hand in frame 200 again and again for half a second."""
+        """After a silence, hand in frame 200 again and again, until the camera is unplugged."""
 
         def film() -> None:
             time.sleep(seconds)
-            for _ in range(25):
+            while not self.unplugged.is_set():
                 self.pending.put(200)
                 time.sleep(0.02)
 
@@ -173,6 +178,7 @@ def test_silence_is_stale_then_lost_and_the_camera_is_connected_to_again(camera:
     assert camera.opened == camera.closed + 1 >= 2
     assert told[:3] == [LiveState.LIVE, LiveState.STALE, LiveState.LOST]
     assert told[-1] is LiveState.LIVE
+    camera.unplugged.set()
     source.close()
 
 
