@@ -189,6 +189,8 @@ class LiveSource:
                     grabber.close()
                 grabber = None
             self._closing.wait(backoff.pause())
+        if grabber is not None:  # closed before the first frame was asked for
+            grabber.close()
 
     def _read(self, grabber: Grabber, number: int) -> int:
         """Put frames into the slot until the connection fails; return the next frame's number."""
