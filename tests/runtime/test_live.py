@@ -272,12 +272,13 @@ def test_closing_ends_the_iteration_of_a_waiting_consumer(source: LiveSource) ->
 
 
 def test_a_hung_camera_does_not_hang_its_closing_and_is_released_once_it_is_free() -> None:
-    free, released = threading.Event(), threading.Event()
+    free, released, reading = threading.Event(), threading.Event(), threading.Event()
 
     class Hung:
         fps = None
 
         def grab(self) -> None:
+            reading.set()
             free.wait()
 
         def close(self) -> None:
@@ -285,9 +286,10 @@ def test_a_hung_camera_does_not_hang_its_closing_and_is_released_once_it_is_free
 
     settings = LiveSettings(grabber=GrabberOptions(read_timeout=0.1))
     source = LiveSource(0, "cam", settings, opener=lambda *_: Hung())
+    assert reading.wait(5.0)
     started = time.monotonic()
     source.close()
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 5.0
     assert not released.is_set()  # it is still being read: releasing it now would crash
     free.set()
     assert released.wait(2.0)
