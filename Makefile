@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT ?= .out
 
-.PHONY: demo test test-edge check lint types layers bench clean
+.PHONY: demo test test-edge check lint types layers bench faults clean
 
 demo: $(VENV)/.server
 	$(BIN)/vision-edge demo --out $(OUT)/demo --json $(OUT)/demo/summary.json
@@ -20,6 +20,11 @@ test-edge: $(EDGE_VENV)/.edge
 	OMP_NUM_THREADS=1 $(EDGE_VENV)/bin/python -m pytest tests/runtime -n auto --maxprocesses=4
 
 check: lint types layers test
+
+# The long form of the fault tests: a real RTSP server 50 times, `kill -9` 200 times.
+faults: $(VENV)/.dev
+	VISION_EDGE_FAULT_CYCLES=50 VISION_EDGE_KILLS=200 OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -s tests/runtime/test_rtsp.py tests/runtime/test_kill.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -21,9 +21,11 @@ from measured import Measured, circumstances, command
 
 from vision_edge.export.embedder import TorchEmbedder
 from vision_edge.export.merge import merge
+from vision_edge.runtime.augment import embed_snapshot
 from vision_edge.runtime.bundle import load_bundle
+from vision_edge.runtime.open_set import Cohort
 from vision_edge.runtime.preprocess import encode_jpeg, prepare, read_image
-from vision_edge.runtime.prototypes import Cohort, PrototypeClassifier
+from vision_edge.runtime.prototypes import PrototypeClassifier
 from vision_edge.toolkit.adapters import read_adapter
 from vision_edge.toolkit.backbones import BackboneOptions, load_backbone
 from vision_edge.toolkit.data import Dataset, open_dataset
@@ -70,7 +72,7 @@ def torch_labels(
     loaded = load_bundle(bundle)
     classifier = PrototypeClassifier(
         list(snapshots),
-        embed(list(snapshots.values())),
+        np.stack([embed_snapshot(embedder, read_image(path)) for path in snapshots.values()]),
         loaded.centre,
         Cohort(loaded.cohort, loaded.manifest.scoring.cohort_from_station),
         threshold=-1,

@@ -40,7 +40,7 @@ def test_show_writes_the_snapshots(registered: Path, tmp_path: Path) -> None:
     path = tmp_path / "out" / "snapshot-2.jpg"
     assert said == f"{path}\n"
     with Gallery(registered) as opened:
-        kept = opened.image(2).astype(int)
+        kept = opened.snapshots.image(2).astype(int)
     assert np.abs(read_image(path) - kept).mean() < 6
 
 

@@ -70,7 +70,7 @@ def test_the_first_frame_of_a_video_is_registered(bundle_path: Path, tmp_path: P
     options = ["--source", tmp_path / "line.avi", "--gallery", tmp_path / "g"]
     assert "registered 1 snapshot(s)" in invoked("register", bundle_path, "nut", *options)
     with Gallery(tmp_path / "g") as opened:
-        shown = opened.image(1).astype(int)
+        shown = opened.snapshots.image(1).astype(int)
     first, second = (np.abs(shown - picture(number, 96)).mean() for number in (1, 2))
     assert first < 20 < second
 
@@ -103,13 +103,15 @@ def test_one_bad_image_registers_none(
     bundle_path: Path, registered: Path, shots: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "torn.png").write_bytes((shots / "nut.png").read_bytes()[:200])
-    cv2.imwrite(str(tmp_path / "new.png"), picture(7))
+    cv2.imwrite(str(tmp_path / "new.png"), picture(7, 96))
     before = state(registered)
     files = [tmp_path / "new.png", tmp_path / "torn.png"]
     said = refused(ImageError, "register", bundle_path, "nut", *files, "--gallery", registered)
     assert "torn.png" in said
     same = [tmp_path / "new.png", shots / "bolt.png"]
-    said = refused(GalleryError, "register", bundle_path, "x", *same, "--gallery", registered)
+    said = refused(
+        GalleryError, "register", bundle_path, "x", *same, "--force", "--gallery", registered
+    )
     assert "registered already, as 'bolt'" in said
     assert state(registered) == before
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vision_edge.runtime.consensus import PartVerdict, Passages
-from vision_edge.runtime.prototypes import Cohort, PrototypeClassifier
+from vision_edge.runtime.open_set import Cohort
+from vision_edge.runtime.prototypes import PrototypeClassifier
 
 DIM = 8
 NONE = Cohort(np.zeros((0, DIM), np.float32), from_station=False)

@@ -21,9 +21,11 @@ import pytest
 from helpers_runtime import DIM, picture
 
 from vision_edge.runtime.errors import GalleryError, ImageError, VisionEdgeError
-from vision_edge.runtime.gallery import MAX_LABEL, Gallery, Snapshot, checked_label
+from vision_edge.runtime.gallery import Gallery
+from vision_edge.runtime.labels import MAX_LABEL, checked_label
 from vision_edge.runtime.manifest import ModelIdentity
 from vision_edge.runtime.preprocess import decode_image, encode_jpeg
+from vision_edge.runtime.snapshots import Snapshot
 
 MODEL, OTHER = ModelIdentity("a" * 64, 4), ModelIdentity("b" * 64, 4)
 
@@ -75,9 +77,9 @@ def test_a_prototype_is_the_mean_of_its_snapshots(empty: Gallery) -> None:
 
 def test_an_image_comes_back_as_the_jpeg_that_was_kept(filled: Gallery) -> None:
     first = filled.state()["bolt"][0]
-    assert np.array_equal(filled.image(first), decode_image(snapshot(1).jpeg, "x"))
+    assert np.array_equal(filled.snapshots.image(first), decode_image(snapshot(1).jpeg, "x"))
     with pytest.raises(GalleryError, match="there is no snapshot 99"):
-        filled.image(99)
+        filled.snapshots.image(99)
 
 
 def test_all_of_it_is_there_when_it_is_opened_again(filled: Gallery, path: Path) -> None:
@@ -448,7 +450,8 @@ def test_a_closed_gallery_is_closed(filled: Gallery) -> None:
 REGISTERING = """
 import os, sys
 import numpy as np
-from vision_edge.runtime.gallery import Gallery, Snapshot
+from vision_edge.runtime.gallery import Gallery
+from vision_edge.runtime.snapshots import Snapshot
 from vision_edge.runtime.manifest import ModelIdentity
 
 def register(path, name):

@@ -10,16 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.open_set import Cohort
 from vision_edge.runtime.prototypes import (
-    MAX_THRESHOLD,
     PRIOR_WEIGHT,
-    Cohort,
+    Negatives,
     PrototypeClassifier,
     centre_of,
     centred_cosine,
     negative_euclidean,
     normalise,
-    stranger_threshold,
 )
 
 D = 24
@@ -150,51 +149,64 @@ def test_a_fixed_threshold_is_taken_as_it_is(threshold: float) -> None:
     assert classifier(points(1, 3), threshold=threshold).threshold == threshold
 
 
+def test_a_fixed_threshold_says_nothing_of_strangers() -> None:
+    (decision,) = classifier(points(1, 3), threshold=0.2).classify(points(2, 1))
+    assert (decision.stranger_rate, decision.review) == (None, False)
+
+
 @pytest.mark.parametrize("from_station", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 3, 20])
-def test_a_smaller_false_accept_rate_never_lowers_the_threshold(
-    count: int, from_station: bool
-) -> None:
-    rates = [1e-6, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.9, 0.999]
-    thresholds = [
-        classifier(points(1, count), from_station=from_station, false_accept_rate=rate).threshold
-        for rate in rates
+def test_a_smaller_false_accept_rate_never_accepts_more(count: int, from_station: bool) -> None:
+    queries = points(2, 200)
+    known = [
+        sum(
+            decision.known
+            for decision in classifier(
+                points(1, count), from_station=from_station, false_accept_rate=rate
+            ).classify(queries)
+        )
+        for rate in (1e-6, 1e-3, 0.01, 0.05, 0.2, 0.5, 0.9, 0.999)
     ]
-    assert thresholds == sorted(thresholds, reverse=True)
-    assert thresholds[0] > thresholds[-1]
-    assert max(thresholds) <= MAX_THRESHOLD
+    assert known == sorted(known)
+    assert known[0] < known[-1]
 
 
-@pytest.mark.parametrize("rate", [0.02, 0.1, 0.4])
-@pytest.mark.parametrize("count", [1, 5, 20])
-def test_no_more_than_that_share_of_the_stations_own_cohort_passes(count: int, rate: float) -> None:
-    products, cohort = points(1, count), points(99, 200)
-    got = classifier(products, from_station=True, false_accept_rate=rate)
-    passing = sum(decision.known for decision in got.classify(cohort))
-    assert passing <= rate * len(cohort) + 1
+def test_the_bands_follow_from_the_share_of_strangers() -> None:
+    got = classifier(points(1, 5), false_accept_rate=0.05)
+    decisions = got.classify(np.concatenate([points(2, 300), points(1, 5)]))
+    for decision in decisions:
+        assert decision.stranger_rate is not None
+        band = "accept" if decision.stranger_rate <= 0.05 else "unknown"
+        if 0.05 < decision.stranger_rate <= 0.25:
+            band = "review"
+        assert (decision.band, decision.known) == (band, band == "accept")
+    assert {decision.band for decision in decisions} == {"accept", "review", "unknown"}
 
 
-@pytest.mark.parametrize("from_station", [False, True])
-def test_strangers_of_the_products_domain_pass_about_as_often_as_asked(from_station: bool) -> None:
-    got = classifier(points(1, 40), from_station=from_station, false_accept_rate=0.1)
-    passing = np.mean([decision.known for decision in got.classify(points(7, 4000))])
-    assert 0.02 < passing < 0.2
+def test_what_is_nearer_to_a_negative_is_not_that_product() -> None:
+    products, near = points(1, 3), points(1, 3)
+    not_p0 = (near[0] + 0.2 * points(5, 1)[0]).astype(np.float32)
+    options: Any = {"threshold": 0.0}
+    before = classifier(products, **options)
+    after = classifier(products, negatives=Negatives(not_p0[None], ("p0",)), **options)
+    assert before.classify(not_p0)[0].label == "p0"
+    assert after.classify(not_p0)[0].nearest != "p0"
+    assert after.classify(products[0])[0].label == "p0"
+    assert after.classify(products[1]) == before.classify(products[1])
 
 
-def test_an_empty_cohort_of_the_station_is_as_good_as_none() -> None:
-    unit, nothing = normalise(points(1, 4), points(2, 1)[0]), np.zeros((0, D), np.float32)
-    got = [stranger_threshold(unit, Cohort(nothing, whose), 0.05) for whose in (True, False)]
-    assert got[0] == got[1]
-    assert -1.0 < got[0] <= MAX_THRESHOLD
+def test_what_is_nearer_to_nothing_than_to_any_product_is_unknown() -> None:
+    products, nothing = points(1, 3), points(6, 1)
+    got = classifier(products, threshold=-1.0, negatives=Negatives(nothing, (None,)))
+    (decision,) = got.classify(nothing)
+    assert (decision.label, decision.band, decision.score) == (None, "unknown", -1.0)
+    assert got.classify(products[2])[0].label == "p2"
 
 
-def test_scenes_of_elsewhere_do_not_set_the_threshold() -> None:
-    products = points(1, 5)
-    unit = normalise(products, points(2, 1)[0])
-    near, far = Cohort(unit, from_station=False), Cohort(-unit, from_station=False)
-    assert stranger_threshold(unit, near, 0.05) == stranger_threshold(unit, far, 0.05)
-    own = Cohort(unit, from_station=True)  # strangers that look just like the products
-    assert stranger_threshold(unit, own, 0.05) == MAX_THRESHOLD
+def test_a_negative_of_a_product_that_is_gone_is_ignored() -> None:
+    products = points(1, 3)
+    got = classifier(products, threshold=0.0, negatives=Negatives(products[:1], ("gone",)))
+    assert got.classify(products[0])[0].label == "p0"
 
 
 @settings(max_examples=60)
@@ -210,26 +222,23 @@ def test_a_common_offset_and_scale_change_no_decision(
 ) -> None:
     direction = np.random.default_rng(seed).standard_normal(D)
 
-    def decide(move: Any) -> tuple[float, list[Any]]:
+    def decide(move: Any) -> list[Any]:
         products, cohort = move(points(seed, count)), move(points(seed + 1, 50))
         labels = [f"p{k}" for k in range(count)]
         made = PrototypeClassifier(
             labels, products, cohort.mean(axis=0), Cohort(cohort, from_station)
         )
-        return made.threshold, made.classify(move(points(seed + 2, 20)))
+        return made.classify(move(points(seed + 2, 20)))
 
     def move(values: Any) -> Any:
         return (values * scale + shift * scale * direction).astype(np.float32)
 
-    threshold, before = decide(lambda values: values)
-    moved_threshold, after = decide(move)
-    assert moved_threshold == pytest.approx(threshold, abs=2e-3)
+    before, after = decide(lambda values: values), decide(move)
     for one, other in zip(before, after, strict=True):
         assert other.score == pytest.approx(one.score, abs=2e-3)
         if one.margin is None or one.margin > 4e-3:
             assert other.nearest == one.nearest
-        if abs(one.score - threshold) > 5e-3:
-            assert other.known == one.known
+            assert other.stranger_rate == pytest.approx(one.stranger_rate, abs=0.02)
 
 
 def test_the_order_of_the_products_changes_no_decision() -> None:
@@ -240,10 +249,10 @@ def test_the_order_of_the_products_changes_no_decision() -> None:
     one = PrototypeClassifier(labels, products, prior, cohort)
     shuffled = [labels[k] for k in order]
     other = PrototypeClassifier(shuffled, products[order], prior, cohort)
-    assert other.threshold == pytest.approx(one.threshold, abs=1e-6)
     for a, b in zip(one.classify(queries), other.classify(queries), strict=True):
         assert (a.label, a.nearest) == (b.label, b.nearest)
         assert b.score == pytest.approx(a.score, abs=1e-5)
+        assert b.stranger_rate == pytest.approx(a.stranger_rate, abs=1e-4)
 
 
 def test_an_empty_gallery_says_how_to_fill_it() -> None:

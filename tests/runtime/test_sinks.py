@@ -29,6 +29,7 @@ from vision_edge.runtime.sources import Frame
 from vision_edge.runtime.verdict import Verdict
 
 KEYS = ["time", "source", "frame", "age_ms", "label", "score", "margin", "known", "nearest"]
+KEYS += ["band", "stranger_rate"]
 
 
 def shot(number: int = 0, image: Any = None, label: str | None = "nut") -> tuple[Frame, Verdict]:

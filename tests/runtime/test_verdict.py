@@ -33,6 +33,8 @@ def test_a_known_product() -> None:
         "margin": 0.5,
         "known": True,
         "nearest": "nut",
+        "band": "accept",
+        "stranger_rate": None,
     }
 
 

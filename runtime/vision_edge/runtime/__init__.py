@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vision_edge.runtime.bundle import Bundle, load_bundle
     from vision_edge.runtime.errors import VisionEdgeError
-    from vision_edge.runtime.gallery import Gallery, Snapshot
+    from vision_edge.runtime.gallery import Gallery
     from vision_edge.runtime.pipeline import classifier_for, register, verdicts
     from vision_edge.runtime.preprocess import PreprocessSpec, prepare, read_image
     from vision_edge.runtime.prototypes import Decision, PrototypeClassifier
     from vision_edge.runtime.session import Session, embed_frame, open_session
+    from vision_edge.runtime.snapshots import Snapshot
     from vision_edge.runtime.sources import Frame, Source, open_source
     from vision_edge.runtime.verdict import Verdict
 

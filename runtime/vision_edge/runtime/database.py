@@ -104,6 +104,17 @@ class Database:
                 "and that the disk is not full",
             ) from error
 
+    @contextmanager
+    def consistent(self) -> Iterator[None]:
+        """Turn records that contradict each other into a `GalleryError`."""
+        try:
+            yield
+        except (KeyError, ValueError) as error:
+            raise GalleryError(
+                f"{self.path}: damaged: its records contradict each other ({error!r})",
+                fix="restore a copy of the file",
+            ) from error
+
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)

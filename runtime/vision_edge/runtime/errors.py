@@ -47,6 +47,10 @@ class GalleryError(VisionEdgeError):
     """A gallery cannot be opened, belongs to another model, or refuses a change."""
 
 
+class RegistrationError(VisionEdgeError):
+    """A picture is not fit to be a product's snapshot; nothing was registered."""
+
+
 class ImageError(VisionEdgeError):
     """An image is unreadable, empty, or of a kind that cannot be embedded."""
 

@@ -8,12 +8,8 @@ fingerprint of the model that made them; a gallery answers only to that model.
 from __future__ import annotations
 
 import getpass
-import hashlib
 import os
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -22,24 +18,11 @@ import numpy as np
 from vision_edge.runtime.bundle import Embeddings
 from vision_edge.runtime.database import Database
 from vision_edge.runtime.errors import GalleryError
-from vision_edge.runtime.history import Event, State, replay
+from vision_edge.runtime.history import Contents, Event, State, contents_of
+from vision_edge.runtime.labels import checked_label
 from vision_edge.runtime.manifest import ModelIdentity
-from vision_edge.runtime.preprocess import Image, decode_image
-
-MAX_LABEL = 200
-_FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories no label may hold: control and format characters, surrogates, line ends."""
-_JOINERS = "\u200c\u200d"
-"""Format characters that Persian words and family emoji need; no others are let in."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """An image to register: its JPEG bytes, its embedding float32 (D,), and where it came from."""
-
-    jpeg: bytes
-    embedding: Embeddings
-    origin: str
+from vision_edge.runtime.preprocess import Image
+from vision_edge.runtime.snapshots import Snapshot, SnapshotStore
 
 
 class Gallery:
@@ -68,7 +51,9 @@ class Gallery:
         self.path = Path(path)
         self.author = author or _current_user()
         self._expected = model
+        self._contents = Contents()
         self._db = Database(self.path, _meta_of(model) if create and model else None)
+        self.snapshots = SnapshotStore(self._db)
         try:
             self._check_model()
         except GalleryError:
@@ -88,7 +73,7 @@ class Gallery:
     @property
     def model(self) -> ModelIdentity:
         """Identity of the model whose embeddings the gallery answers with."""
-        with self._consistent():
+        with self._db.consistent():
             return ModelIdentity(self._db.meta("fingerprint"), int(self._db.meta("embedding_dim")))
 
     @property
@@ -96,53 +81,46 @@ class Gallery:
         """Number of the last event; 0 for an empty gallery."""
         return int(self._db.rows("SELECT coalesce(max(version), 0) FROM events")[0][0])
 
-    def events(self) -> list[Event]:
-        """Return every event, oldest first."""
+    def events(self, after: int = 0) -> list[Event]:
+        """Return every event of a version above `after`, oldest first."""
         rows = self._db.rows(
             "SELECT version, time, author, kind, label, snapshot, argument "
-            "FROM events ORDER BY version"
+            "FROM events WHERE version > ? ORDER BY version",
+            (after,),
         )
         return [Event(*row) for row in rows]
 
     def state(self) -> State:
         """Return the snapshot identifiers of each registered product."""
-        with self._consistent():
-            return replay(self.events())
+        products = self.contents().products
+        return {label: list(ids) for label, ids in products.items()}
+
+    def contents(self) -> Contents:
+        """Return products and negatives; what is new since the last call is all that is read.
+
+        Within a transaction, call it before the first change: what a failed transaction appended
+        must not be remembered.
+        """
+        with self._db.consistent():
+            new = self.events(self._contents.version)
+            if any(event.kind == "rollback" for event in new):
+                self._contents = contents_of(self.events())
+                return self._contents
+            for event in new:
+                self._contents.take(event)
+        return self._contents
 
     def prototypes(self) -> tuple[list[str], Embeddings]:
         """Return the products' labels, and their prototypes float32 (P, D)."""
         self._check_model()
-        state, model = self.state(), self.model
-        rows = self._db.rows(
-            "SELECT snapshot, vector FROM embeddings WHERE fingerprint = ?", (model.fingerprint,)
-        )
-        with self._consistent():
-            vectors = {snapshot: np.frombuffer(vector, "<f4") for snapshot, vector in rows}
+        state, model = self.contents().products, self.model
+        with self._db.consistent():
+            vectors = self.snapshots.all_vectors(model)
             means = [np.mean([vectors[i] for i in ids], axis=0) for ids in state.values()]
             stacked = np.asarray(means, dtype=np.float32).reshape(-1, model.embedding_dim)
             if not np.isfinite(stacked).all():
                 raise ValueError("an embedding is not finite")
         return list(state), stacked
-
-    def jpeg(self, snapshot: int) -> bytes:
-        """Return a snapshot's JPEG, byte for byte as it was registered.
-
-        Raises:
-            GalleryError: If there is no such snapshot.
-        """
-        rows = self._db.rows("SELECT jpeg FROM snapshots WHERE id = ?", (snapshot,))
-        if not rows:
-            raise GalleryError(f"{self.path}: there is no snapshot {snapshot}")
-        return bytes(rows[0][0])
-
-    def image(self, snapshot: int) -> Image:
-        """Return a snapshot's image: uint8 (H, W, 3), BGR.
-
-        Raises:
-            GalleryError: If there is no such snapshot.
-            ImageError: If it cannot be decoded.
-        """
-        return decode_image(self.jpeg(snapshot), f"{self.path}, snapshot {snapshot}")
 
     def add(self, label: str, snapshots: Sequence[Snapshot]) -> int:
         """Register snapshots of a product: all of them, or none.
@@ -163,18 +141,67 @@ class Gallery:
             raise GalleryError(f"nothing to register for {label!r}", fix="give at least one image")
         with self._db.transaction():
             self._check_model()
-            model = self.model
-            owners = {i: name for name, ids in self.state().items() for i in ids}
+            model, contents = self.model, self.contents()
+            owners = contents.owners()
             for snapshot in snapshots:
-                identifier = self._store(snapshot, model)
-                if identifier in owners:
+                identifier = self.snapshots.store(snapshot, model)
+                taken = owners.get(identifier)
+                if taken is not None or identifier in contents.negatives:
+                    known = repr(taken) if taken is not None else "a negative"
                     raise GalleryError(
-                        f"{snapshot.origin}: this very image is registered already, as "
-                        f"{owners[identifier]!r}; nothing was registered",
+                        f"{snapshot.origin}: this very image is registered already, as {known}; "
+                        "nothing was registered",
                         fix="take another snapshot, or remove that product first",
                     )
                 owners[identifier] = label
                 self._append("add", label, snapshot=identifier)
+            return self.version
+
+    def add_negatives(self, label: str | None, snapshots: Sequence[Snapshot]) -> int:
+        """Keep snapshots of what is *not* a product: all of them, or none.
+
+        Args:
+            label: The product that they are not; None for what is no product at all.
+            snapshots: At least one.
+
+        Returns:
+            The gallery's new version.
+
+        Raises:
+            GalleryError: If there is no such product, or a snapshot is registered already.
+        """
+        with self._db.transaction():
+            self._check_model()
+            if label is not None:
+                self._require_product(label)
+            model, contents = self.model, self.contents()
+            used = {**contents.owners(), **contents.negatives}
+            for snapshot in snapshots:
+                identifier = self.snapshots.store(snapshot, model)
+                if identifier in used:
+                    raise GalleryError(
+                        f"{snapshot.origin}: this very image is registered already",
+                        fix="drop it first: vision-edge gallery drop ID --gallery FILE",
+                    )
+                self._append("negative", label, snapshot=identifier)
+            return self.version
+
+    def drop(self, snapshot: int) -> int:
+        """Take one snapshot out of its product, or a negative away; return the new version.
+
+        Raises:
+            GalleryError: If it is neither.
+        """
+        with self._db.transaction():
+            contents = self.contents()
+            owners = contents.owners()
+            if snapshot not in owners and snapshot not in contents.negatives:
+                raise GalleryError(
+                    f"{self.path}: no product has a snapshot {snapshot}",
+                    fix="see `vision-edge gallery show`",
+                )
+            label = owners.get(snapshot, contents.negatives.get(snapshot))
+            self._append("drop", label, snapshot=snapshot)
             return self.version
 
     def remove(self, label: str) -> int:
@@ -197,7 +224,7 @@ class Gallery:
         new = checked_label(new)
         with self._db.transaction():
             self._require_product(label)
-            if new in self.state():
+            if new in self.contents().products:
                 raise GalleryError(f"there is a product {new!r} already", fix="choose another name")
             self._append("rename", label, argument=new)
             return self.version
@@ -229,8 +256,8 @@ class Gallery:
         """
         with self._db.transaction():
             for (identifier,) in self._db.rows("SELECT id FROM snapshots ORDER BY id"):
-                vector = embed(self.image(identifier))
-                self._store_embedding(identifier, vector, model, f"snapshot {identifier}")
+                vector = embed(self.snapshots.image(identifier))
+                self.snapshots.store_embedding(identifier, vector, model, f"snapshot {identifier}")
             self._db.set_meta(_meta_of(model))
             self._append("reembed", argument=model.fingerprint)
             version = self.version
@@ -248,17 +275,6 @@ class Gallery:
                 "or give the bundle it was made with",
             )
 
-    @contextmanager
-    def _consistent(self) -> Iterator[None]:
-        """Turn records that contradict each other into a `GalleryError`."""
-        try:
-            yield
-        except (KeyError, ValueError) as error:
-            raise GalleryError(
-                f"{self.path}: damaged: its records contradict each other ({error!r})",
-                fix="restore a copy of the file",
-            ) from error
-
     def _append(
         self,
         kind: str,
@@ -274,56 +290,13 @@ class Gallery:
             (now, self.author, kind, label, snapshot, argument),
         )
 
-    def _store(self, snapshot: Snapshot, model: ModelIdentity) -> int:
-        """Keep a snapshot and its embedding; the same image is kept once."""
-        digest = hashlib.sha256(snapshot.jpeg).hexdigest()
-        self._db.rows(
-            "INSERT OR IGNORE INTO snapshots (sha256, jpeg, origin) VALUES (?, ?, ?)",
-            (digest, snapshot.jpeg, snapshot.origin),
-        )
-        [(identifier,)] = self._db.rows("SELECT id FROM snapshots WHERE sha256 = ?", (digest,))
-        self._store_embedding(identifier, snapshot.embedding, model, snapshot.origin)
-        return int(identifier)
-
-    def _store_embedding(
-        self, snapshot: int, vector: Embeddings, model: ModelIdentity, origin: str
-    ) -> None:
-        if vector.shape != (model.embedding_dim,) or not np.isfinite(vector).all():
-            raise GalleryError(
-                f"{origin}: an embedding of this gallery is finite float32 "
-                f"({model.embedding_dim},); got {vector.dtype} {vector.shape}"
-            )
-        self._db.rows(
-            "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
-            (snapshot, model.fingerprint, np.ascontiguousarray(vector, dtype="<f4").tobytes()),
-        )
-
     def _require_product(self, label: str) -> None:
-        products = self.state()
+        products = self.contents().products
         if label not in products:
             known = ", ".join(map(repr, list(products)[:10])) or "none"
             raise GalleryError(
                 f"{self.path}: there is no product {label!r}", fix=f"registered are: {known}"
             )
-
-
-def checked_label(label: str) -> str:
-    """Return a product's name without surrounding white space.
-
-    Raises:
-        GalleryError: If it is empty, too long, or holds control characters.
-    """
-    label = label.strip()
-    forbidden = any(
-        unicodedata.category(character) in _FORBIDDEN and character not in _JOINERS
-        for character in label
-    )
-    if not label or len(label) > MAX_LABEL or forbidden:
-        raise GalleryError(
-            f"{label[:40]!r} cannot be a product's name",
-            fix=f"use 1 to {MAX_LABEL} printable characters",
-        )
-    return label
 
 
 def _meta_of(model: ModelIdentity) -> dict[str, str]:

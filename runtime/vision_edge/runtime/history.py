@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,9 @@ class Event:
         version: The gallery's version after it.
         time: UTC, ISO 8601.
         author: Who made it.
-        kind: `add`, `remove`, `rename`, `rollback` or `reembed`.
+        kind: `add`, `negative`, `drop`, `remove`, `rename`, `rollback` or `reembed`.
         label: The product, where one is concerned.
-        snapshot: Identifier of the snapshot added, for `add`.
+        snapshot: Identifier of the snapshot, for `add`, `negative` and `drop`.
         argument: The new name, the version rolled back to, or the new model's fingerprint.
     """
 
@@ -33,18 +33,62 @@ State = dict[str, list[int]]
 """Snapshot identifiers by product, in order of registration."""
 
 
+@dataclass
+class Contents:
+    """What a gallery holds after its events so far.
+
+    Attributes:
+        products: Snapshots by product.
+        negatives: By snapshot: the product that it is not, or None if it is no product at all.
+        version: Of the last event taken in; 0 before the first.
+    """
+
+    products: State = field(default_factory=dict)
+    negatives: dict[int, str | None] = field(default_factory=dict)
+    version: int = 0
+
+    def take(self, event: Event) -> None:
+        """Take in one event that is no rollback."""
+        label, snapshot, new = event.label or "", event.snapshot, event.argument
+        if event.kind == "add" and snapshot is not None:
+            self.products.setdefault(label, []).append(snapshot)
+        elif event.kind == "negative" and snapshot is not None:
+            self.negatives[snapshot] = event.label
+        elif event.kind == "drop" and snapshot is not None:
+            self._drop(label, snapshot)
+        elif event.kind == "remove":
+            self.products.pop(label, None)
+            self.negatives = {k: v for k, v in self.negatives.items() if v != label}
+        elif event.kind == "rename" and new is not None:
+            self.products[new] = self.products.pop(label)
+            self.negatives = {k: new if v == label else v for k, v in self.negatives.items()}
+        self.version = event.version
+
+    def owners(self) -> dict[int, str]:
+        """Return each snapshot's product."""
+        return {i: label for label, ids in self.products.items() for i in ids}
+
+    def _drop(self, label: str, snapshot: int) -> None:
+        """Forget one snapshot; a product without any is gone."""
+        if self.negatives.pop(snapshot, ...) is not ...:
+            return
+        self.products[label].remove(snapshot)
+        if not self.products[label]:
+            del self.products[label]
+
+
+def contents_of(events: Sequence[Event]) -> Contents:
+    """Return what a gallery holds after `events`, which are all of its, oldest first."""
+    contents = Contents()
+    for event in _in_effect(events):
+        contents.take(event)
+    contents.version = events[-1].version if events else 0
+    return contents
+
+
 def replay(events: Sequence[Event]) -> State:
     """Return the products after `events`, which are all of a gallery's, oldest first."""
-    state: State = {}
-    for event in _in_effect(events):
-        label = event.label or ""
-        if event.kind == "add" and event.snapshot is not None:
-            state.setdefault(label, []).append(event.snapshot)
-        elif event.kind == "remove":
-            state.pop(label, None)
-        elif event.kind == "rename" and event.argument is not None:
-            state[event.argument] = state.pop(label)
-    return state
+    return contents_of(events).products
 
 
 def _in_effect(events: Sequence[Event]) -> list[Event]:

@@ -15,12 +15,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from vision_edge.runtime.errors import ImageError, VisionEdgeError
-from vision_edge.runtime.files import printable
-from vision_edge.runtime.gallery import Gallery, Snapshot
-from vision_edge.runtime.preprocess import Image, decode_image, encode_jpeg, is_jpeg, prepare
-from vision_edge.runtime.prototypes import Cohort, PrototypeClassifier
-from vision_edge.runtime.session import Embedder, Session, embed_frame
+from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.gallery import Gallery
+from vision_edge.runtime.open_set import Cohort
+from vision_edge.runtime.preprocess import Image, prepare
+from vision_edge.runtime.prototypes import Negatives, PrototypeClassifier
+from vision_edge.runtime.registration import Picture, read_picture, snapshot_from
+from vision_edge.runtime.session import Embedder, Session
+from vision_edge.runtime.snapshots import Snapshot
 from vision_edge.runtime.sources import Frame, Source
 from vision_edge.runtime.verdict import Verdict
 
@@ -55,7 +57,17 @@ def classifier_for(
         Cohort(session.bundle.cohort, session.bundle.manifest.scoring.cohort_from_station),
         false_accept_rate=false_accept_rate,
         threshold=threshold,
+        negatives=negatives_of(gallery),
     )
+
+
+def negatives_of(gallery: Gallery) -> Negatives | None:
+    """Return what an operator said is not a product, or None if there is no such picture."""
+    kept = gallery.contents().negatives
+    if not kept:
+        return None
+    vectors = gallery.snapshots.vectors(list(kept), gallery.model)
+    return Negatives(vectors, tuple(kept.values()))
 
 
 def verdicts(
@@ -144,36 +156,14 @@ class _Ahead(Generic[T]):
 
 
 def snapshot_of(image: Image, embedder: Embedder, origin: str) -> Snapshot:
-    """Make a snapshot of a frame.
-
-    What is embedded is the JPEG that is kept, decoded, so that re-embedding it later with the
-    same model gives the same numbers.
+    """Make a snapshot of a frame, uint8 (H, W, 3) BGR, without any gate.
 
     Args:
-        image: uint8 (H, W, 3), BGR.
+        image: The frame.
         embedder: A session.
         origin: Where the image came from.
     """
-    jpeg = encode_jpeg(image)
-    return Snapshot(jpeg, embed_frame(embedder, decode_image(jpeg, origin)), origin)
-
-
-def snapshot_of_file(path: Path, embedder: Embedder) -> Snapshot:
-    """Make a snapshot of an image file; a JPEG's own bytes are kept, others are encoded.
-
-    Raises:
-        ImageError: If the file is not a readable image.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(
-            f"{path}: cannot be read ({error.strerror})", fix="check the path"
-        ) from error
-    image = decode_image(data, str(path))
-    if is_jpeg(data):
-        return Snapshot(data, embed_frame(embedder, image), printable(path))
-    return snapshot_of(image, embedder, printable(path))
+    return snapshot_from(Picture(image, None, origin, ()), embedder)
 
 
 def register(
@@ -197,27 +187,27 @@ def register(
 
 
 def snapshots_of(embedder: Embedder, frames: Sequence[Path | Frame]) -> list[Snapshot]:
-    """Make snapshots of image files, or frames of a source.
+    """Make snapshots of image files, or frames of a source, without any gate.
 
     Raises:
         ImageError: If one of the files is not a readable image.
     """
-    return [
-        snapshot_of_file(item, embedder)
-        if isinstance(item, Path)
-        else snapshot_of(item.image, embedder, item.source)
-        for item in frames
-    ]
+    return [snapshot_from(read_picture(item), embedder) for item in frames]
 
 
-def take_frame(source: Source, settle: int = 5) -> Frame:
+def take_frame(source: Source, settle: int = 5, after: float = 0.0) -> Frame:
     """Take one frame of a source; of a live one, after `settle` frames for exposure to settle.
+
+    Args:
+        source: The source.
+        settle: Frames of a live source to let pass.
+        after: Time of `time.monotonic` before which no frame counts: when a key was pressed.
 
     Raises:
         VisionEdgeError: If the source ends before.
     """
     skip = settle if source.live else 0
     for index, frame in enumerate(source):
-        if index >= skip:
+        if index >= skip and frame.captured >= after:
             return frame
     raise VisionEdgeError(f"{source.name}: no frame to register", fix="check the source")

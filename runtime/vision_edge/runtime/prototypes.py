@@ -9,22 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_edge.runtime.bundle import Embeddings
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.open_set import Cohort, cohort_shift, stranger_models
 
 Scores = NDArray[np.float32]
+Band = Literal["accept", "review", "unknown"]
 PRIOR_WEIGHT = 4.0
 """How many products the bundle's centre counts for; chosen on train splits, see docs/scoring.md."""
 
-STRANGER_MEAN, STRANGER_STD = 0.45, 0.2
-"""Scores between two classes of one domain before any are known; chosen on train splits."""
-MAX_THRESHOLD = 0.95
 MIN_RATE = 1e-6
+REVIEW_FACTOR, MAX_REVIEW_RATE = 5.0, 0.5
+"""A person looks at what so many times the asked share of strangers would reach."""
+
+Floats = NDArray[np.float64]
+REJECTED = np.float32(-2.0)
+"""A score below any cosine: the product is out of the race."""
 
 _EPSILON = 1e-12
 
@@ -104,7 +109,10 @@ class Decision:
         nearest: The nearest product, also when the answer is unknown.
         score: Centred cosine similarity to the nearest product, from -1 to 1.
         margin: That score minus the runner-up's, from 0 to 2; None with one product.
-        known: Whether the score reaches the threshold.
+        known: Whether the answer is a product.
+        review: Whether it is unknown, but near enough to be worth a person's look.
+        stranger_rate: Estimated share of strangers that would be as near, from 0 to 1; None with a
+            fixed threshold, which says nothing of strangers.
     """
 
     label: str | None
@@ -112,21 +120,28 @@ class Decision:
     score: float
     margin: float | None
     known: bool
+    review: bool = False
+    stranger_rate: float | None = None
+
+    @property
+    def band(self) -> Band:
+        """`"accept"`, `"review"` or `"unknown"`."""
+        if self.known:
+            return "accept"
+        return "review" if self.review else "unknown"
 
 
 @dataclass(frozen=True)
-class Cohort:
-    """Images that show none of the products: what strangers look like.
+class Negatives:
+    """Images that an operator said are not what they seem.
 
     Attributes:
-        embeddings: float32 (M, D).
-        from_station: Whether they come from the station's own camera or its like. Only then do
-            their scores tell which scores strangers reach; generated scenes are too unlike
-            anything for that.
+        embeddings: float32 (K, D).
+        products: Of each, the product that it is not; None if it is no product at all.
     """
 
     embeddings: Embeddings
-    from_station: bool
+    products: tuple[str | None, ...]
 
 
 class PrototypeClassifier:
@@ -138,7 +153,9 @@ class PrototypeClassifier:
         prior: float32 (D,), the bundle's centre.
         cohort: Images that are none of the products.
         false_accept_rate: Share of strangers that may be taken for a product, in (0, 1).
-        threshold: A fixed threshold on the score instead of one from the cohort.
+        threshold: A fixed threshold on the score instead of one from the false-accept rate.
+        negatives: What an operator said is not a product: whoever is nearer to it than to the
+            product is not that product.
 
     Raises:
         VisionEdgeError: If there are no products, or shapes or rates do not fit.
@@ -153,6 +170,7 @@ class PrototypeClassifier:
         *,
         false_accept_rate: float = 0.05,
         threshold: float | None = None,
+        negatives: Negatives | None = None,
     ) -> None:
         _check_products(labels, prototypes, prior, false_accept_rate)
         if threshold is not None and not np.isfinite(threshold):
@@ -161,29 +179,90 @@ class PrototypeClassifier:
                 fix="leave it out to have one from the false-accept rate",
             )
         self.labels = tuple(labels)
+        self.threshold = threshold
+        self.false_accept_rate = false_accept_rate
+        self.review_rate = min(MAX_REVIEW_RATE, REVIEW_FACTOR * false_accept_rate)
         self.centre = centre_of(prototypes, prior)
         self._unit = normalise(prototypes, self.centre)
-        if threshold is None:
-            threshold = stranger_threshold(self._unit, self._centred(cohort), false_accept_rate)
-        self.threshold = threshold
+        own = Cohort(normalise(cohort.embeddings, self.centre), cohort.from_station)
+        self._cohort = own.embeddings
+        self._strangers = stranger_models(self._unit, own)
+        self._rejects = _Rejects(self.labels, self.centre, negatives) if negatives else None
 
-    def _centred(self, cohort: Cohort) -> Cohort:
-        return Cohort(normalise(cohort.embeddings, self.centre), cohort.from_station)
+    def scores(self, embeddings: Embeddings) -> Scores:
+        """Return the centred cosine of float32 (N, D) with each product: float32 (N, P)."""
+        return _cosines(normalise(np.atleast_2d(embeddings), self.centre), self._unit)
 
     def classify(self, embeddings: Embeddings) -> list[Decision]:
         """Decide on float32 (N, D) embeddings; N decisions, in order."""
-        scores = _cosines(normalise(np.atleast_2d(embeddings), self.centre), self._unit)
-        return [self._decide(row) for row in scores]
+        queries = normalise(np.atleast_2d(embeddings), self.centre)
+        scores = _cosines(queries, self._unit)
+        if self._rejects is not None:
+            scores = self._rejects.apply(queries, scores)
+        best = scores.argmax(axis=1)
+        top = scores[np.arange(len(scores)), best]
+        seconds = np.partition(scores, -2, axis=1)[:, -2] if len(self.labels) > 1 else None
+        rates = None if self.threshold is not None else self._rates(queries, top, best)
+        return [
+            self._decide(
+                int(best[n]),
+                float(top[n]),
+                None if seconds is None else float(seconds[n]),
+                None if rates is None else float(rates[n]),
+            )
+            for n in range(len(scores))
+        ]
 
-    def _decide(self, scores: Scores) -> Decision:
-        best = int(scores.argmax())
-        score = float(scores[best])
-        margin = None
-        if len(scores) > 1:
-            margin = score - float(np.delete(scores, best).max())
-        known = score >= self.threshold
+    def rates_for(self, embeddings: Embeddings, label: str) -> Floats:
+        """Return the share of strangers that would be as near to one product: float64 (N,)."""
+        queries = normalise(np.atleast_2d(embeddings), self.centre)
+        column = self.labels.index(label)
+        scores = _cosines(queries, self._unit[column : column + 1])[:, 0]
+        return self._rates(queries, scores, np.full(len(queries), column))
+
+    def _rates(self, queries: Embeddings, top: Scores, best: NDArray[np.intp]) -> Floats:
+        """Return the share of strangers as near, by the model that allows the most."""
+        normalised = top - cohort_shift(queries, self._cohort)
+        rates: Floats = np.max([m.rate(normalised, best) for m in self._strangers], axis=0)
+        return rates
+
+    def _decide(
+        self, best: int, score: float, second: float | None, rate: float | None
+    ) -> Decision:
         nearest = self.labels[best]
-        return Decision(nearest if known else None, nearest, score, margin, known)
+        margin = None if second is None else score - second
+        if score <= REJECTED:  # a negative is nearer than any product
+            known = review = False
+            score, margin, rate = -1.0, None, None if rate is None else 1.0
+        elif rate is None:
+            known, review = score >= (self.threshold or 0.0), False
+        else:
+            known, review = rate <= self.false_accept_rate, rate <= self.review_rate
+        return Decision(
+            nearest if known else None, nearest, score, margin, known, review and not known, rate
+        )
+
+
+class _Rejects:
+    """Takes a product out of the race where one of its negatives is nearer."""
+
+    def __init__(self, labels: Sequence[str], centre: Embeddings, negatives: Negatives) -> None:
+        self._unit = normalise(negatives.embeddings.reshape(-1, len(centre)), centre)
+        self._columns = [
+            slice(None) if product is None else [labels.index(product)]
+            for product in negatives.products
+            if product is None or product in labels
+        ]
+        kept = [product is None or product in labels for product in negatives.products]
+        self._unit = self._unit[np.asarray(kept, dtype=bool)]
+
+    def apply(self, queries: Embeddings, scores: Scores) -> Scores:
+        """Return float32 (N, P) scores, `REJECTED` where a negative is at least as near."""
+        likeness = _cosines(queries, self._unit)  # (N, K)
+        for column, products in enumerate(self._columns):
+            part = scores[:, products]
+            scores[:, products] = np.where(likeness[:, column, None] >= part, REJECTED, part)
+        return scores
 
 
 def _check_products(
@@ -204,35 +283,3 @@ def _check_products(
             f"{len(labels)} labels need prototypes ({len(labels)}, {prior.shape[-1]}); "
             f"got {prototypes.shape}"
         )
-
-
-def stranger_threshold(products: Embeddings, cohort: Cohort, rate: float) -> float:
-    """Return the score that only a share `rate` of strangers should reach.
-
-    Two products are strangers to each other, and they come from the station's own domain: their
-    scores among themselves are taken as draws from a normal distribution, together with
-    `STRANGER_MEAN` and `STRANGER_STD` as one more draw (or, with a cohort from the station, the
-    cohort's mean and deviation). A stranger meets P products and keeps its best score, so the
-    quantile asked of each is `(1 - rate) ** (1 / P)`. A cohort from the station must besides
-    itself stay below the threshold but for a share `rate`.
-
-    Args:
-        products: float32 (P, D), centred unit prototypes.
-        cohort: Centred unit embeddings, (M, D).
-        rate: Share of strangers that may pass.
-
-    Returns:
-        A threshold on the centred cosine score, at most `MAX_THRESHOLD`.
-    """
-    count = len(products)
-    pairs = (products @ products.T)[np.triu_indices(count, 1)].astype(np.float64)
-    mean, std, floor = STRANGER_MEAN, STRANGER_STD, -1.0
-    if cohort.from_station and len(cohort.embeddings):
-        scores = cohort.embeddings @ products.T  # (M, P)
-        mean, std = float(scores.mean()), float(scores.std())
-        floor = float(np.quantile(scores.max(axis=1), 1.0 - rate))
-    centre = (mean + pairs.sum()) / (1 + len(pairs))
-    spread = std**2 + (mean - centre) ** 2 + np.square(pairs - centre).sum()
-    deviation = float(np.sqrt(spread / (1 + len(pairs))))
-    quantile = NormalDist().inv_cdf((1.0 - rate) ** (1.0 / count))
-    return min(MAX_THRESHOLD, max(floor, float(centre) + quantile * deviation))

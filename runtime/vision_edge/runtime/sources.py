@@ -7,18 +7,20 @@ No source ever invents a frame; all give BGR.
 from __future__ import annotations
 
 import glob
-import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from vision_edge.runtime.addresses import live_address
 from vision_edge.runtime.errors import ImageError, SourceError, require
 from vision_edge.runtime.files import printable
+from vision_edge.runtime.grabbers import quiet_opencv
 from vision_edge.runtime.preprocess import Image, read_image
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.live import LiveSettings, LiveState
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mjpeg", ".mpg"})
@@ -104,6 +106,10 @@ class ImageSource:
 class VideoSource:
     """A video file, every frame in order, as fast as it decodes.
 
+    Attributes:
+        promised: Frames by the file's header, where it says.
+        delivered: Frames delivered so far.
+
     Raises:
         SourceError: If the file cannot be opened as a video, or holds no frame.
     """
@@ -122,9 +128,17 @@ class VideoSource:
             )
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.fps: float | None = rate if 0 < rate < 1000 else None
+        promised = float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.promised: int | None = round(promised) if 0 < promised < 1e9 else None
+        self.delivered = 0
+
+    @property
+    def missing(self) -> int:
+        """Frames that the file's header promises and that it did not hold, once it is read."""
+        return max(0, (self.promised or 0) - self.delivered)
 
     def __iter__(self) -> Iterator[Frame]:
-        """Deliver the frames.
+        """Deliver the frames; a file that is cut short ends at its last whole one.
 
         Raises:
             SourceError: If not even one frame can be decoded.
@@ -136,6 +150,7 @@ class VideoSource:
                 break
             yield Frame(image, self.name, number, time.monotonic())
             number += 1
+            self.delivered = number
         if number == 0:
             raise SourceError(
                 f"{self.name}: no frame could be decoded", fix="check that the video plays"
@@ -146,13 +161,22 @@ class VideoSource:
         self._capture.release()
 
 
-def open_source(spec: str, on_error: Callable[[ImageError], None] | None = None) -> Source:
+def open_source(
+    spec: str,
+    on_error: Callable[[ImageError], None] | None = None,
+    *,
+    live: LiveSettings | None = None,
+    on_state: Callable[[LiveState, str], None] | None = None,
+) -> Source:
     """Open a source by its name on the command line.
 
     Args:
-        spec: A device index (`0`), `/dev/video0` or `v4l2:///dev/video0`, a stream's address, a
-            video or image file, a folder of images, or a glob.
+        spec: A device index (`0`), `/dev/video0` or `v4l2:///dev/video0`, `csi://0`,
+            `gst://PIPELINE`, a stream's address, a video or image file, a folder of images, or a
+            glob.
         on_error: For images: called with each unreadable one; without it the first is raised.
+        live: How a camera or stream behaves.
+        on_state: Called with each new state of a camera or stream, and its reason.
 
     Returns:
         An open source.
@@ -166,33 +190,27 @@ def open_source(spec: str, on_error: Callable[[ImageError], None] | None = None)
         raise SourceError(
             "the source has no name", fix="give a device index such as 0, or an image's path"
         )
-    if re.fullmatch(r"\d{1,4}", spec):
-        return LiveSource(int(spec), spec)
-    device = spec.removeprefix("v4l2://")
-    if device.startswith("/dev/"):
-        return LiveSource(device, device)
-    if spec.startswith("csi://"):
-        raise SourceError(
-            f"{spec!r}: CSI cameras are not supported yet",
-            fix="use a USB camera, or a GStreamer bridge that offers /dev/video*",
-        )
-    if "://" in spec:
-        return LiveSource(spec, without_credentials(spec))
+    camera = live_address(spec)
+    if camera is not None:
+        return LiveSource(*camera, live, on_state=on_state)
     path = Path(spec)
     if path.is_dir():
         return ImageSource(spec, images_below(path), on_error)
     if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES:
         return VideoSource(path)
-    if path.is_file():
-        return ImageSource(spec, [path], on_error)
-    matches = sorted(Path(name) for name in glob.glob(spec, recursive=True))  # noqa: PTH207 (absolute patterns too)
+    return ImageSource(spec, [path] if path.is_file() else _matches(spec), on_error)
+
+
+def _matches(pattern: str) -> list[Path]:
+    """Return the image files that a glob matches, sorted."""
+    matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 (absolute patterns too)
     files = [match for match in matches if match.suffix.lower() in IMAGE_SUFFIXES]
     if not files:
         raise SourceError(
-            f"{spec!r} is no camera, stream, file, folder or pattern with images",
+            f"{pattern!r} is no camera, stream, file, folder or pattern with images",
             fix="give a device index such as 0, rtsp://…, a video, an image, a folder or a glob",
         )
-    return ImageSource(spec, files, on_error)
+    return files
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -212,30 +230,3 @@ def images_below(folder: Path) -> list[Path]:
             fix="give a folder with images, or a video file by its name",
         )
     return files
-
-
-def without_credentials(address: str) -> str:
-    """Return a stream's address without user name, password and query, for logs and verdicts.
-
-    A password should have its `/`, `?` and `#` percent-encoded. Where it has not, everything before
-    the last `@` is left out: rather too much than a part of the password.
-    """
-    scheme, rest = address.split("://", 1)
-    authority, slash, path = re.split(r"[?#]", rest)[0].partition("/")
-    if "@" not in authority and "@" in rest:
-        authority, slash, path = re.split(r"[?#]", rest.rpartition("@")[2])[0].partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
-
-
-@contextmanager
-def quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV's own complaints off the terminal: ours say what to do."""
-    cv2: Any = require("cv2")
-    log = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # OpenCV 5 moved them
-    before = log.getLogLevel()
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    log.setLogLevel(0)
-    try:
-        yield
-    finally:
-        log.setLogLevel(before)

@@ -1,4 +1,4 @@
-"""The verdict: what the runtime says about one frame."""
+"""The verdict: what the runtime says about one frame, or one part."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
+from vision_edge.runtime.consensus import PartVerdict
 from vision_edge.runtime.prototypes import Decision
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A decision on one frame.
+    """A decision on one frame or one part.
 
     Attributes:
         time: When the verdict was given, UTC.
@@ -19,6 +20,7 @@ class Verdict:
         frame: The frame's number in its source, from 0.
         age_ms: Age of the frame when the verdict was given, in milliseconds.
         decision: Product or unknown, score and margin.
+        part: For a verdict on a part: all that it rests on; `frame` is the best evidence.
     """
 
     time: datetime
@@ -26,21 +28,37 @@ class Verdict:
     frame: int
     age_ms: float
     decision: Decision
+    part: PartVerdict | None = None
 
     def to_json(self) -> str:
         """Return the verdict as one line of JSON, without a line break."""
+        return json.dumps(self.document(), ensure_ascii=False)
+
+    def document(self) -> dict[str, object]:
+        """Return the verdict as JSON values, by field."""
         decision = self.decision
-        return json.dumps(
-            {
-                "time": self.time.isoformat(timespec="milliseconds"),
-                "source": self.source,
-                "frame": self.frame,
-                "age_ms": round(self.age_ms, 3),
-                "label": decision.label,
-                "score": round(decision.score, 6),
-                "margin": None if decision.margin is None else round(decision.margin, 6),
-                "known": decision.known,
-                "nearest": decision.nearest,
-            },
-            ensure_ascii=False,
-        )
+        document: dict[str, object] = {
+            "time": self.time.isoformat(timespec="milliseconds"),
+            "source": self.source,
+            "frame": self.frame,
+            "age_ms": round(self.age_ms, 3),
+            "label": decision.label,
+            "score": round(decision.score, 6),
+            "margin": _rounded(decision.margin),
+            "known": decision.known,
+            "nearest": decision.nearest,
+            "band": decision.band,
+            "stranger_rate": _rounded(decision.stranger_rate),
+        }
+        if self.part is not None:
+            document["part"] = {
+                "first": self.part.first,
+                "last": self.part.last,
+                "frames": self.part.frames,
+                "evidence": list(self.part.evidence_frames),
+            }
+        return document
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

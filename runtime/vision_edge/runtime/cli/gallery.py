@@ -12,6 +12,7 @@ from vision_edge.runtime.cli import command_app
 from vision_edge.runtime.cli.options import Author, BundlePath, GalleryPath, Provider
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery import Gallery
+from vision_edge.runtime.registration import odd_ones
 
 app = command_app("Look at registered products, change them, and go back.", group=True)
 
@@ -47,11 +48,25 @@ def show(
             raise GalleryError(
                 f"{gallery}: there is no product {label!r}", fix="see `vision-edge gallery list`"
             )
+        odd = odd_ones(opened)
         out.mkdir(parents=True, exist_ok=True)
         for identifier in snapshots:
             path = out / f"snapshot-{identifier}.jpg"
-            path.write_bytes(opened.jpeg(identifier))
-            typer.echo(str(path))
+            path.write_bytes(opened.snapshots.jpeg(identifier))
+            far = odd.get(identifier)
+            note = "" if far is None else f"  unlike the others, {far:.1f} times as far off"
+            typer.echo(f"{path}{note}")
+
+
+@app.command()
+def drop(
+    snapshot: Annotated[int, typer.Argument(help="The snapshot's number, as `show` names it.")],
+    gallery: GalleryPath,
+    author: Author = None,
+) -> None:
+    """Take one snapshot out of its product, or a negative away; `rollback` brings it back."""
+    with Gallery(gallery, author=author) as opened:
+        typer.echo(f"dropped snapshot {snapshot}; version {opened.drop(snapshot)}")
 
 
 @app.command()
@@ -102,12 +117,13 @@ def reembed(
     bundle: BundlePath, gallery: GalleryPath, provider: Provider = "auto", author: Author = None
 ) -> None:
     """Bind the gallery to another bundle: embed every snapshot again."""
+    from vision_edge.runtime.augment import embed_snapshot
     from vision_edge.runtime.bundle import load_bundle
-    from vision_edge.runtime.session import embed_frame, open_session
+    from vision_edge.runtime.session import open_session
 
     session = open_session(load_bundle(bundle), provider)
     with Gallery(gallery, author=author) as opened:
         version = opened.reembed(
-            session.bundle.manifest.identity, lambda image: embed_frame(session, image)
+            session.bundle.manifest.identity, lambda image: embed_snapshot(session, image)
         )
     typer.echo(f"{gallery} now belongs to {bundle}; version {version}")

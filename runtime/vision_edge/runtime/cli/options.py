@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
+
+from vision_edge.runtime.errors import SourceError
+from vision_edge.runtime.grabbers import BACKENDS, GrabberOptions
+from vision_edge.runtime.preprocess import read_image
+from vision_edge.runtime.presence import Presence
+from vision_edge.runtime.view import Flip as FlipName
+from vision_edge.runtime.view import View, parse_roi
 
 BundlePath = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="Folder that `vision-edge export` wrote.")
@@ -22,3 +30,63 @@ Threads = Annotated[
 Author = Annotated[
     str | None, typer.Option("--author", help="Who makes this change; default: you.")
 ]
+Rotate = Annotated[
+    int, typer.Option("--rotate", help="Turn the camera's picture clockwise: 90, 180 or 270.")
+]
+Flip = Annotated[
+    str, typer.Option("--flip", help="Mirror the camera's picture: horizontal or vertical.")
+]
+Roi = Annotated[
+    str | None, typer.Option("--roi", help="Look only at x,y,width,height of the picture.")
+]
+Exposure = Annotated[
+    float | None,
+    typer.Option("--exposure", help="Fixed exposure of a USB camera, in its driver's unit."),
+]
+Backend = Annotated[
+    str,
+    typer.Option("--backend", help="What reads streams: auto, opencv or gstreamer."),
+]
+Empty = Annotated[
+    Path | None,
+    typer.Option("--empty", help="Picture of the empty scene: then parts are found and cut out."),
+]
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """What a command was told about the camera."""
+
+    rotate: int
+    flip: str
+    roi: str | None
+    exposure: float | None
+    backend: str
+
+    @property
+    def view(self) -> View:
+        """How the picture is turned, mirrored and cut.
+
+        Raises:
+            SourceError: If it cannot be so.
+        """
+        flip = cast("FlipName", self.flip)
+        return View(self.rotate, flip, None if self.roi is None else parse_roi(self.roi))
+
+    @property
+    def grabber(self) -> GrabberOptions:
+        """How the camera is opened.
+
+        Raises:
+            SourceError: If the backend is unknown.
+        """
+        if self.backend not in BACKENDS:
+            raise SourceError(
+                f"unknown backend {self.backend!r}", fix=f"use one of {', '.join(BACKENDS)}"
+            )
+        return GrabberOptions(backend=self.backend, exposure=self.exposure)
+
+
+def presence_of(empty: Path | None, view: View) -> Presence | None:
+    """Return what knows the empty scene of a picture file, as the camera would show it."""
+    return None if empty is None else Presence(view.apply(read_image(empty)))

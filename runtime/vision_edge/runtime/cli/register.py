@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +12,39 @@ import typer
 
 from vision_edge.runtime.bundle import load_bundle
 from vision_edge.runtime.cli import command_app
-from vision_edge.runtime.cli.options import Author, BundlePath, GalleryPath, Provider
+from vision_edge.runtime.cli.options import (
+    Author,
+    Backend,
+    BundlePath,
+    CameraOptions,
+    Empty,
+    Exposure,
+    Flip,
+    GalleryPath,
+    Provider,
+    Roi,
+    Rotate,
+    presence_of,
+)
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.runtime.gallery import Gallery, checked_label
-from vision_edge.runtime.pipeline import snapshots_of, take_frame
-from vision_edge.runtime.session import open_session
-from vision_edge.runtime.sources import Frame, images_below, open_source
+from vision_edge.runtime.gallery import Gallery
+from vision_edge.runtime.labels import checked_label
+from vision_edge.runtime.live import LiveSettings
+from vision_edge.runtime.pipeline import classifier_for, take_frame
+from vision_edge.runtime.registration import (
+    read_picture,
+    refuse,
+    resemblance,
+    snapshot_from,
+)
+from vision_edge.runtime.session import Session, open_session
+from vision_edge.runtime.snapshots import Snapshot
+from vision_edge.runtime.sources import Frame, Source, images_below, open_source
+from vision_edge.runtime.view import View
 
 app = command_app()
+ANY = "*"
+GIVE_UP_AFTER = 15.0
 
 
 @app.command()
@@ -28,32 +56,76 @@ def register(
         list[Path] | None, typer.Argument(help="Snapshots: image files, or folders of them.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--source", help="Take one frame of this camera or video.")
+        str | None, typer.Option("--source", help="Take frames of this camera or video.")
     ] = None,
+    shots: Annotated[int, typer.Option("--shots", min=1, help="With --source: how many.")] = 1,
+    wait_key: Annotated[
+        bool, typer.Option("--wait-key", help="With --source: press Enter for each snapshot.")
+    ] = False,
+    negative: Annotated[
+        bool,
+        typer.Option("--negative", help='This is NOT that product ("*": no product at all).'),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Register in spite of what the checks find.")
+    ] = False,
+    empty: Empty = None,
+    rotate: Rotate = 0,
+    flip: Flip = "none",
+    roi: Roi = None,
+    exposure: Exposure = None,
+    backend: Backend = "auto",
     provider: Provider = "auto",
     author: Author = None,
 ) -> None:
     """Register a product from one snapshot, or add snapshots to it.
 
-    All images are registered, or, if one of them is unreadable or refused, none.
+    All images are registered, or, if one of them is unreadable or refused, none. A picture that is
+    dark, blurred, cut off, or like another product is refused with the reason.
     """
-    label = checked_label(label)
+    anything = negative and label == ANY
+    label = label if anything else checked_label(label)
+    camera = CameraOptions(rotate, flip, roi, exposure, backend)
     session = open_session(load_bundle(bundle), provider)
-    frames = _frames(images or [], source)
-    snapshots = snapshots_of(session, frames)  # before a gallery is made: they may be unreadable
+    presence = presence_of(empty, camera.view)
+    items = _items(images or [], source, camera, shots, wait_key)
+    pictures = [read_picture(item, presence) for item in _viewed(items, camera.view)]
+    if not force:
+        refuse([(p.origin, finding) for p in pictures for finding in p.findings])
+    snapshots = [snapshot_from(picture, session) for picture in pictures]
     with Gallery(gallery, session.bundle.manifest.identity, create=True, author=author) as opened:
-        version = opened.add(label, snapshots)
-        count = len(opened.state()[label])
+        if negative:
+            version = opened.add_negatives(None if anything else label, snapshots)
+            said = f"{len(snapshots)} snapshot(s) that are not {label!r}"
+        else:
+            if not force:
+                _refuse_lookalikes(opened, session, label, snapshots)
+            version = opened.add(label, snapshots)
+            count = len(opened.state()[label])
+            said = f"{len(snapshots)} snapshot(s) of {label!r} ({count} in all)"
     for note in session.notes:
         typer.echo(f"note: {note}", err=True)
-    typer.echo(
-        f"registered {len(frames)} snapshot(s) of {label!r} ({count} in all) in {gallery}, "
-        f"version {version}, with {session.name}"
+    typer.echo(f"registered {said} in {gallery}, version {version}, with {session.name}")
+
+
+def _refuse_lookalikes(
+    gallery: Gallery, session: Session, label: str, snapshots: list[Snapshot]
+) -> None:
+    """Refuse what looks like another product, or unlike its own."""
+    classifier = classifier_for(gallery, session) if gallery.contents().products else None
+    refuse(
+        [
+            (snapshot.origin, finding)
+            for snapshot in snapshots
+            for finding in resemblance(snapshot, label, classifier)
+        ]
     )
 
 
-def _frames(images: list[Path], source: str | None) -> list[Path | Frame]:
-    """Return what is to be registered: files, or one frame of a source."""
+def _items(
+    images: list[Path], source: str | None, camera: CameraOptions, shots: int, wait_key: bool
+) -> list[Path | Frame]:
+    """Return what is to be registered: files, or frames of a source."""
     if bool(images) == (source is not None):
         raise VisionEdgeError(
             "nothing to register" if not images else "both images and --source were given",
@@ -62,8 +134,35 @@ def _frames(images: list[Path], source: str | None) -> list[Path | Frame]:
     if source is None:
         expanded = [images_below(path) if path.is_dir() else [path] for path in images]
         return [path for paths in expanded for path in paths]
-    opened = open_source(source)
+    with _opened(source, camera) as opened:
+        return [_shot(opened, number, wait_key) for number in range(shots)]
+
+
+@contextmanager
+def _opened(spec: str, camera: CameraOptions) -> Iterator[Source]:
+    """Open the camera, and give up on it soon: someone waits."""
+    settings = LiveSettings(give_up_after=GIVE_UP_AFTER, grabber=camera.grabber)
+    opened = open_source(spec, live=settings)
     try:
-        return [take_frame(opened)]
+        yield opened
     finally:
         opened.close()
+
+
+def _shot(source: Source, number: int, wait_key: bool) -> Frame:
+    """Take one frame: now, or when Enter is pressed; later ones need no settling."""
+    if wait_key:
+        typer.prompt("Show the part, then press Enter", default="", show_default=False, err=True)
+    after = time.monotonic() if source.live and wait_key else 0.0
+    return take_frame(source, settle=0 if number else 5, after=after)
+
+
+def _viewed(items: list[Path | Frame], view: View) -> list[Path | Frame]:
+    """Turn, mirror and cut frames; files show what they are to show."""
+    if view.changes_nothing:
+        return items
+    return [item if isinstance(item, Path) else _changed(item, view) for item in items]
+
+
+def _changed(frame: Frame, view: View) -> Frame:
+    return Frame(view.apply(frame.image), frame.source, frame.number, frame.captured)
