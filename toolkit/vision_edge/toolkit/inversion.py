@@ -6,8 +6,8 @@ random in every iteration, with R the BatchNorm prior. Where we differ:
 
 - Several adapters are inverted in one batch; each has its own losses, statistics, randomness and
   best image, so that its images do not depend on which others it was batched with.
-- The image kept is the one with the lowest loss. (In the authors' code `best_inputs =
-  inputs.data` is another name for the live tensor, so the last image is kept.)
+- The images kept are those with the lowest loss in the second half of the iterations. (In the
+  authors' code `best_inputs = inputs.data` is another name for the live tensor, so the last are.)
 - Images are rounded to 8 bits before the teacher labels them: what is trained on is an image.
 """
 
@@ -52,7 +52,8 @@ class Inverted:
         labels: int64 (n,): which class of the head each was made for.
         logits: float32 (n, K): what the adapter with its head says of the images.
         order: int16 (n, P): each image's patches, the most important to [CLS] first.
-        cross_entropy: Loss of the kept images in the iteration in which they were kept.
+        cross_entropy: Loss of the kept images, rolled and flipped as in the iteration in which
+            they were kept.
         prior: R of the same.
     """
 
@@ -314,12 +315,11 @@ def _labelled(objective: Objective, kept: _Kept) -> list[Inverted]:
     spec, groups = objective.spec, len(objective.heads.weight)
     images = to_images(kept.pixels, spec)
     pixels = normalise_pixels(images, spec).to(objective.dtype)
-    output = forward_tokens(
-        objective.model, pixels, pruning=objective.settings.pruning, with_order=True
-    )
-    assert output.order is not None
-    logits = objective.heads(output.embedding)
-    order = output.order.to(torch.int16).reshape(groups, -1, output.order.shape[1])
+    logits = objective.heads(forward_tokens(objective.model, pixels).embedding)
+    pruning = objective.settings.pruning
+    found = forward_tokens(objective.model, pixels, pruning=pruning, with_order=True).order
+    assert found is not None
+    order = found.to(torch.int16).reshape(groups, -1, found.shape[1])
     images = images.reshape(groups, -1, *images.shape[1:])
     return [
         Inverted(

@@ -47,6 +47,12 @@ class InversionSettings:
                     f"{name} must be a number from 0; got {value}", fix="leave it at its default"
                 )
 
+        if not 0 <= self.prune_after <= 1:
+            raise VisionEdgeError(
+                f"prune_after must be from 0 to 1; got {self.prune_after}",
+                fix="0.25 prunes in all but the first quarter of the iterations",
+            )
+
     def document(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
         return {**asdict(self), "pruning": str(self.pruning)}

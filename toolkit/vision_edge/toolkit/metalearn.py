@@ -163,10 +163,7 @@ class Learner:
     def advance(self) -> None:
         """Make one step of the optimiser."""
         settings, shape = self.settings, self.settings.shape
-        rngs = [
-            np.random.default_rng([settings.seed, 0, self.step, i]) for i in range(settings.tasks)
-        ]
-        mine = self.ranks.share([self.learn.draw(rng) for rng in rngs])
+        mine = self.ranks.share([self._drawn(index) for index in range(settings.tasks)])
         self.optimiser.zero_grad(set_to_none=False)
         for factor in self.factors:
             factor.grad = torch.zeros_like(factor) if factor.grad is None else factor.grad
