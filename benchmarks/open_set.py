@@ -144,7 +144,7 @@ def cohorts(shared: Path, cache: Path) -> dict[str, Cohort]:
     public = features(shared, cache, "mini_imagenet", "train", 20).vectors
     chosen = np.random.default_rng(0).permutation(len(public))[:600]
     return {
-        "generated": Cohort(bundle.cohort, from_station=False),
+        "generated": Cohort(bundle.cohort, from_station=False, photographs=False),
         "public": Cohort(public[chosen], from_station=False),
     }
 

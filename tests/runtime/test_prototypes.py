@@ -275,3 +275,18 @@ def test_products_that_do_not_fit_their_labels_are_refused(shape: tuple[int, ...
             ["a", "b", "c"], np.zeros(shape, np.float32), np.zeros(D, np.float32), cohort
         )
     assert str(shape) in str(caught.value)
+
+
+def test_generated_scenes_are_taken_off_no_score() -> None:
+    products, impostors = points(3, 4), points(99, 50)
+    queries = points(5, 6)
+
+    def rates(photographs: bool) -> list[float | None]:
+        cohort = Cohort(impostors, from_station=False, photographs=photographs)
+        classifier = PrototypeClassifier(list("abcd"), products, impostors.mean(axis=0), cohort)
+        return [decision.stranger_rate for decision in classifier.classify(queries)]
+
+    nobody = Cohort(impostors[:0], from_station=False)
+    plain = PrototypeClassifier(list("abcd"), products, impostors.mean(axis=0), nobody)
+    assert rates(False) == [decision.stranger_rate for decision in plain.classify(queries)]
+    assert rates(False) != rates(True)

@@ -58,10 +58,13 @@ class Cohort:
         from_station: Whether they come from the station's own camera or its like. Only then do
             their scores tell which scores strangers reach; generated scenes are too unlike
             anything for that.
+        photographs: Whether they are photographs, of whatever. What resembles generated scenes is
+            not thereby more like a stranger, so those are taken off no score.
     """
 
     embeddings: Embeddings
     from_station: bool
+    photographs: bool = True
 
 
 def cohort_shift(queries: Embeddings, cohort: Embeddings, *, own: bool = False) -> Floats:

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from vision_edge.runtime.bundle import Bundle
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery import Gallery
 from vision_edge.runtime.open_set import Cohort
@@ -54,11 +55,17 @@ def classifier_for(
         labels,
         prototypes,
         session.bundle.centre,
-        Cohort(session.bundle.cohort, session.bundle.manifest.scoring.cohort_from_station),
+        cohort_of(session.bundle),
         false_accept_rate=false_accept_rate,
         threshold=threshold,
         negatives=negatives_of(gallery),
     )
+
+
+def cohort_of(bundle: Bundle) -> Cohort:
+    """Return a bundle's impostors; those that are not the station's own are generated scenes."""
+    own = bundle.manifest.scoring.cohort_from_station
+    return Cohort(bundle.cohort, from_station=own, photographs=own)
 
 
 def negatives_of(gallery: Gallery) -> Negatives | None:

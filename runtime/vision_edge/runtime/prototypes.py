@@ -184,7 +184,8 @@ class PrototypeClassifier:
         self.review_rate = min(MAX_REVIEW_RATE, REVIEW_FACTOR * false_accept_rate)
         self.centre = centre_of(prototypes, prior)
         self._unit = normalise(prototypes, self.centre)
-        own = Cohort(normalise(cohort.embeddings, self.centre), cohort.from_station)
+        impostors = cohort.embeddings if cohort.photographs else cohort.embeddings[:0]
+        own = Cohort(normalise(impostors, self.centre), cohort.from_station)
         self._cohort = own.embeddings
         self._strangers = stranger_models(self._unit, own)
         self._rejects = _Rejects(self.labels, self.centre, negatives) if negatives else None
