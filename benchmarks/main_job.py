@@ -23,8 +23,8 @@ from vision_edge.export.embedder import TorchEmbedder
 from vision_edge.export.merge import merge
 from vision_edge.runtime.augment import embed_snapshot
 from vision_edge.runtime.bundle import load_bundle
-from vision_edge.runtime.preprocess import encode_jpeg, prepare, read_image
 from vision_edge.runtime.pipeline import cohort_of
+from vision_edge.runtime.preprocess import encode_jpeg, prepare, read_image
 from vision_edge.runtime.prototypes import PrototypeClassifier
 from vision_edge.toolkit.adapters import read_adapter
 from vision_edge.toolkit.backbones import BackboneOptions, load_backbone
