@@ -7,8 +7,10 @@ fingerprint of the model that made them; a gallery answers only to that model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
+from typing import Protocol
 
 from vision_edge.runtime.bundle import Embeddings
 from vision_edge.runtime.errors import GalleryError
@@ -17,6 +19,20 @@ from vision_edge.runtime.labels import checked_label
 from vision_edge.runtime.manifest import ModelIdentity
 from vision_edge.runtime.preprocess import Image
 from vision_edge.runtime.snapshots import Snapshot
+
+
+class Append(Protocol):
+    """Appends an event within a transaction."""
+
+    def __call__(
+        self,
+        kind: str,
+        label: str | None = None,
+        *,
+        snapshot: int | None = None,
+        argument: str | None = None,
+    ) -> None:
+        """Append an event of a kind, as `history.Event` explains."""
 
 
 class Gallery(GalleryReader):
@@ -175,6 +191,17 @@ class Gallery(GalleryReader):
             version = self.version
         self._expected = self._expected and model
         return version
+
+    @contextmanager
+    def changing(self) -> Iterator[Append]:
+        """Make several changes as one: yields what appends an event; on any error none remains.
+
+        Raises:
+            GalleryError: If the gallery belongs to another model by now.
+        """
+        with self._db.transaction():
+            self._check_model()
+            yield self._append
 
     def _append(
         self,
