@@ -132,6 +132,20 @@ def test_no_file_is_overwritten(source: Path) -> None:
     assert source.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "g/below-a-file", "folder"])
+def test_where_nothing_can_be_written_is_said(
+    source: Path, archived: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "g").write_text("x")
+    (tmp_path / "folder").mkdir()
+    with Gallery(source) as opened, pytest.raises(GalleryError, match=name):
+        write_archive(opened, tmp_path / name)
+    with pytest.raises(GalleryError, match=name):
+        import_archive(archived, tmp_path / name)
+    with pytest.raises(GalleryError, match=name):
+        import_archive(tmp_path / name, tmp_path / "target")
+
+
 def test_every_byte_counts(archived: Path, tmp_path: Path) -> None:
     """One bit flipped anywhere: refused, or (in a zip header's unused field) without effect."""
     data = archived.read_bytes()
@@ -240,13 +254,37 @@ def test_embeddings_that_do_not_fit_are_refused(archived: Path, tmp_path: Path, 
     assert "embeddings.npy" in refused(path, tmp_path)
 
 
-def test_a_snapshot_that_is_no_picture_is_refused(tmp_path: Path) -> None:
+def _claiming(side: int) -> bytes:
+    """Return a small JPEG whose header claims `side` x `side` pixels."""
+    jpeg = bytearray(encode_jpeg(picture(1)))
+    at = jpeg.index(b"\xff\xc0") + 5
+    jpeg[at : at + 4] = side.to_bytes(2, "big") * 2
+    return bytes(jpeg)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\xff\xd8\xffno", "not a JPEG"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a JPEG"),
+        (_claiming(30_000), "30000x30000 pixels is over the limit"),
+        (encode_jpeg(picture(1))[:-40], "cut short"),
+    ],
+)
+def test_a_snapshot_that_is_no_sound_picture_is_refused(
+    tmp_path: Path, data: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Gallery(tmp_path / "g", MODEL, create=True) as opened:
-        opened.add("x", [Snapshot(b"\xff\xd8\xffno", np.zeros(4, np.float32), "x")])
-        write_archive(opened, tmp_path / "a.zip")
-    assert f"snapshots/{sha256_of(bytes([255, 216, 255]) + b'no')}.jpg" in refused(
-        tmp_path / "a.zip", tmp_path
-    )
+        opened.add("x", [Snapshot(data, np.zeros(4, np.float32), "x")])
+        with pytest.raises(VisionEdgeError, match="snapshot 1: .*" + message):
+            write_archive(opened, tmp_path / "a.zip")
+        assert not (tmp_path / "a.zip").exists()
+        with monkeypatch.context() as patch:
+            patch.setattr(archive_module, "_check_picture", lambda *_: None)
+            write_archive(opened, tmp_path / "a.zip")
+    said = refused(tmp_path / "a.zip", tmp_path)
+    assert f"snapshots/{sha256_of(data)}.jpg" in said
+    assert message in said
 
 
 def test_compressed_members_are_refused(archived: Path, tmp_path: Path) -> None:

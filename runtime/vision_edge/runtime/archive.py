@@ -26,7 +26,7 @@ from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.files import atomic_file, sha256_file
 from vision_edge.runtime.gallery_reader import GalleryReader
 from vision_edge.runtime.manifest import FileInfo
-from vision_edge.runtime.preprocess import decode_image
+from vision_edge.runtime.preprocess import decode_image, jpeg_size
 from vision_edge.runtime.snapshots import Snapshot
 
 MANIFEST, EMBEDDINGS = "manifest.json", "embeddings.npy"
@@ -134,8 +134,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
         members.refuse_strangers({MANIFEST, EMBEDDINGS, *names})
         archive = Archive(members, manifest, sha256_file(path))
         for info in manifest.snapshots:
-            jpeg = archive.snapshot(info.sha256).jpeg
-            decode_image(jpeg, f"{path}, {member_of(info.sha256)}")
+            _check_picture(archive.snapshot(info.sha256).jpeg, f"{path}, {member_of(info.sha256)}")
         yield archive
 
 
@@ -144,17 +143,22 @@ def write_archive(gallery: GalleryReader, path: Path) -> ArchiveManifest:
 
     Raises:
         GalleryError: If there is a file at `path` already, or it cannot be written.
+        ImageError: If a snapshot is no sound picture: no import would take it.
     """
-    if path.exists():
-        raise GalleryError(f"{path} exists already, and is not overwritten", fix="give a new name")
     with gallery.reading():
         manifest, identifiers, vectors = _described(gallery)
         try:
+            if path.exists():
+                raise GalleryError(
+                    f"{path} exists already, and is not overwritten", fix="give a new name"
+                )
             with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w") as file:
                 _put(file, MANIFEST, manifest.to_bytes())
                 _put(file, EMBEDDINGS, vectors)
                 for info, identifier in zip(manifest.snapshots, identifiers, strict=True):
-                    _put(file, member_of(info.sha256), gallery.snapshots.jpeg(identifier))
+                    jpeg = gallery.snapshots.jpeg(identifier)
+                    _check_picture(jpeg, f"{gallery.path}, snapshot {identifier}")
+                    _put(file, member_of(info.sha256), jpeg)
         except OSError as error:
             raise GalleryError(
                 f"{path}: cannot be written ({error.strerror})",
@@ -179,6 +183,15 @@ def _zip_file(path: Path) -> Iterator[zipfile.ZipFile]:
         ) from error
     with file:
         yield file
+
+
+def _check_picture(jpeg: bytes, name: str) -> None:
+    """Refuse what is no JPEG, or one of too many pixels, before a decoder sees it; then decode."""
+    if jpeg_size(jpeg) is None:
+        raise GalleryError(
+            f"{name}: not a JPEG", fix="drop that snapshot from its gallery, and export again"
+        )
+    decode_image(jpeg, name)
 
 
 def _put(file: zipfile.ZipFile, name: str, data: bytes) -> None:

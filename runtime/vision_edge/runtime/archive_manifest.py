@@ -14,8 +14,8 @@ from vision_edge.runtime.manifest import FileInfo, ModelIdentity, Sha256
 
 SCHEMA_VERSION = "1.0"
 FORMAT = "vision-edge gallery"
-MAX_JPEG = 64 << 20
-"""Bytes of one snapshot."""
+MAX_JPEG = 512 << 20
+"""Bytes of one snapshot: more than any image that can be registered has."""
 MAX_SNAPSHOTS = 1_000_000
 MAX_DIM = 1 << 16
 

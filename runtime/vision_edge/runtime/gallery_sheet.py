@@ -25,19 +25,20 @@ _HEADING = 80
 Section = tuple[str, list[Tile]]
 
 
-def gallery_sheets(gallery: GalleryReader, labels: Sequence[str]) -> Iterator[Image]:
+def gallery_sheets(gallery: GalleryReader, labels: Sequence[str] | None = None) -> Iterator[Image]:
     """Yield contact sheets of products, and of what is not them: uint8 (H, W, 3), BGR.
 
     A product's snapshots are framed green, those unlike the others amber, negatives red.
 
     Args:
         gallery: The gallery.
-        labels: Products that it holds.
+        labels: Products that it holds; None shows all of them, and what is no product at all.
     """
-    title = f"{len(labels)} product(s), gallery version {gallery.version}"
+    shown = list(gallery.contents().products) if labels is None else list(labels)
+    title = f"{len(shown)} product(s), gallery version {gallery.version}"
     page: list[Section] = []
     rows = 0
-    for heading, tiles in _sections(gallery, labels):
+    for heading, tiles in _sections(gallery, shown, others=labels is None):
         for start in range(0, len(tiles), _ROWS * COLUMNS):
             part = tiles[start : start + _ROWS * COLUMNS]
             needed = -(-len(part) // COLUMNS)
@@ -57,15 +58,21 @@ def drawable(label: str) -> str:
     return text if len(text) <= _HEADING else text[: _HEADING - 3] + "..."
 
 
-def _sections(gallery: GalleryReader, labels: Sequence[str]) -> Iterator[Section]:
+def _sections(gallery: GalleryReader, labels: Sequence[str], *, others: bool) -> Iterator[Section]:
     contents, odd = gallery.contents(), odd_ones(gallery)
     dates = {e.snapshot: e.time[:10] for e in gallery.events() if e.snapshot and e.kind != "drop"}
+    negatives: dict[str | None, list[Tile]] = {}
+    for i, whose in contents.negatives.items():
+        if whose in labels or others:
+            tile = Tile(_image(gallery, i), (f"{i} is NOT it", dates[i]), RED)
+            negatives.setdefault(whose, []).append(tile)
     for label in labels:
         ids = contents.products[label]
         tiles = [_tile(gallery, i, dates[i], odd.get(i)) for i in ids]
-        not_it = [i for i, whose in contents.negatives.items() if whose == label]
-        tiles += [Tile(_image(gallery, i), (f"{i} is NOT it", dates[i]), RED) for i in not_it]
-        yield f"{drawable(label)}: {len(ids)} snapshot(s)", tiles
+        yield f"{drawable(label)}: {len(ids)} snapshot(s)", tiles + negatives.pop(label, [])
+    for whose, tiles in negatives.items():
+        what = "no product at all" if whose is None else f"not {drawable(whose)}, which is gone"
+        yield f"{what}: {len(tiles)} snapshot(s)", tiles
 
 
 def _tile(gallery: GalleryReader, snapshot: int, date: str, far: float | None) -> Tile:

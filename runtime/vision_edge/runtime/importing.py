@@ -78,10 +78,17 @@ def import_archive(
         )
     with open_archive(path) as archive:
         model = reembedding.model if reembedding else archive.manifest.identity
-        if gallery.exists():
+        if _is_there(gallery):
             _check_model(gallery, model, path, given=reembedding is not None)
         with Gallery(gallery, model, create=True, author=author) as opened:
             return _take_in(opened, archive, on_conflict, reembedding)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return True  # opening it says what is wrong
 
 
 def _check_model(gallery: Path, model: ModelIdentity, path: Path, *, given: bool) -> None:

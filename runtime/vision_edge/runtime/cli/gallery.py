@@ -61,7 +61,7 @@ def show(
         out.mkdir(parents=True, exist_ok=True)
         if label is not None:
             _write_snapshots(opened, products[label], out)
-        _write_sheets(opened, list(products) if label is None else [label], out)
+        _write_sheets(opened, None if label is None else [label], out)
 
 
 def _write_snapshots(opened: Gallery, snapshots: list[int], out: Path) -> None:
@@ -74,7 +74,7 @@ def _write_snapshots(opened: Gallery, snapshots: list[int], out: Path) -> None:
         typer.echo(f"{path}{note}")
 
 
-def _write_sheets(opened: Gallery, labels: list[str], out: Path) -> None:
+def _write_sheets(opened: Gallery, labels: list[str] | None, out: Path) -> None:
     from vision_edge.runtime.gallery_sheet import gallery_sheets
 
     for number, sheet in enumerate(gallery_sheets(opened, labels), start=1):
