@@ -128,3 +128,21 @@ def test_a_block_of_reads_sees_one_state(tmp_path: Path) -> None:
             assert list(other.state()) == ["a"]
             assert other.prototypes()[0] == ["a"]
         assert list(other.state()) == ["a", "b"]
+
+
+def test_an_import_is_seen_whole_or_not_at_all(tmp_path: Path) -> None:
+    import numpy as np
+
+    from vision_edge.runtime.snapshots import Snapshot
+
+    with Gallery(tmp_path / "g", MODEL, create=True) as one, Gallery(tmp_path / "g") as other:
+        with one.changing() as append:
+            for number in range(3):
+                shot = Snapshot(b"%d" % number, np.ones(8, np.float32), "x")
+                append("add", "a", snapshot=one.snapshots.store(shot, MODEL))
+                assert other.state() == {}
+        assert other.state() == {"a": [1, 2, 3]}
+        with pytest.raises(KeyError), one.changing() as append:
+            append("remove", "a")
+            raise KeyError
+        assert one.state() == other.state() == {"a": [1, 2, 3]}
