@@ -64,7 +64,8 @@ def _sections(gallery: GalleryReader, labels: Sequence[str], *, others: bool) ->
     negatives: dict[str | None, list[Tile]] = {}
     for i, whose in contents.negatives.items():
         if whose in labels or others:
-            tile = Tile(_image(gallery, i), (f"{i} is NOT it", dates[i]), RED)
+            said = f"{i} is NOT it" if whose is not None else str(i)
+            tile = Tile(_image(gallery, i), (said, dates[i]), RED)
             negatives.setdefault(whose, []).append(tile)
     for label in labels:
         ids = contents.products[label]
