@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,18 @@ def test_list_as_json(registered: Path) -> None:
 def test_show_writes_the_snapshots(registered: Path, tmp_path: Path) -> None:
     said = invoked("gallery", "show", "nut", "--gallery", registered, "--out", tmp_path / "out")
     path = tmp_path / "out" / "snapshot-2.jpg"
-    assert said == f"{path}\n"
+    assert said == f"{path}\n{tmp_path / 'out' / 'contact-sheet.jpg'}\n"
     with Gallery(registered) as opened:
         kept = opened.snapshots.image(2).astype(int)
     assert np.abs(read_image(path) - kept).mean() < 6
+
+
+def test_show_makes_one_contact_sheet_of_all(registered: Path, tmp_path: Path) -> None:
+    said = invoked("gallery", "show", "--gallery", registered, "--out", tmp_path / "out")
+    sheet = tmp_path / "out" / "contact-sheet.jpg"
+    assert said == f"{sheet}\n"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["contact-sheet.jpg"]
+    assert read_image(sheet).shape[0] > 3 * 150
 
 
 def test_changes_and_their_way_back(registered: Path) -> None:
@@ -148,3 +157,41 @@ def test_a_gallery_of_odd_labels_in_a_real_process(tmp_path: Path) -> None:
     for label in labels:
         done = vision_edge("gallery", "remove", "--gallery", tmp_path / "g", "--", label)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_export_and_import(registered: Path, tmp_path: Path) -> None:
+    archive, target = tmp_path / "line1.zip", tmp_path / "line2.gallery"
+    said = invoked("gallery", "export", "--gallery", registered, "--out", archive).splitlines()
+    assert said[0] == f"{archive}: 3 product(s), 3 snapshot(s), version 3"
+    assert said[1] == f"SHA-256 {hashlib.sha256(archive.read_bytes()).hexdigest()}"
+    said = invoked("gallery", "import", archive, "--gallery", target).splitlines()
+    assert said[0] == f"imported 3 snapshot(s) into {target}; version 4"
+    assert said[1] == f"to undo it: vision-edge gallery rollback 0 --gallery {target}"
+    assert listed(target) == listed(registered)
+    again = invoke("gallery", "import", archive, "--gallery", target)
+    assert "--on-conflict merge" in str(again.exception)
+    invoked("gallery", "import", archive, "--gallery", target, "--on-conflict", "replace")
+    invoked("gallery", "rollback", "0", "--gallery", target)
+    assert listed(target) == {}
+
+
+def test_another_bundles_archive_is_embedded_anew(
+    registered: Path, bundle_path: Path, shots: Path, tmp_path: Path
+) -> None:
+    other = make_bundle(tmp_path / "other", matrix=weights(seed=5, dim=24))
+    archive, target = tmp_path / "a.zip", tmp_path / "target.gallery"
+    invoked("gallery", "export", "--gallery", registered, "--out", archive)
+    invoked("gallery", "import", archive, "--gallery", target, "--bundle", other)
+    invoked("gallery", "reembed", other, "--gallery", registered, "--provider", "cpu")
+    with Gallery(registered) as one, Gallery(target) as two:
+        assert one.model == two.model
+        assert np.array_equal(one.prototypes()[1], two.prototypes()[1])
+    refused = invoke("gallery", "import", archive, "--gallery", registered)
+    assert "gallery reembed" in str(refused.exception)
+
+
+def test_an_export_goes_to_a_new_file_only(registered: Path) -> None:
+    before = registered.read_bytes()
+    result = invoke("gallery", "export", "--gallery", registered, "--out", registered)
+    assert isinstance(result.exception, GalleryError)
+    assert registered.read_bytes() == before

@@ -10,10 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from vision_edge.runtime.archive import write_archive
 from vision_edge.runtime.gallery import Gallery
 from vision_edge.runtime.manifest import ModelIdentity
+from vision_edge.runtime.preprocess import encode_jpeg
+from vision_edge.runtime.snapshots import Snapshot
 
 KILLS = int(os.environ.get("VISION_EDGE_KILLS", "6"))
 MODEL = ModelIdentity("f" * 64, 8)
@@ -54,6 +58,44 @@ def test_no_acknowledged_product_is_lost_to_a_kill(tmp_path: Path) -> None:
             assert acknowledged <= set(labels)
             assert len(labels) == len(prototypes) <= len(acknowledged) + cycle + 1
     print(f"{KILLS} kills, {len(acknowledged)} products acknowledged, none lost")
+
+
+@pytest.mark.slow
+def test_an_import_that_is_killed_leaves_all_or_nothing(tmp_path: Path) -> None:
+    from helpers_runtime import picture
+
+    archive, count = tmp_path / "a.zip", 150
+    with Gallery(tmp_path / "source", MODEL, create=True) as gallery:
+        for number in range(count):
+            jpeg = encode_jpeg(picture(number))
+            gallery.add(f"{number}", [Snapshot(jpeg, np.ones(8, np.float32), "test")])
+        write_archive(gallery, archive)
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from vision_edge.runtime import importing\n"
+        "take_in = importing._take_in\n"
+        "def said(*arguments):\n"
+        "    print('writing', flush=True)\n"
+        "    return take_in(*arguments)\n"
+        "importing._take_in = said\n"
+        "importing.import_archive(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    )
+    rng, found = random.Random(0), []
+    for cycle in range(KILLS):
+        target = tmp_path / f"target-{cycle}"
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(archive), str(target)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        time.sleep(rng.uniform(0.0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        with Gallery(target, MODEL) as gallery:
+            found.append(len(gallery.prototypes()[0]))
+    assert set(found) <= {0, count}
 
 
 def test_a_full_disk_is_an_error_and_what_was_kept_stays(tmp_path: Path) -> None:

@@ -93,6 +93,19 @@ class Database:
                 raise
 
     @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Run a block on one state of the file, whatever others write meanwhile."""
+        if self._connection.in_transaction:
+            yield
+            return
+        with self.translated():
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    @contextmanager
     def translated(self) -> Iterator[None]:
         """Turn SQLite's errors, and the operating system's, into `GalleryError`."""
         try:

@@ -7,25 +7,35 @@ fingerprint of the model that made them; a gallery answers only to that model.
 
 from __future__ import annotations
 
-import getpass
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
-from pathlib import Path
-
-import numpy as np
+from typing import Protocol
 
 from vision_edge.runtime.bundle import Embeddings
-from vision_edge.runtime.database import Database
 from vision_edge.runtime.errors import GalleryError
-from vision_edge.runtime.history import Contents, Event, State, contents_of
+from vision_edge.runtime.gallery_reader import GalleryReader, meta_of
 from vision_edge.runtime.labels import checked_label
 from vision_edge.runtime.manifest import ModelIdentity
 from vision_edge.runtime.preprocess import Image
-from vision_edge.runtime.snapshots import Snapshot, SnapshotStore
+from vision_edge.runtime.snapshots import Snapshot
 
 
-class Gallery:
+class Append(Protocol):
+    """Appends an event within a transaction."""
+
+    def __call__(
+        self,
+        kind: str,
+        label: str | None = None,
+        *,
+        snapshot: int | None = None,
+        argument: str | None = None,
+    ) -> None:
+        """Append an event of a kind, as `history.Event` explains."""
+
+
+class Gallery(GalleryReader):
     """An open gallery. Use it as a context manager, or call `close`.
 
     Args:
@@ -39,88 +49,6 @@ class Gallery:
         GalleryError: If the file is absent (without `create`), is no gallery, is damaged, of an
             unknown version, or belongs to another model.
     """
-
-    def __init__(
-        self,
-        path: Path | str,
-        model: ModelIdentity | None = None,
-        *,
-        create: bool = False,
-        author: str | None = None,
-    ) -> None:
-        self.path = Path(path)
-        self.author = author or _current_user()
-        self._expected = model
-        self._contents = Contents()
-        self._db = Database(self.path, _meta_of(model) if create and model else None)
-        self.snapshots = SnapshotStore(self._db)
-        try:
-            self._check_model()
-        except GalleryError:
-            self._db.close()
-            raise
-
-    def __enter__(self) -> Gallery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; further calls fail."""
-        self._db.close()
-
-    @property
-    def model(self) -> ModelIdentity:
-        """Identity of the model whose embeddings the gallery answers with."""
-        with self._db.consistent():
-            return ModelIdentity(self._db.meta("fingerprint"), int(self._db.meta("embedding_dim")))
-
-    @property
-    def version(self) -> int:
-        """Number of the last event; 0 for an empty gallery."""
-        return int(self._db.rows("SELECT coalesce(max(version), 0) FROM events")[0][0])
-
-    def events(self, after: int = 0) -> list[Event]:
-        """Return every event of a version above `after`, oldest first."""
-        rows = self._db.rows(
-            "SELECT version, time, author, kind, label, snapshot, argument "
-            "FROM events WHERE version > ? ORDER BY version",
-            (after,),
-        )
-        return [Event(*row) for row in rows]
-
-    def state(self) -> State:
-        """Return the snapshot identifiers of each registered product."""
-        products = self.contents().products
-        return {label: list(ids) for label, ids in products.items()}
-
-    def contents(self) -> Contents:
-        """Return products and negatives; what is new since the last call is all that is read.
-
-        Within a transaction, call it before the first change: what a failed transaction appended
-        must not be remembered.
-        """
-        with self._db.consistent():
-            new = self.events(self._contents.version)
-            if any(event.kind == "rollback" for event in new):
-                self._contents = contents_of(self.events())
-                return self._contents
-            for event in new:
-                self._contents.take(event)
-        return self._contents
-
-    def prototypes(self) -> tuple[list[str], Embeddings]:
-        """Return the products' labels, and their prototypes float32 (P, D)."""
-        self._check_model()
-        state, model = self.contents().products, self.model
-        with self._db.consistent():
-            vectors = self.snapshots.all_vectors(model)
-            means = [np.mean([vectors[i] for i in ids], axis=0) for ids in state.values()]
-            stacked = np.asarray(means, dtype=np.float32).reshape(-1, model.embedding_dim)
-            if not np.isfinite(stacked).all():
-                raise ValueError("an embedding is not finite")
-        return list(state), stacked
 
     def add(self, label: str, snapshots: Sequence[Snapshot]) -> int:
         """Register snapshots of a product: all of them, or none.
@@ -258,22 +186,22 @@ class Gallery:
             for (identifier,) in self._db.rows("SELECT id FROM snapshots ORDER BY id"):
                 vector = embed(self.snapshots.image(identifier))
                 self.snapshots.store_embedding(identifier, vector, model, f"snapshot {identifier}")
-            self._db.set_meta(_meta_of(model))
+            self._db.set_meta(meta_of(model))
             self._append("reembed", argument=model.fingerprint)
             version = self.version
         self._expected = self._expected and model
         return version
 
-    def _check_model(self) -> None:
-        """Refuse to go on with another model's gallery; another process may have re-embedded it."""
-        model, own = self._expected, self.model
-        if model is not None and model != own:
-            raise GalleryError(
-                f"{self.path}: made by another model (its fingerprint is {own.fingerprint[:12]}…, "
-                f"the bundle's {model.fingerprint[:12]}…), so its embeddings cannot be compared",
-                fix="run `vision-edge gallery reembed BUNDLE --gallery FILE`, "
-                "or give the bundle it was made with",
-            )
+    @contextmanager
+    def changing(self) -> Iterator[Append]:
+        """Make several changes as one: yields what appends an event; on any error none remains.
+
+        Raises:
+            GalleryError: If the gallery belongs to another model by now.
+        """
+        with self._db.transaction():
+            self._check_model()
+            yield self._append
 
     def _append(
         self,
@@ -289,22 +217,3 @@ class Gallery:
             "VALUES (?, ?, ?, ?, ?, ?)",
             (now, self.author, kind, label, snapshot, argument),
         )
-
-    def _require_product(self, label: str) -> None:
-        products = self.contents().products
-        if label not in products:
-            known = ", ".join(map(repr, list(products)[:10])) or "none"
-            raise GalleryError(
-                f"{self.path}: there is no product {label!r}", fix=f"registered are: {known}"
-            )
-
-
-def _meta_of(model: ModelIdentity) -> dict[str, str]:
-    return {"fingerprint": model.fingerprint, "embedding_dim": str(model.embedding_dim)}
-
-
-def _current_user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return f"uid {os.getuid()}"

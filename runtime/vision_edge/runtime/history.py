@@ -14,10 +14,12 @@ class Event:
         version: The gallery's version after it.
         time: UTC, ISO 8601.
         author: Who made it.
-        kind: `add`, `negative`, `drop`, `remove`, `rename`, `rollback` or `reembed`.
+        kind: `add`, `negative`, `drop`, `remove`, `rename`, `rollback`, `reembed`, or `import`,
+            which changes nothing itself: what came in follows it.
         label: The product, where one is concerned.
         snapshot: Identifier of the snapshot, for `add`, `negative` and `drop`.
-        argument: The new name, the version rolled back to, or the new model's fingerprint.
+        argument: The new name, the version rolled back to, the new model's fingerprint, or the
+            imported archive's hash.
     """
 
     version: int
@@ -67,6 +69,11 @@ class Contents:
     def owners(self) -> dict[int, str]:
         """Return each snapshot's product."""
         return {i: label for label, ids in self.products.items() for i in ids}
+
+    def places(self) -> dict[int, tuple[str, str | None]]:
+        """Return what each snapshot is: `add` or `negative`, and of which product."""
+        added = {i: ("add", label) for i, label in self.owners().items()}
+        return {**added, **{i: ("negative", label) for i, label in self.negatives.items()}}
 
     def _drop(self, label: str, snapshot: int) -> None:
         """Forget one snapshot; a product without any is gone."""

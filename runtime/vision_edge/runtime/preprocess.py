@@ -121,6 +121,7 @@ def decode_image(data: bytes, name: str) -> Image:
         raise ImageError(
             f"{name}: a JPEG that is cut short ({len(data)} bytes)", fix="copy or take it again"
         )
+    _check_pixels(jpeg_size(data) or (0, 0), name)  # a small file may claim gigabytes of pixels
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -130,11 +131,7 @@ def decode_image(data: bytes, name: str) -> Image:
             f"{name}: not an image that OpenCV can decode ({len(data)} bytes)",
             fix="replace or remove it; JPEG, PNG, WebP, BMP and TIFF are read",
         )
-    if image.shape[0] * image.shape[1] > MAX_PIXELS:
-        raise ImageError(
-            f"{name}: {image.shape[1]}x{image.shape[0]} pixels is over the limit of {MAX_PIXELS:,}",
-            fix="crop or reduce it first",
-        )
+    _check_pixels((image.shape[1], image.shape[0]), name)
     decoded: Image = image
     return decoded
 
@@ -142,6 +139,27 @@ def decode_image(data: bytes, name: str) -> Image:
 def is_jpeg(data: bytes) -> bool:
     """Whether an encoded image is a JPEG, by its first bytes."""
     return data[:3] == b"\xff\xd8\xff"
+
+
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height as a JPEG's header says, or None if it is no well-formed JPEG."""
+    at = 2 if is_jpeg(data) else len(data)
+    while len(data) >= at + 9 and data[at] == 0xFF and data[at + 1] not in (0xD9, 0xDA):
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
+            height, width = data[at + 5 : at + 7], data[at + 7 : at + 9]
+            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
+def _check_pixels(size: tuple[int, int], name: str) -> None:
+    """Refuse an image of too many pixels; `size` is (width, height)."""
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {size[0]}x{size[1]} pixels is over the limit of {MAX_PIXELS:,}",
+            fix="crop or reduce it first",
+        )
 
 
 def _is_cut_short(data: bytes) -> bool:

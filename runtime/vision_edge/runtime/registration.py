@@ -17,7 +17,7 @@ from vision_edge.runtime.augment import embed_snapshot
 from vision_edge.runtime.bundle import Embeddings
 from vision_edge.runtime.errors import ImageError, RegistrationError
 from vision_edge.runtime.files import printable
-from vision_edge.runtime.gallery import Gallery
+from vision_edge.runtime.gallery_reader import GalleryReader
 from vision_edge.runtime.preprocess import Image, decode_image, encode_jpeg, is_jpeg
 from vision_edge.runtime.presence import Presence, crop_around
 from vision_edge.runtime.prototypes import PrototypeClassifier
@@ -122,7 +122,7 @@ def refuse(found: Sequence[tuple[str, Finding]]) -> None:
     )
 
 
-def odd_ones(gallery: Gallery) -> dict[int, float]:
+def odd_ones(gallery: GalleryReader) -> dict[int, float]:
     """Return snapshots that are unlike the rest of their product, with how many times too far.
 
     Only products of at least `ODD_LEAST` snapshots can tell.

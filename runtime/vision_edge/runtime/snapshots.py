@@ -49,6 +49,11 @@ class SnapshotStore:
         self.store_embedding(identifier, snapshot.embedding, model, snapshot.origin)
         return int(identifier)
 
+    def find(self, sha256: str) -> int | None:
+        """Return the identifier of the snapshot with that hash, if the gallery ever held it."""
+        rows = self._db.rows("SELECT id FROM snapshots WHERE sha256 = ?", (sha256,))
+        return int(rows[0][0]) if rows else None
+
     def store_embedding(
         self, snapshot: int, vector: Embeddings, model: ModelIdentity, origin: str
     ) -> None:

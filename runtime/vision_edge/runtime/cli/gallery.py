@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,7 +12,11 @@ from vision_edge.runtime.cli import command_app
 from vision_edge.runtime.cli.options import Author, BundlePath, GalleryPath, Provider
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery import Gallery
+from vision_edge.runtime.preprocess import encode_jpeg
 from vision_edge.runtime.registration import odd_ones
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.importing import Reembedding
 
 app = command_app("Look at registered products, change them, and go back.", group=True)
 
@@ -37,25 +41,46 @@ def list_products(gallery: GalleryPath, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    label: Label,
     gallery: GalleryPath,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the snapshots.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")],
+    label: Annotated[
+        str | None, typer.Argument(help="The product's name; default: sheets of all.")
+    ] = None,
 ) -> None:
-    """Write a product's snapshots to a folder as JPEG files."""
+    """Write a product's snapshots and their contact sheet, or contact sheets of all products.
+
+    On a sheet, green frames are snapshots, amber ones are unlike the others of their product, and
+    red ones show what the product is not.
+    """
     with Gallery(gallery) as opened:
-        snapshots = opened.state().get(label)
-        if snapshots is None:
+        products = opened.state()
+        if label is not None and label not in products:
             raise GalleryError(
                 f"{gallery}: there is no product {label!r}", fix="see `vision-edge gallery list`"
             )
-        odd = odd_ones(opened)
         out.mkdir(parents=True, exist_ok=True)
-        for identifier in snapshots:
-            path = out / f"snapshot-{identifier}.jpg"
-            path.write_bytes(opened.snapshots.jpeg(identifier))
-            far = odd.get(identifier)
-            note = "" if far is None else f"  unlike the others, {far:.1f} times as far off"
-            typer.echo(f"{path}{note}")
+        if label is not None:
+            _write_snapshots(opened, products[label], out)
+        _write_sheets(opened, None if label is None else [label], out)
+
+
+def _write_snapshots(opened: Gallery, snapshots: list[int], out: Path) -> None:
+    odd = odd_ones(opened)
+    for identifier in snapshots:
+        path = out / f"snapshot-{identifier}.jpg"
+        path.write_bytes(opened.snapshots.jpeg(identifier))
+        far = odd.get(identifier)
+        note = "" if far is None else f"  unlike the others, {far:.1f} times as far off"
+        typer.echo(f"{path}{note}")
+
+
+def _write_sheets(opened: Gallery, labels: list[str] | None, out: Path) -> None:
+    from vision_edge.runtime.gallery_sheet import gallery_sheets
+
+    for number, sheet in enumerate(gallery_sheets(opened, labels), start=1):
+        path = out / ("contact-sheet.jpg" if number == 1 else f"contact-sheet-{number}.jpg")
+        path.write_bytes(encode_jpeg(sheet))
+        typer.echo(str(path))
 
 
 @app.command()
@@ -117,13 +142,64 @@ def reembed(
     bundle: BundlePath, gallery: GalleryPath, provider: Provider = "auto", author: Author = None
 ) -> None:
     """Bind the gallery to another bundle: embed every snapshot again."""
+    anew = _reembedding(bundle, provider)
+    with Gallery(gallery, author=author) as opened:
+        version = opened.reembed(anew.model, anew.embed)
+    typer.echo(f"{gallery} now belongs to {bundle}; version {version}")
+
+
+@app.command("export")
+def export_archive(
+    gallery: GalleryPath,
+    out: Annotated[Path, typer.Option("--out", help="The archive to write; must not exist yet.")],
+) -> None:
+    """Write products, snapshots and embeddings to one archive, every part of it hashed."""
+    from vision_edge.runtime.archive import write_archive
+    from vision_edge.runtime.files import sha256_file
+
+    with Gallery(gallery) as opened:
+        manifest = write_archive(opened, out)
+    products, snapshots = len(manifest.products), len(manifest.snapshots)
+    typer.echo(f"{out}: {products} product(s), {snapshots} snapshot(s), version {manifest.version}")
+    typer.echo(f"SHA-256 {sha256_file(out)}")
+
+
+@app.command("import")
+def import_from(
+    archive: Annotated[
+        Path, typer.Argument(metavar="ARCHIVE", help="File that `gallery export` wrote.")
+    ],
+    gallery: GalleryPath,
+    on_conflict: Annotated[
+        str,
+        typer.Option(
+            "--on-conflict",
+            help="Products that exist already: refuse, merge (add snapshots) or replace.",
+        ),
+    ] = "refuse",
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", help="Embed the snapshots anew: for another bundle's archive."),
+    ] = None,
+    provider: Provider = "auto",
+    author: Author = None,
+) -> None:
+    """Take an archive's products into a gallery: all of it, or nothing; `rollback` undoes it."""
+    from vision_edge.runtime.importing import OnConflict, import_archive
+
+    way = cast("OnConflict", on_conflict)
+    anew = None if bundle is None else _reembedding(bundle, provider)
+    done = import_archive(archive, gallery, on_conflict=way, reembedding=anew, author=author)
+    typer.echo(f"imported {done.snapshots} snapshot(s) into {gallery}; version {done.version}")
+    typer.echo(f"to undo it: vision-edge gallery rollback {done.before} --gallery {gallery}")
+
+
+def _reembedding(bundle: Path, provider: str) -> Reembedding:
     from vision_edge.runtime.augment import embed_snapshot
     from vision_edge.runtime.bundle import load_bundle
+    from vision_edge.runtime.importing import Reembedding
     from vision_edge.runtime.session import open_session
 
     session = open_session(load_bundle(bundle), provider)
-    with Gallery(gallery, author=author) as opened:
-        version = opened.reembed(
-            session.bundle.manifest.identity, lambda image: embed_snapshot(session, image)
-        )
-    typer.echo(f"{gallery} now belongs to {bundle}; version {version}")
+    identity = session.bundle.manifest.identity
+    return Reembedding(identity, lambda image: embed_snapshot(session, image))

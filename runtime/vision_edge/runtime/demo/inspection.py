@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vision_edge.runtime.consensus import PartVerdict, Passages
-from vision_edge.runtime.demo.picture import AMBER, GREEN, WHITE, annotate_frame
+from vision_edge.runtime.contact_sheet import AMBER, GREEN, WHITE
+from vision_edge.runtime.demo.picture import annotate_frame
 from vision_edge.runtime.preprocess import Image
 from vision_edge.runtime.presence import Box, Presence, crop_around
 from vision_edge.runtime.prototypes import PrototypeClassifier

@@ -16,9 +16,9 @@ import numpy as np
 
 from vision_edge.runtime.assets import asset
 from vision_edge.runtime.bundle import load_bundle
+from vision_edge.runtime.contact_sheet import AMBER, GREEN, RED, Tile, contact_sheet
 from vision_edge.runtime.demo.conveyor import write_video
 from vision_edge.runtime.demo.inspection import Inspection, Inspector
-from vision_edge.runtime.demo.picture import AMBER, GREEN, RED, Tile, contact_sheet
 from vision_edge.runtime.demo.score import Score, score
 from vision_edge.runtime.demo.script import Cast, draw_cast
 from vision_edge.runtime.demo.settings import inspection_window
