@@ -105,7 +105,10 @@ def main_job(args: argparse.Namespace) -> dict[str, Any]:
     )
     snapshots, rest = unpack(open_dataset(args.data, "test"), out / "images")
     for label, path in snapshots.items():
-        steps["register"] = command("register", bundle, label, path, "--gallery", gallery)
+        # lemons and melons are alike, and they are what is asked: no question is answered here
+        steps["register"] = command(
+            "register", bundle, label, path, "--gallery", gallery, "--force"
+        )
     verdicts = out / "verdicts.jsonl"
     stream = out / "images" / "stream"
     steps["run"] = command(

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,17 @@ def test_no_space_left_loses_nothing(
         recycle_hub(hub, backbone, FEW, where)
     monkeypatch.undo()
     assert len(existing_pool(where.work / "pool", backbone).parts()) == 3
+    _equal(recycle_hub(hub, backbone, FEW, where), whole[0])
+
+
+def test_half_a_file_that_a_killed_process_left_is_passed_over(
+    backbone: Backbone, hub: Path, tmp_path: Path, whole: tuple[RecycleResult, Path]
+) -> None:
+    where = Where(tmp_path / "work")
+    pool = where.work / "pool"
+    shutil.copytree(whole[1] / "pool", pool)
+    part = next(pool.glob("a0-*.safetensors"))
+    part.rename(pool / f".{part.stem}-x.tmp.safetensors").write_bytes(b"half")
     _equal(recycle_hub(hub, backbone, FEW, where), whole[0])
 
 

@@ -124,7 +124,9 @@ class Pool:
         Raises:
             DataError: If one is damaged.
         """
-        return [read_part(path) for path in sorted(self.folder.glob("*.safetensors"))]
+        paths = sorted(self.folder.glob("*.safetensors"))
+        # a process that was killed leaves the hidden file behind that it was writing
+        return [read_part(path) for path in paths if not path.name.startswith(".")]
 
 
 def open_pool(
