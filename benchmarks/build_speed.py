@@ -11,6 +11,7 @@ counted, its time is. Results are written after each measurement.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import tempfile
 import time
@@ -29,13 +30,14 @@ from vision_edge.toolkit.adapters import Adapter
 from vision_edge.toolkit.backbones import Backbone, random_backbone
 from vision_edge.toolkit.inversion import Inverted, Inverter
 from vision_edge.toolkit.inversion_settings import InversionSettings
+from vision_edge.toolkit.lora import inject
 from vision_edge.toolkit.meta_settings import MetaSettings
 from vision_edge.toolkit.metalearn import Learner
 from vision_edge.toolkit.peft_format import Head
 from vision_edge.toolkit.pool import PoolPart, open_pool
 from vision_edge.toolkit.pool_episodes import TaskShape
-from vision_edge.toolkit.prior import load_prior
-from vision_edge.toolkit.tokens import Pruning, forward_tokens
+from vision_edge.toolkit.prior import compiled_prior, load_prior
+from vision_edge.toolkit.tokens import Pruning, compiled_regions, forward_tokens
 
 WAY, RANK = 5, 4
 TINY, BASE = "vit_tiny_patch16_224", "vit_base_patch16_224"
@@ -92,8 +94,6 @@ class PlainInversion:
     """Inversion as one writes it first: autocast, one adapter, the prior by hooks, no compiling."""
 
     def __init__(self, backbone: Backbone, adapter: Adapter, batch: int) -> None:
-        import copy
-
         self.model = copy.deepcopy(backbone.model)
         merge(self.model, adapter.updates)
         self.model.cuda()
@@ -122,8 +122,16 @@ class PlainInversion:
         self.x.data.clamp_(-1, 1)
 
 
+def compile_anew() -> None:
+    """Forget what was compiled: torch compiles one function only for so many models."""
+    torch._dynamo.reset()
+    compiled_regions.cache_clear()
+    compiled_prior.cache_clear()
+
+
 def inversion_ms(backbone: Backbone, groups: int, per_class: int, pruning: Pruning) -> float:
     """Return the time of an iteration of our own inversion, all of it, in ms."""
+    compile_anew()
     prior = load_prior().cuda().bfloat16()
     settings = InversionSettings(per_class, iterations=40, pruning=pruning, prune_after=0)
     inverter = Inverter(backbone, prior, settings, device="cuda", compiled=True)
@@ -155,6 +163,7 @@ def random_pool(folder: Path, backbone: Backbone, settings: InversionSettings) -
 
 def meta_ms(backbone: Backbone, sparsity: float) -> float:
     """Return the time of a step of meta-learning on 400 images, in ms."""
+    compile_anew()
     shape = TaskShape(WAY, 1, 19)
     settings = MetaSettings(tasks=4, shape=shape, sparsity=sparsity)
     start = random_adapter(backbone, 9).updates
@@ -166,6 +175,7 @@ def meta_ms(backbone: Backbone, sparsity: float) -> float:
 
 def adaptation_ms(backbone: Backbone, tasks: int = 4, queries: int = 75) -> float:
     """Return the time of solving one 5-way 1-shot task without tuning, in ms."""
+    compile_anew()
     model = backbone.model.cuda().bfloat16()
     pixels = torch.randn(tasks * (WAY + queries), 3, 224, 224, device="cuda", dtype=torch.bfloat16)
 
@@ -184,8 +194,6 @@ def adaptation_ms(backbone: Backbone, tasks: int = 4, queries: int = 75) -> floa
 
 def finetuning(backbone: Backbone, steps: int = 50, queries: int = 75) -> tuple[float, float]:
     """Return the time of LoRA fine-tuning on a 5-way 1-shot task in ms, and its peak in MB."""
-    from vision_edge.toolkit.lora import inject
-
     model = backbone.model.cuda().float()
     layers = inject(model, RANK)
     head = nn.Linear(backbone.dim, WAY).cuda()
