@@ -195,6 +195,10 @@ class TestSummary:
         assert "found nothing better than its start" in summary({**report, "step": 0})
         assert "step 2 was kept" in summary({**report, "step": 2})
 
+    def test_says_that_nothing_was_learned(self, report: dict[str, Any]) -> None:
+        report["settings"]["meta"]["steps"] = 0
+        assert "Without meta-learning" in summary({**report, "step": 0})
+
 
 class TestSheet:
     def test_a_row_an_adapter_and_a_column_a_class(self, result: RecycleResult) -> None:
@@ -306,6 +310,10 @@ class TestPage:
         text = page_of({**report, "evaluations": [table]}, tmp_path)
         Balanced(text)
         assert "no clear difference from average (+1.0 points)" in text
+
+    def test_of_equals_none_is_marked(self, report: dict[str, Any], tmp_path: Path) -> None:
+        table = document("x", ("vit", 100.0, 0.0), ("recycled", 100.0, 0.0))
+        assert 'class="best"' not in page_of({**report, "evaluations": [table]}, tmp_path)
 
     def test_one_look_only(self, report: dict[str, Any], tmp_path: Path) -> None:
         report = {**report, "curves": report["curves"][:1], "step": 0}

@@ -145,8 +145,9 @@ def _accuracies(tables: Sequence[Facts]) -> Iterator[Html]:
 def _accuracy(document: Facts) -> Html:
     results = document["results"]
     known = [r for r in results if r["accuracy"] is not None]
-    best = max(known, key=lambda r: r["accuracy"], default=None)
-    marked = next((i for i, r in enumerate(results) if r is best), None)
+    top = max((r["accuracy"] for r in known), default=None)
+    best = [i for i, r in enumerate(results) if r["accuracy"] == top]
+    marked = best[0] if len(best) == 1 else None
     ends = [r["accuracy"] + s * (r["ci95"] or 0) for r in results if r in known for s in (-1, 1)]
     caption = (
         f"Accuracy in % on {task(document)}, with the 95 % interval. The highest is marked; "

@@ -93,6 +93,8 @@ def _compared(own: Facts, rival: Facts) -> str:
 def kept(report: Facts) -> str:
     """Say which step of meta-learning was kept."""
     steps = report["settings"]["meta"]["steps"]
+    if steps == 0:
+        return "Without meta-learning (0 steps): it is the start."
     if report["step"] == 0:
         return f"Meta-learning ({steps} steps) found nothing better than its start, which was kept."
     return f"Of {steps} steps of meta-learning, step {report['step']} was kept."
