@@ -52,13 +52,13 @@ $(VENV)/.server: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[server,dev]"
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[server,station,modbus,opcua,openvino,tensorrt-rtx,triton,dev]"
 	touch $@ $(VENV)/.server
 
 $(EDGE_VENV)/.edge: pyproject.toml constraints.txt
 	$(EDGE_PYTHON) -m venv $(EDGE_VENV)
 	$(EDGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable ".[edge]" hypothesis onnx psutil pytest pytest-xdist
+		--constraint constraints.txt --editable ".[edge,station]" httpx hypothesis onnx psutil pytest pytest-xdist
 	touch $@
 
 clean:

@@ -18,6 +18,19 @@ INSTALL_HINTS = {
     "onnx": "server",
     "onnxscript": "server",
     "matplotlib": "server",
+    "argon2": "station",
+    "fastapi": "station",
+    "jinja2": "station",
+    "paho": "station",
+    "prometheus_client": "station",
+    "pydantic_settings": "station",
+    "uvicorn": "station",
+    "asyncua": "opcua",
+    "pymodbus": "modbus",
+    "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
+    "tritonclient": "triton",
 }
 
 

@@ -1,0 +1,1 @@
+"""The station: the long-running service on an edge device."""

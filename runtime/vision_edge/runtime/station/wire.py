@@ -1,0 +1,67 @@
+"""Wires: how a station tells the plant, and how the plant tells the station.
+
+A wire never slows a verdict down: `verdict` only queues, and what cannot be delivered now is kept
+or counted, as the wire's kind allows. Each wire runs its own thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Record = dict[str, Any]
+"""A verdict as JSON values: `Verdict.document()` and `id` (unique, sortable by time), `station`."""
+
+WireState = Literal["ok", "connecting", "down"]
+
+
+@dataclass(frozen=True)
+class WireHealth:
+    """How a wire is doing.
+
+    Attributes:
+        name: The wire, such as `"mqtt"`.
+        state: `"ok"`, `"connecting"` (it retries) or `"down"` (it needs a person).
+        detail: One sentence for a person; never a credential.
+        queued: Verdicts that wait to be delivered.
+        dropped: Verdicts given up since the start.
+    """
+
+    name: str
+    state: WireState
+    detail: str
+    queued: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What a wire may ask of its station.
+
+    Attributes:
+        trigger: Judge a part now: at the named source, or at all of them (None). Raises
+            `VisionEdgeError` for an unknown name.
+    """
+
+    trigger: Callable[[str | None], None]
+
+
+class Wire(Protocol):
+    """One way out of the station, and perhaps back in."""
+
+    @property
+    def name(self) -> str:
+        """What to call it on the page and in the metrics."""
+
+    def start(self, commands: Commands) -> None:
+        """Start its thread; a peer that is away is no error."""
+
+    def verdict(self, record: Record) -> None:
+        """Take one verdict for delivery, at once; called from any thread."""
+
+    def health(self) -> WireHealth:
+        """Return how it is doing, at once."""
+
+    def close(self) -> None:
+        """Deliver what can be delivered within two seconds, keep the rest, and stop."""
