@@ -101,12 +101,14 @@ class VerdictInfo(_Part):
 
     Attributes:
         products: How many images were registered.
-        pictures: How many were judged, views of those and strangers.
+        pictures: How many were judged, images of those and strangers.
+        known: How many of them PyTorch took for a product.
         agreement: Share of equal verdicts, from 0 to 1.
     """
 
     products: int
     pictures: int
+    known: int
     agreement: float
 
 
