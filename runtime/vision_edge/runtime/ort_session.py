@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,8 @@ def open_ort(bundle: Bundle, provider: str, options: SessionOptions) -> Runner:
 def create(bundle: Bundle, provider: str, settings: dict[str, str], options: SessionOptions) -> Any:
     """Create the session, and check that it runs where it should and is a bundle's model."""
     ort = require("onnxruntime")
+    if provider != "cpu":
+        _preload(ort)
     # The CPU stands last for the nodes that no GPU takes (shapes); the check below sees the rest.
     names = list(dict.fromkeys((PROVIDERS[provider], *_below(provider), PROVIDERS["cpu"])))
     per_provider = [settings if name == PROVIDERS[provider] else {} for name in names]
@@ -76,6 +80,16 @@ def create(bundle: Bundle, provider: str, settings: dict[str, str], options: Ses
         raise RuntimeError(f"ONNX Runtime fell back to {session.get_providers()[0]}")
     check_ports(bundle, _ports(session.get_inputs()), _ports(session.get_outputs()))
     return session
+
+
+def _preload(ort: Any) -> None:
+    """Load CUDA and cuDNN from NVIDIA's Python packages, where they came that way.
+
+    What is not found there is looked for in the system when the session opens; the remarks that
+    ONNX Runtime prints about it are not for a user.
+    """
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(OSError, RuntimeError):
+        getattr(ort, "preload_dlls", lambda: None)()  # since ONNX Runtime 1.21
 
 
 def session_options(options: SessionOptions) -> Any:
