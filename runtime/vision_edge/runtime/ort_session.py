@@ -97,8 +97,12 @@ def session_options(options: SessionOptions) -> Any:
     settings = require("onnxruntime").SessionOptions()
     settings.log_severity_level = _ERRORS_ONLY
     settings.intra_op_num_threads = options.cpu_threads
-    spin = "1" if options.spinning else "0"
-    settings.add_session_config_entry("session.intra_op.allow_spinning", spin)
+    entries = {
+        "session.intra_op.allow_spinning": options.spinning != "never",
+        "session.force_spinning_stop": options.spinning == "inference",
+    }
+    for name, value in entries.items():
+        settings.add_session_config_entry(name, "1" if value else "0")
     return settings
 
 
