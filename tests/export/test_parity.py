@@ -1,30 +1,11 @@
 import math
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pytest
-from helpers_toolkit import random_images, refusal
+from helpers_toolkit import refusal
 
-from vision_edge.export.parity import MIN_COSINE_FP32, compare, gate
+from vision_edge.export.parity import compare
 from vision_edge.runtime.errors import ExportError
-from vision_edge.runtime.preprocess import Image, PreprocessSpec
-
-
-@dataclass
-class Fake:
-    """An embedder that calls a function."""
-
-    function: Any
-    name: str = "fake"
-    spec: PreprocessSpec = field(default_factory=PreprocessSpec)
-
-    def embed(self, images: Image) -> np.ndarray:
-        return np.asarray(self.function(images), np.float32)
-
-
-def _mean(images: Image) -> np.ndarray:
-    return images.astype(np.float32).mean(axis=(1,)).reshape(len(images), -1)
 
 
 def test_figures_are_those_of_the_cosines() -> None:
@@ -67,52 +48,3 @@ def test_values_that_are_not_finite_are_refused(value: float, side: int) -> None
     sides[side][1, 2] = value
     with refusal(ExportError, "not finite"):
         compare(*sides)
-
-
-def test_the_gate_lets_pass_what_agrees_and_returns_the_candidate_s_embeddings() -> None:
-    images = random_images(5)
-    parity, embeddings = gate(Fake(_mean), Fake(lambda x: _mean(x) * 2), images)
-    assert parity.min_cosine >= MIN_COSINE_FP32
-    np.testing.assert_allclose(embeddings, _mean(images) * 2)
-
-
-def test_the_gate_names_the_one_image_that_disagrees() -> None:
-    images = random_images(5)
-    odd = images[3]
-
-    def candidate(batch: Image) -> np.ndarray:
-        result = _mean(batch)
-        wrong = [np.array_equal(image, odd) for image in batch]
-        result[wrong] = result[wrong][:, ::-1]
-        return result
-
-    with refusal(ExportError, "image 3 of 5", str(MIN_COSINE_FP32), "nothing was written"):
-        gate(Fake(_mean), Fake(candidate), images)
-    loose, _ = gate(Fake(_mean), Fake(candidate), images, minimum=-1.0)
-    assert loose.worst == 3
-    between = (loose.min_cosine + loose.mean_cosine) / 2
-    with refusal(ExportError, "image 3 of 5"):
-        gate(Fake(_mean), Fake(candidate), images, minimum=between)
-
-
-def test_the_gate_sees_an_answer_that_depends_on_its_neighbours() -> None:
-    images = random_images(4)
-    with refusal(ExportError, "parity gate"):
-        gate(Fake(lambda x: _mean(x) - _mean(x).mean(axis=0)), Fake(_mean), images)
-
-
-def test_the_gate_sees_a_model_that_gives_the_first_answer_for_ever() -> None:
-    """As CUDA graphs without fixed addresses did (onnxruntime#20050)."""
-    images, first = random_images(4), []
-
-    def stuck(batch: Image) -> np.ndarray:
-        first.append(_mean(batch))
-        return first[0]
-
-    with refusal(ExportError, "parity gate"):
-        gate(Fake(_mean), Fake(stuck), images)
-
-
-def test_the_gate_does_not_let_nan_pass() -> None:
-    with refusal(ExportError, "not finite"):
-        gate(Fake(_mean), Fake(lambda x: _mean(x) * np.nan), random_images(2))
