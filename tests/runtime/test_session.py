@@ -145,31 +145,31 @@ def test_what_is_no_onnx_model_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_provider_is_refused_with_the_known_ones(bundle_path: Path) -> None:
     with pytest.raises(VisionEdgeError, match="unknown provider 'gpu'") as caught:
         open_session(load_bundle(bundle_path), "gpu")
-    assert caught.value.fix == "use one of auto, tensorrt, cuda, cpu"
+    assert caught.value.fix == "use one of auto, tensorrt, cuda, openvino, cpu"
 
 
 def test_a_provider_that_is_not_built_in_is_refused_with_those_that_are(
     bundle_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "available_providers", lambda: ["cuda", "cpu"])
-    message = re.escape("'tensorrt' is not in this machine's ONNX Runtime (it has: cuda, cpu)")
+    message = re.escape("'tensorrt' is not on this machine (it has: cuda, cpu)")
     with pytest.raises(VisionEdgeError, match=message):
         open_session(load_bundle(bundle_path), "tensorrt")
 
 
 def fail_on(provider: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Make one provider fail to start on a machine that has three; return what is tried."""
-    create = session_module._create
+    opened = session_module._opened
     tried: list[str] = []
 
-    def start(bundle: Any, name: str, threads: int | None) -> Any:
+    def start(bundle: Any, name: str, options: Any, notes: Any) -> Any:
         tried.append(name)
         if name == provider:
             raise error
-        return create(bundle, "cpu", threads)
+        return opened(bundle, "cpu", options, notes)
 
     monkeypatch.setattr(session_module, "available_providers", lambda: ["tensorrt", "cuda", "cpu"])
-    monkeypatch.setattr(session_module, "_create", start)
+    monkeypatch.setattr(session_module, "_opened", start)
     return tried
 
 

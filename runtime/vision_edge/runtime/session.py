@@ -1,24 +1,26 @@
-"""Sessions: a loaded bundle on one ONNX Runtime execution provider."""
+"""Sessions: a loaded bundle on one provider, and the choice among those a device has."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
 from vision_edge.runtime.bundle import Bundle, Embeddings
-from vision_edge.runtime.errors import BundleError, VisionEdgeError, require
+from vision_edge.runtime.errors import BundleError, VisionEdgeError
+from vision_edge.runtime.ort_session import built_in, open_ort
 from vision_edge.runtime.preprocess import Image, PreprocessSpec, prepare
+from vision_edge.runtime.session_options import SessionOptions
+from vision_edge.runtime.session_types import Runner
 
-PROVIDERS = {
-    "tensorrt": "TensorrtExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
-"""Provider names on the command line, in the order in which `auto` prefers them."""
+PROVIDERS = ("tensorrt", "cuda", "openvino", "cpu")
+"""Provider names on the command line, best first; `triton://host:port/model` is one as well."""
+TRITON = "triton://"
+_BY_NAME_ONLY = ("openvino",)
+"""Providers that `auto` does not take: OpenVINO was no quicker in float32 and opens later."""
 
 
 class Embedder(Protocol):
@@ -46,13 +48,13 @@ class Session:
 
     Attributes:
         bundle: The verified bundle.
-        provider: The provider in use: `"tensorrt"`, `"cuda"` or `"cpu"`.
+        provider: The provider in use, a name of `PROVIDERS` or an address.
         notes: What a user should know, such as a provider that was asked for and failed.
     """
 
     bundle: Bundle
     provider: str
-    _session: Any
+    _runner: Runner
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -83,14 +85,13 @@ class Session:
                 f"a session embeds uint8 (N, {size}, {size}, 3); got {images.dtype} {images.shape}",
                 fix="call embed_frame, or prepare each image first",
             )
-        (embeddings,) = self._session.run(None, {"images": images})
+        embeddings = self._runner.run(images)
         if not np.isfinite(embeddings).all():
             raise VisionEdgeError(
                 f"{self.name}: the model returned values that are not finite",
                 fix="run on another provider (--provider cpu), and export in fp32",
             )
-        result: Embeddings = embeddings
-        return result
+        return embeddings
 
 
 def embed_frame(embedder: Embedder, image: Image) -> Embeddings:
@@ -108,32 +109,47 @@ def embed_frame(embedder: Embedder, image: Image) -> Embeddings:
 
 
 def available_providers() -> list[str]:
-    """Return the providers that this machine's ONNX Runtime was built with, best first."""
-    built = require("onnxruntime").get_available_providers()
-    return [name for name, provider in PROVIDERS.items() if provider in built]
+    """Return the providers whose software this machine has, best first."""
+    found = set(built_in())
+    if importlib.util.find_spec("openvino") is not None:
+        found.add("openvino")
+    return [name for name in PROVIDERS if name in found]
 
 
-def open_session(bundle: Bundle, provider: str = "auto", threads: int | None = None) -> Session:
+def open_session(
+    bundle: Bundle,
+    provider: str = "auto",
+    threads: int | None = None,
+    options: SessionOptions | None = None,
+) -> Session:
     """Load a bundle's model.
 
     Args:
         bundle: A verified bundle.
         provider: `"auto"` takes the best that loads, and notes those that did not; a name takes
-            that one or fails.
+            that one or fails; `triton://host:port/model` asks that server.
         threads: Threads for one inference on the CPU; by default, the cores this process may use.
+        options: Further settings; `threads` goes before theirs.
 
     Returns:
         A session on one provider.
 
     Raises:
-        BundleError: If ONNX Runtime cannot load the model, or its inputs and outputs are not a
-            bundle's.
+        BundleError: If the model cannot be loaded, or its inputs and outputs are not a bundle's.
         VisionEdgeError: If the named provider is unknown or not there.
     """
+    chosen = options or SessionOptions()
+    chosen = chosen if threads is None else replace(chosen, threads=threads)
+    if provider.startswith(TRITON):
+        from vision_edge.runtime.triton_session import open_triton
+
+        return open_triton(bundle, provider)
     notes: list[str] = []
     for candidate in _candidates(provider):
         try:
-            session = _create(bundle, candidate, threads)
+            runner = _opened(bundle, candidate, chosen, notes)
+        except BundleError:
+            raise
         except Exception as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             if provider != "auto" or candidate == "cpu":
@@ -143,58 +159,46 @@ def open_session(bundle: Bundle, provider: str = "auto", threads: int | None = N
                 ) from error
             notes.append(f"{candidate} is there but cannot be used ({reason}); falling back")
             continue
-        _check_signature(session, bundle)
-        return Session(bundle, candidate, session, notes)
+        return Session(bundle, candidate, runner, notes)
     raise VisionEdgeError("ONNX Runtime has no provider", fix="reinstall onnxruntime")
 
 
-def _candidates(provider: str) -> Sequence[str]:
+def _candidates(provider: str) -> list[str]:
     available = available_providers()
     if provider == "auto":
-        return available
+        return [name for name in available if name not in _BY_NAME_ONLY]
     if provider not in PROVIDERS:
         raise VisionEdgeError(
             f"unknown provider {provider!r}", fix=f"use one of auto, {', '.join(PROVIDERS)}"
         )
     if provider not in available:
         raise VisionEdgeError(
-            f"provider {provider!r} is not in this machine's ONNX Runtime "
-            f"(it has: {', '.join(available)})",
-            fix="install the build that has it (on a Jetson the vendor's wheel), or use auto",
+            f"provider {provider!r} is not on this machine (it has: {', '.join(available)})",
+            fix="install what brings it (on a Jetson the vendor's wheel), or use auto",
         )
     return [provider]
 
 
-def _create(bundle: Bundle, provider: str, threads: int | None) -> Any:
-    """Create the ONNX Runtime session; raise if the provider silently fell back."""
-    ort = require("onnxruntime")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-    providers = [PROVIDERS[provider]]
-    if provider == "tensorrt":
-        providers.append(PROVIDERS["cuda"])
-    session = ort.InferenceSession(bundle.model, options, providers=providers)
-    if session.get_providers()[0] != PROVIDERS[provider]:
-        raise RuntimeError(f"ONNX Runtime fell back to {session.get_providers()[0]}")
-    return session
+def _opened(bundle: Bundle, provider: str, options: SessionOptions, notes: list[str]) -> Runner:
+    """Open one provider, and try it on one image."""
+    runner = _OPENERS.get(provider, _open_ort)(bundle, provider, options, notes)
+    if options.warm_up:
+        size = bundle.manifest.preprocessing.size
+        runner.run(np.zeros((1, size, size, 3), np.uint8))
+    return runner
 
 
-def _check_signature(session: Any, bundle: Bundle) -> None:
-    """Check that the graph takes uint8 (N, S, S, 3) and returns float32 (N, D), N symbolic."""
-    size, dim = bundle.manifest.preprocessing.size, bundle.manifest.embedding_dim
-    got = [
-        (node.name, node.type, node.shape)
-        for node in (*session.get_inputs(), *session.get_outputs())
-    ]
-    expected = [
-        ("images", "tensor(uint8)", [size, size, 3]),
-        ("embeddings", "tensor(float)", [dim]),
-    ]
-    fixed = [(name, kind, shape[1:]) for name, kind, shape in got]
-    if fixed != expected or any(isinstance(shape[0], int) for _, _, shape in got):
-        raise BundleError(
-            f"{bundle.path}: the model has {got}; a bundle's has images uint8 (N, {size}, {size}, "
-            f"3) and embeddings float32 (N, {dim})",
-            fix="export it with vision-edge",
-        )
+def _open_ort(bundle: Bundle, provider: str, options: SessionOptions, notes: list[str]) -> Runner:
+    return open_ort(bundle, provider, options)
+
+
+def _open_openvino(
+    bundle: Bundle, provider: str, options: SessionOptions, notes: list[str]
+) -> Runner:
+    from vision_edge.runtime.openvino_session import open_openvino
+
+    return open_openvino(bundle, options, notes)
+
+
+_Opener = Callable[[Bundle, str, SessionOptions, list[str]], Runner]
+_OPENERS: dict[str, _Opener] = {"openvino": _open_openvino}

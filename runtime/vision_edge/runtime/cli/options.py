@@ -21,7 +21,10 @@ BundlePath = Annotated[
 GalleryPath = Annotated[Path, typer.Option("--gallery", help="The gallery's file.")]
 Provider = Annotated[
     str,
-    typer.Option("--provider", help="ONNX Runtime provider: auto, tensorrt, cuda or cpu."),
+    typer.Option(
+        "--provider",
+        help="Provider: auto, tensorrt, cuda, openvino, cpu, or triton://host:port/model.",
+    ),
 ]
 Threads = Annotated[
     int | None,
