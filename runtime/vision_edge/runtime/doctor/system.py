@@ -11,6 +11,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from vision_edge.runtime.cpus import usable_cpus
 from vision_edge.runtime.doctor.finding import Finding
 from vision_edge.runtime.doctor.host import Host
 
@@ -63,7 +64,7 @@ def processor(host: Host) -> list[Finding]:
     words = set((fields.get("flags") or fields.get("Features") or "").split())
     model = fields.get("model name") or _arm_model(host) or platform.machine()
     features = [flag for flag in FLAGS if flag in words]
-    cores = usable_cores(host)
+    cores = usable_cpus(host.path("/sys/fs/cgroup"))
     present = os.cpu_count() or cores
     limited = "" if cores >= present else f" of {present}"
     return [
@@ -86,15 +87,6 @@ def _arm_model(host: Host) -> str | None:
         return compatible.read_bytes().split(b"\0")[-2].decode("utf-8", "replace")
     except (OSError, IndexError):
         return None
-
-
-def usable_cores(host: Host) -> int:
-    """Return the cores that affinity and the container's quota leave, at least 1."""
-    cores = len(os.sched_getaffinity(0))
-    quota, _, period = (host.text("/sys/fs/cgroup/cpu.max") or "max").partition(" ")
-    if quota.isdecimal() and period.isdecimal() and int(period):
-        cores = min(cores, -(-int(quota) // int(period)))
-    return max(1, cores)
 
 
 def board(host: Host) -> list[Finding]:
