@@ -30,6 +30,7 @@ from torch import nn
 
 from vision_edge.export.embedder import TorchEmbedder, embed_normalised, normalise_pixels
 from vision_edge.export.merge import LowRank, merge
+from vision_edge.export.pruning import Pruning
 from vision_edge.toolkit.adapters import Adapter
 from vision_edge.toolkit.average import AverageSettings, average_hub
 from vision_edge.toolkit.backbones import Backbone, BackboneOptions, load_backbone
@@ -49,7 +50,6 @@ from vision_edge.toolkit.pool_episodes import TaskShape
 from vision_edge.toolkit.prior import load_prior
 from vision_edge.toolkit.recycle import recycle_hub
 from vision_edge.toolkit.recycle_settings import RecycleSettings, Where
-from vision_edge.toolkit.tokens import Pruning
 
 Updates = Mapping[str, LowRank]
 SPARSITIES = (0.0, 0.25, 0.5, 0.75)

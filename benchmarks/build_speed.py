@@ -26,6 +26,7 @@ from measured import circumstances
 from torch import Tensor, nn
 
 from vision_edge.export.merge import LowRank, merge
+from vision_edge.export.pruning import Pruning
 from vision_edge.toolkit.adapters import Adapter
 from vision_edge.toolkit.backbones import Backbone, random_backbone
 from vision_edge.toolkit.inversion import Inverted, Inverter
@@ -37,7 +38,7 @@ from vision_edge.toolkit.peft_format import Head
 from vision_edge.toolkit.pool import PoolPart, open_pool
 from vision_edge.toolkit.pool_episodes import TaskShape
 from vision_edge.toolkit.prior import compiled_prior, load_prior
-from vision_edge.toolkit.tokens import Pruning, compiled_regions, forward_tokens
+from vision_edge.toolkit.tokens import compiled_regions, forward_tokens
 
 WAY, RANK = 5, 4
 TINY, BASE = "vit_tiny_patch16_224", "vit_base_patch16_224"

@@ -22,8 +22,10 @@ from helpers_toolkit import (
 )
 
 from vision_edge.export import bundle as bundle_module
-from vision_edge.export.bundle import GENERATED_IMAGES, ExportImages, export_bundle
+from vision_edge.export import variant as variant_module
+from vision_edge.export.bundle import GENERATED_IMAGES, export_bundle
 from vision_edge.export.samples import generated_scenes
+from vision_edge.export.settings import ExportImages, ExportSettings
 from vision_edge.runtime import bundle as runtime_bundle
 from vision_edge.runtime.bundle import Bundle, load_bundle
 from vision_edge.runtime.errors import BundleError, ExportError
@@ -36,7 +38,7 @@ from vision_edge.toolkit.backbones import Backbone
 @pytest.fixture
 def given_onnx(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the exporter's seconds where the graph is not what is tested."""
-    monkeypatch.setattr(bundle_module, "to_onnx", lambda model, size: exported.bundle.model)
+    monkeypatch.setattr(variant_module, "to_onnx", lambda model, size: exported.bundle.model)
 
 
 FRAMES = ExportImages([image_of(label, 0, size=30 + 7 * label) for label in range(5)], "frames")
@@ -221,7 +223,7 @@ def test_swapped_colours_do_not_pass_the_gate(
     (weight,) = (t for t in graph.graph.initializer if list(t.dims) == [DIM, 3, 16, 16])
     flipped = onnx.numpy_helper.to_array(weight)[:, ::-1].copy()
     weight.CopyFrom(onnx.numpy_helper.from_array(flipped, weight.name))
-    monkeypatch.setattr(bundle_module, "to_onnx", lambda model, size: graph.SerializeToString())
+    monkeypatch.setattr(variant_module, "to_onnx", lambda model, size: graph.SerializeToString())
     with refusal(ExportError, "parity gate"):
         _export(exported.merged, tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
@@ -231,9 +233,9 @@ def test_a_stricter_gate_can_be_asked_for(
     exported: Exported, tmp_path: Path, given_onnx: None
 ) -> None:
     with refusal(ExportError, "1.1"):
-        _export(exported.merged, tmp_path / "b", min_cosine=1.1)
+        _export(exported.merged, tmp_path / "b", settings=ExportSettings(min_cosine=1.1))
     with refusal(ExportError, "nan"):
-        _export(exported.merged, tmp_path / "b", min_cosine=math.nan)
+        _export(exported.merged, tmp_path / "b", settings=ExportSettings(min_cosine=math.nan))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
+import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,14 +24,17 @@ from helpers_runtime import (
 
 from vision_edge.runtime import session as session_module
 from vision_edge.runtime.bundle import load_bundle
+from vision_edge.runtime.cpus import usable_cpus
 from vision_edge.runtime.errors import BundleError, VisionEdgeError
 from vision_edge.runtime.preprocess import prepare
 from vision_edge.runtime.session import (
+    PROVIDERS,
     Session,
     available_providers,
     embed_frame,
     open_session,
 )
+from vision_edge.runtime.session_options import SessionOptions
 
 IMAGES = np.stack([noisy(picture(k, SIZE), k) for k in range(5)])
 
@@ -145,7 +151,7 @@ def test_what_is_no_onnx_model_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_provider_is_refused_with_the_known_ones(bundle_path: Path) -> None:
     with pytest.raises(VisionEdgeError, match="unknown provider 'gpu'") as caught:
         open_session(load_bundle(bundle_path), "gpu")
-    assert caught.value.fix == "use one of auto, tensorrt, cuda, openvino, cpu"
+    assert caught.value.fix == "use one of auto, engine, tensorrt, cuda, openvino, cpu"
 
 
 def test_a_provider_that_is_not_built_in_is_refused_with_those_that_are(
@@ -169,6 +175,7 @@ def fail_on(provider: str, error: Exception, monkeypatch: pytest.MonkeyPatch) ->
         return opened(bundle, "cpu", options, notes)
 
     monkeypatch.setattr(session_module, "available_providers", lambda: ["tensorrt", "cuda", "cpu"])
+    monkeypatch.setattr(session_module, "_is_for_auto", lambda *_: True)
     monkeypatch.setattr(session_module, "_opened", start)
     return tried
 
@@ -217,6 +224,92 @@ def test_a_silent_fallback_of_onnx_runtime_is_noticed(
     monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheCpuAfterAll)
     with pytest.raises(BundleError, match=r"cuda \(ONNX Runtime fell back to CPUExecution"):
         open_session(load_bundle(bundle_path), "cuda")
+
+
+def test_auto_takes_nothing_that_would_build_for_minutes(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "available_providers", lambda: list(PROVIDERS))
+    opened = open_session(load_bundle(bundle_path), threads=1)
+    assert opened.provider == "cpu"
+    assert [note.split()[0] for note in opened.notes] == ["cuda"]
+
+
+def test_a_model_that_is_not_a_bundles_is_no_reason_to_fall_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "available_providers", lambda: ["openvino", "cpu"])
+    monkeypatch.setattr(session_module, "_is_for_auto", lambda *_: True)
+    pytest.importorskip("openvino")
+    make_bundle(tmp_path / "b", model=tiny_model(batch=1))
+    with pytest.raises(BundleError, match="a bundle's has images"):
+        open_session(load_bundle(tmp_path / "b"))
+
+
+def test_a_provider_that_cannot_run_one_image_is_left_at_opening(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OutOfMemory:
+        def run(self, images: Any) -> Any:
+            raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setitem(session_module._OPENERS, "cuda", lambda *_: OutOfMemory())
+    monkeypatch.setattr(session_module, "available_providers", lambda: ["cuda", "cpu"])
+    opened = open_session(load_bundle(bundle_path), threads=1)
+    assert opened.provider == "cpu"
+    assert opened.notes == ["cuda is there but cannot be used (CUDA out of memory); falling back"]
+    cold = SessionOptions(warm_up=False)
+    assert open_session(load_bundle(bundle_path), options=cold).provider == "cuda"
+
+
+def test_a_server_is_asked_by_its_own_module(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("triton")
+    module.open_triton = lambda bundle, address: (bundle.path, address)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vision_edge.runtime.triton_session", module)
+    opened = open_session(load_bundle(bundle_path), "triton://station:8001/tiny")
+    assert opened == (bundle_path, "triton://station:8001/tiny")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"threads": 0}, "at least 1"),
+        ({"precision": "f8"}, "'f8'"),
+        ({"spinning": "maybe"}, "'maybe'"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: Any, reason: str) -> None:
+    with pytest.raises(VisionEdgeError, match=reason):
+        SessionOptions(**options)
+
+
+def test_threads_do_not_burn_the_pause_between_images(bundle_path: Path) -> None:
+    opened = open_session(load_bundle(bundle_path), "cpu", threads=2)
+    opened.embed(IMAGES)
+    started = time.process_time()
+    for _ in range(10):
+        opened.embed(IMAGES)
+        time.sleep(0.02)
+    assert time.process_time() - started < 0.1
+
+
+def test_threads_said_twice_are_those_of_the_call(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    opener = session_module._OPENERS["cpu"]
+
+    def watch(bundle: Any, options: Any, notes: Any) -> Any:
+        seen.append(options.cpu_threads)
+        return opener(bundle, options, notes)
+
+    monkeypatch.setitem(session_module._OPENERS, "cpu", watch)
+    open_session(load_bundle(bundle_path), "cpu", 3, SessionOptions(threads=2))
+    open_session(load_bundle(bundle_path), "cpu", options=SessionOptions(threads=2))
+    open_session(load_bundle(bundle_path), "cpu")
+    assert seen == [3, 2, usable_cpus()]
 
 
 def test_no_provider_at_all_is_an_error(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from helpers_toolkit import (
 from torch import Tensor
 
 from vision_edge.export.embedder import normalise_pixels
+from vision_edge.export.pruning import Pruning
 from vision_edge.runtime.errors import AdapterError, VisionEdgeError
 from vision_edge.toolkit import inversion
 from vision_edge.toolkit.adapters import Adapter
@@ -39,7 +40,7 @@ from vision_edge.toolkit.inversion import (
 from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.peft_format import Head
 from vision_edge.toolkit.prior import BatchNormPrior
-from vision_edge.toolkit.tokens import Pruning, forward_tokens
+from vision_edge.toolkit.tokens import forward_tokens
 
 FEW = InversionSettings(per_class=2, iterations=6, tv_weight=0.1)
 NOWHERE = (0, 0, False)

@@ -10,12 +10,12 @@ from helpers_recycle import headed, inverted, pool_in
 from helpers_toolkit import leftovers, refusal, tiny_backbone
 from safetensors.torch import load_file, save_file
 
+from vision_edge.export.pruning import Pruning
 from vision_edge.runtime.errors import DataError
 from vision_edge.toolkit import pool as pool_module
 from vision_edge.toolkit.backbones import Backbone
 from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.pool import KEY, POOL_FILE, Pool, existing_pool, open_pool, read_part
-from vision_edge.toolkit.tokens import Pruning
 
 SETTINGS = InversionSettings(per_class=4, pruning=Pruning(((1, 0.5),)))
 

@@ -24,6 +24,7 @@ from helpers_toolkit import (
     tiny_backbone,
 )
 
+from vision_edge.export.pruning import Pruning
 from vision_edge.runtime.errors import AdapterError, DataError, VisionEdgeError
 from vision_edge.toolkit import filling
 from vision_edge.toolkit.backbones import Backbone
@@ -33,7 +34,6 @@ from vision_edge.toolkit.pool import Pool, existing_pool
 from vision_edge.toolkit.pool_episodes import TaskShape
 from vision_edge.toolkit.recycle import CHECKPOINT_FILE, CURVES_FILE, RecycleResult, recycle_hub
 from vision_edge.toolkit.recycle_settings import RecycleSettings, Watch, Where
-from vision_edge.toolkit.tokens import Pruning
 
 FEW = RecycleSettings(
     inversion=InversionSettings(per_class=4, iterations=3, pruning=Pruning(((1, 0.5),))),

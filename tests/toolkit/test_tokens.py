@@ -7,11 +7,10 @@ from helpers_toolkit import SIZE, embedding_of, random_pixels, refusal, tiny_bac
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from vision_edge.export.pruning import Pruning, attend
 from vision_edge.runtime.errors import BackboneError, VisionEdgeError
 from vision_edge.toolkit.backbones import Backbone
 from vision_edge.toolkit.tokens import (
-    Pruning,
-    attend,
     check_tokens,
     drop,
     forward_tokens,

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from vision_edge.export.compact import with_half_weights
 from vision_edge.export.embedder import TorchEmbedder
-from vision_edge.export.graph import EdgeModel
-from vision_edge.export.onnx_graph import to_onnx
-from vision_edge.export.parity import MIN_COSINE_FP32, gate
+from vision_edge.export.gate import Contenders, GateImages, judge
+from vision_edge.export.held_out import split, without
+from vision_edge.export.pruning import pruned
 from vision_edge.export.samples import SOURCE, generated_scenes
+from vision_edge.export.settings import ExportImages, ExportSettings, LabelledImages
+from vision_edge.export.variant import Variant, check_calibration, make_variant, worst_step
 from vision_edge.runtime.bundle import Bundle, Embeddings, check_target, load_bundle, write_bundle
 from vision_edge.runtime.errors import ExportError
 from vision_edge.runtime.manifest import (
@@ -36,22 +37,23 @@ from vision_edge.runtime.preprocess import Image, PreprocessSpec, prepare
 from vision_edge.runtime.session import open_session
 
 GENERATED_IMAGES = 96
+MIN_GATE_IMAGES = 2
 _TOOLS = ("vision-edge", "torch", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
 @dataclass(frozen=True)
-class ExportImages:
-    """Images for the parity gate and the cohort.
+class _Pictures:
+    """All images of an export, prepared: uint8 (N, S, S, 3), BGR.
 
     Attributes:
-        images: Each uint8 (H, W, 3), BGR, of any size.
-        source: What they are, for the manifest.
-        from_station: Whether they are from the station's own camera or its like.
+        gate: What the gate looks at.
+        cohort: Where the gate's cohort comes from.
+        calibration: For int8; none of them is in the gate's.
     """
 
-    images: Sequence[Image]
-    source: str
-    from_station: bool = True
+    gate: GateImages
+    cohort: ExportImages
+    calibration: Image | None
 
 
 def export_bundle(
@@ -63,9 +65,10 @@ def export_bundle(
     backbone: BackboneInfo,
     adapter: AdapterInfo | None = None,
     images: ExportImages | None = None,
+    calibration: ExportImages | None = None,
+    labelled: LabelledImages | None = None,
     evaluation: dict[str, Any] | None = None,
-    min_cosine: float = MIN_COSINE_FP32,
-    half_weights: bool = False,
+    settings: ExportSettings | None = None,
 ) -> Bundle:
     """Export a model as a bundle.
 
@@ -76,31 +79,25 @@ def export_bundle(
         name: The bundle's name, for people.
         backbone: Where the model comes from.
         adapter: What was merged into it.
-        images: For the parity gate and as the cohort; generated scenes by default.
+        images: For the gate and as the cohort; generated scenes by default.
+        calibration: For int8; a quarter of them is held out for the gate.
+        labelled: For the gate's few-shot episodes; views of its images by default.
         evaluation: Figures to carry in the manifest.
-        min_cosine: Least agreement with PyTorch, per image.
-        half_weights: Store weights in float16 and compute in float32: half the size.
+        settings: Precision, pruning and limits; plain float32 by default.
 
     Returns:
         The bundle as read back and verified from the disk.
 
     Raises:
         ExportError: If the export fails or the gate refuses it; nothing is written then.
+        VisionEdgeError: If the settings do not fit the model.
     """
+    settings = settings or ExportSettings()
     check_target(out)  # now, rather than after minutes of exporting
-    chosen = images or ExportImages(
-        generated_scenes(GENERATED_IMAGES, spec.size), SOURCE, from_station=False
-    )
-    if len(chosen.images) < 2:
-        raise ExportError(
-            f"the parity gate needs at least 2 images; {chosen.source} has {len(chosen.images)}",
-            fix="give more with --images, or leave the option out",
-        )
-    prepared = np.stack([prepare(image, spec) for image in chosen.images])  # (M, S, S, 3)
-    data = to_onnx(EdgeModel(model, spec), spec.size)
-    data = with_half_weights(data) if half_weights else data
-    reference = TorchEmbedder(model.eval(), spec)
-    dim = reference.embed(prepared[:1]).shape[1]
+    pictures = _pictures(spec, settings, images, calibration, labelled)
+    whole = TorchEmbedder(model.eval(), spec)
+    twin = TorchEmbedder(pruned(model, settings.pruning), spec) if settings.pruning.steps else whole
+    variant = make_variant(twin.model, spec, settings, pictures.calibration)
     fields: dict[str, Any] = {
         "name": name,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -108,21 +105,84 @@ def export_bundle(
         "backbone": backbone,
         "adapter": adapter,
         "preprocessing": spec,
-        "embedding_dim": dim,
-        "precision": "fp32",
+        "embedding_dim": whole.embed(pictures.gate.images[:1]).shape[1],
+        "precision": settings.precision,
         "evaluation": evaluation,
     }
-    candidate = open_session(_unwritten(fields, data), "cpu")
-    parity, cohort = gate(reference, candidate, prepared, min_cosine)
-    fields["parity"] = ParityInfo(
-        images=parity.images,
-        image_source=chosen.source,
-        min_cosine=parity.min_cosine,
-        mean_cosine=parity.mean_cosine,
+    models = Contenders(
+        whole,
+        twin,
+        open_session(_unwritten(fields, variant.data), "cpu"),
+        variant.worst_layer,
+        lambda shown: worst_step(whole.model, spec, settings.pruning, shown),
     )
-    fields["scoring"] = _scoring(cohort, chosen)
-    write_bundle(out, fields, {MODEL_FILE: data, COHORT_FILE: _npy(cohort)})
+    parity, cohort = judge(models, pictures.gate, settings)
+    fields["parity"] = _with_calibration(parity, variant, settings, pictures, calibration)
+    fields["scoring"] = _scoring(cohort, pictures.cohort)
+    write_bundle(out, fields, {MODEL_FILE: variant.data, COHORT_FILE: _npy(cohort)})
     return load_bundle(out)
+
+
+def _generated(spec: PreprocessSpec) -> ExportImages:
+    scenes = generated_scenes(GENERATED_IMAGES, spec.size)
+    return ExportImages(scenes, SOURCE, from_station=False)
+
+
+def _pictures(
+    spec: PreprocessSpec,
+    settings: ExportSettings,
+    images: ExportImages | None,
+    calibration: ExportImages | None,
+    labelled: LabelledImages | None,
+) -> _Pictures:
+    """Prepare all images; what calibrates does not judge.
+
+    Raises:
+        ExportError: If there are too few.
+    """
+    check_calibration(settings.precision, None if calibration is None else len(calibration.images))
+    cohort = images or _generated(spec)
+    prepared = _prepared(cohort.images, spec)
+    if settings.precision != "int8" or calibration is None:
+        gate, source, calibrating = prepared, cohort.source, None
+    else:
+        chosen, held_out = split(calibration.images)
+        check_calibration("int8", len(chosen))
+        own = without(images.images, chosen) if images else []
+        gate, calibrating = _prepared([*held_out, *own], spec), _prepared(chosen, spec)
+        sources = [f"held-out {calibration.source}", *([images.source] if images and own else [])]
+        source = " and ".join(sources)
+    if len(gate) < MIN_GATE_IMAGES:
+        raise ExportError(
+            f"the parity gate needs at least {MIN_GATE_IMAGES} images; {source} has {len(gate)}",
+            fix="give more with --images, or leave the option out",
+        )
+    judged = GateImages(gate, source, prepared, cohort.from_station, labelled)
+    return _Pictures(judged, cohort, calibrating)
+
+
+def _prepared(images: Sequence[Image], spec: PreprocessSpec) -> Image:
+    """Return uint8 (N, S, S, 3), also for no images at all."""
+    empty = np.empty((0, spec.size, spec.size, 3), np.uint8)
+    return np.stack([prepare(image, spec) for image in images]) if len(images) else empty
+
+
+def _with_calibration(
+    parity: ParityInfo,
+    variant: Variant,
+    settings: ExportSettings,
+    pictures: _Pictures,
+    calibration: ExportImages | None,
+) -> ParityInfo:
+    """Add what the precision was made with."""
+    changes: dict[str, Any] = {}
+    if variant.precise is not None and settings.precision != "fp32":
+        changes["float_layers"] = variant.precise.float_layers
+        changes["notes"] = variant.precise.notes
+    if pictures.calibration is not None and calibration is not None:
+        changes["calibration_images"] = len(pictures.calibration)
+        changes["calibration_source"] = calibration.source
+    return parity.model_copy(update=changes)
 
 
 def _unwritten(fields: dict[str, Any], data: bytes) -> Bundle:

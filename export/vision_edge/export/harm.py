@@ -8,7 +8,6 @@ embedding then turns is the layer's harm; errors that other layers make do not e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +16,9 @@ from onnx import TensorProto, helper
 
 from vision_edge.export.layers import Layer, layers_of
 from vision_edge.export.precise import Precise
-from vision_edge.runtime.errors import ExportError, require
+from vision_edge.export.tidy import tidy
+from vision_edge.export.trial_session import cpu_session, with_outputs
+from vision_edge.runtime.errors import ExportError
 from vision_edge.runtime.preprocess import Image
 
 MAX_IMAGES = 8
@@ -45,19 +46,21 @@ def worst_layer(float_model: bytes, precise: Precise, images: Image) -> str:
     return max(harms, key=lambda name: harms[name])
 
 
-def layer_harms(float_model: bytes, precise: Precise, images: Image) -> dict[str, float]:
+def layer_harms(
+    float_model: bytes, precise: Precise, images: Image, layers: Sequence[Layer] | None = None
+) -> dict[str, float]:
     """Return each layer's harm: the largest `1 - cosine` that it alone causes, 0 to 2.
 
-    Args and errors are those of `worst_layer`.
+    Args and errors are those of `worst_layer`; `layers` are those to try, by default all.
     """
     images = images[:MAX_IMAGES]
-    graph = onnx.load_model_from_string(float_model)
+    graph = onnx.load_model_from_string(tidy(float_model))
     other = onnx.load_model_from_string(precise.model)
-    layers = _in_both(layers_of(graph.graph), other.graph)
+    layers = _in_both(layers or layers_of(graph.graph), other.graph)
     if not layers:
         raise ExportError("the two models have no layer in common", fix="export the model again")
     names = [value for layer in layers for value in (layer.source, layer.result)]
-    expected = _run(_with_outputs(graph, names), {"images": images})
+    expected = _run(with_outputs(graph, names), {"images": images})
     fed = {layer.source + _FED: expected[layer.source] for layer in layers}
     results = _run(_cut_at_sources(other, layers), {"images": images, **fed})
     return _turned(graph, layers, expected, results, images)
@@ -67,7 +70,7 @@ def _turned(
     graph: onnx.ModelProto, layers: list[Layer], expected: Tensors, results: Tensors, images: Image
 ) -> dict[str, float]:
     """Add each layer's error to the float32 model, one layer at a time."""
-    session = _session(_with_deltas(graph, layers))
+    session = cpu_session(_with_deltas(graph, layers))
     nothing = {layer.result + _DELTA: np.zeros(1, np.float32) for layer in layers}
     right = _unit(expected["embeddings"])
     harms = {}
@@ -81,7 +84,7 @@ def _turned(
 
 def _types(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, int]:
     """Return element types as ONNX Runtime finds them; a converter's own notes may be stale."""
-    outputs = _session(_with_outputs(model, names)).get_outputs()
+    outputs = cpu_session(with_outputs(model, names)).get_outputs()
     return {output.name: _ELEMENT_TYPES[output.type] for output in outputs}
 
 
@@ -91,41 +94,21 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     return unit
 
 
-def _in_both(layers: list[Layer], graph: onnx.GraphProto) -> list[Layer]:
+def _in_both(layers: Sequence[Layer], graph: onnx.GraphProto) -> list[Layer]:
     """Return the layers whose source and result are in the other graph too."""
     there = {value for node in graph.node for value in (*node.input, *node.output)}
     return [layer for layer in layers if layer.source in there and layer.result in there]
 
 
-def _session(model: onnx.ModelProto) -> Any:
-    ort = require("onnxruntime")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-
-
 def _run(model: onnx.ModelProto, feed: dict[str, NDArray[np.generic]]) -> Tensors:
-    session = _session(model)
+    session = cpu_session(model)
     names = [output.name for output in model.graph.output]
     return dict(zip(names, session.run(names, feed), strict=True))
 
 
-def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    """Return a copy that also returns some of its inner tensors."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    present = {output.name for output in copy.graph.output}
-    for name in dict.fromkeys(names):
-        if name not in present:
-            copy.graph.output.append(onnx.ValueInfoProto(name=name))
-    return copy
-
-
 def _cut_at_sources(model: onnx.ModelProto, layers: list[Layer]) -> onnx.ModelProto:
     """Return a copy where every layer reads what it is fed, and returns what it makes of it."""
-    copy = _with_outputs(model, [layer.result for layer in layers])
+    copy = with_outputs(model, [layer.result for layer in layers])
     types = _types(model, [layer.source for layer in layers])
     casts = []
     renamed = {}

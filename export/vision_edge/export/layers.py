@@ -22,12 +22,14 @@ class Layer:
         nodes: Names of the nodes that compute it, in order.
         source: The tensor that goes in.
         result: The tensor that comes out, with its bias.
+        bias: The bias.
     """
 
     name: str
     nodes: tuple[str, ...]
     source: str
     result: str
+    bias: str
 
     @property
     def is_big_linear(self) -> bool:
@@ -41,16 +43,17 @@ def layers_of(graph: onnx.GraphProto) -> list[Layer]:
     weights = {weight.name for weight in graph.initializer}
     found = []
     for node in graph.node:
-        name = next((_layer_name(value) for value in node.input if _layer_name(value)), None)
-        if name is None:
+        bias = next((value for value in node.input if _layer_name(value)), None)
+        if bias is None:
             continue
+        name = _layer_name(bias) or ""
         if node.op_type != "Add":  # a convolution or a normalisation has its bias inside
-            found.append(Layer(name, (node.name,), node.input[0], node.output[0]))
+            found.append(Layer(name, (node.name,), node.input[0], node.output[0], bias))
             continue
         product = next((makers[value] for value in node.input if value in makers), None)
         if product is not None and product.op_type == "MatMul" and product.input[1] in weights:
             nodes = (product.name, node.name)
-            found.append(Layer(name, nodes, product.input[0], node.output[0]))
+            found.append(Layer(name, nodes, product.input[0], node.output[0], bias))
     return found
 
 

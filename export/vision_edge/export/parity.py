@@ -1,4 +1,4 @@
-"""The parity gate: an export is used only if it gives the PyTorch model's embeddings."""
+"""Agreement of two embedders on the same images."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ import numpy as np
 
 from vision_edge.runtime.bundle import Embeddings
 from vision_edge.runtime.errors import ExportError
-from vision_edge.runtime.preprocess import Image
-from vision_edge.runtime.session import Embedder
-
-MIN_COSINE_FP32 = 0.9999
 
 
 @dataclass(frozen=True)
@@ -53,36 +49,3 @@ def compare(reference: Embeddings, candidate: Embeddings) -> Parity:
     cosines = (left * right).sum(axis=1) / np.maximum(lengths, 1e-12)
     worst = int(cosines.argmin())
     return Parity(len(cosines), float(cosines[worst]), float(cosines.mean()), worst)
-
-
-def gate(
-    reference: Embedder, candidate: Embedder, prepared: Image, minimum: float = MIN_COSINE_FP32
-) -> tuple[Parity, Embeddings]:
-    """Compare two embedders on prepared images and refuse a disagreement.
-
-    The candidate embeds one image at a time and the reference a batch, so a batch that the export
-    froze, or an answer that depends on its neighbours, shows as well.
-
-    Args:
-        reference: The PyTorch model.
-        candidate: The exported one.
-        prepared: uint8 (N, S, S, 3), BGR.
-        minimum: Least cosine similarity of any image.
-
-    Returns:
-        The agreement, and the candidate's embeddings float32 (N, D).
-
-    Raises:
-        ExportError: If the worst image falls below `minimum`.
-    """
-    expected = reference.embed(prepared)
-    got = np.concatenate([candidate.embed(image[None]) for image in prepared])
-    parity = compare(expected, got)
-    if not parity.min_cosine >= minimum:
-        raise ExportError(
-            f"parity gate: the exported model disagrees with the PyTorch one: cosine "
-            f"{parity.min_cosine:.6f} on image {parity.worst} of {parity.images} (at least "
-            f"{minimum} is asked, the mean is {parity.mean_cosine:.6f}); nothing was written",
-            fix="report this with the backbone's name; another opset or precision may help",
-        )
-    return parity, got

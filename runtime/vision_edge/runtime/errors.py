@@ -26,6 +26,7 @@ INSTALL_HINTS = {
     "pydantic_settings": "station",
     "uvicorn": "station",
     "asyncua": "opcua",
+    "cuda": "tensorrt",
     "pymodbus": "modbus",
     "openvino": "openvino",
     "tensorrt": "tensorrt",
@@ -54,6 +55,10 @@ class MissingExtraError(VisionEdgeError):
 
 class BundleError(VisionEdgeError):
     """A bundle is absent, altered, of an unknown version, or cannot be run."""
+
+
+class EngineError(VisionEdgeError):
+    """An engine cannot be built, is damaged, is of another device, or is not the same model."""
 
 
 class GalleryError(VisionEdgeError):

@@ -5,14 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from vision_edge.runtime.errors import BundleError
 from vision_edge.runtime.preprocess import PreprocessSpec
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 COHORT_FILE = "cohort.npy"
@@ -49,13 +56,123 @@ class AdapterInfo(_Part):
     method: str
 
 
-class ParityInfo(_Part):
-    """Agreement of the exported model with the PyTorch one, on `images` images."""
+class _Grown(_Part):
+    """A part that has grown since version 1.0: what is None of the newer fields is not written.
+
+    So a manifest of an older program keeps its bytes when it is read and written again.
+    """
+
+    newer: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialise(self)
+        return {
+            name: value
+            for name, value in fields.items()
+            if value is not None or name not in self.newer
+        }
+
+
+class AccuracyInfo(_Part):
+    """Few-shot accuracy of the float32 PyTorch model and of the export on the same episodes.
+
+    Attributes:
+        data: What the episodes were drawn from.
+        way: Classes an episode.
+        shot: Support images a class.
+        query: Query images a class.
+        episodes: How many.
+        float32: The PyTorch model's accuracy, in percent.
+        exported: The exported model's, in percent.
+    """
+
+    data: str
+    way: int
+    shot: int
+    query: int
+    episodes: int
+    float32: float
+    exported: float
+
+
+class VerdictInfo(_Part):
+    """How often PyTorch model and export gave the same verdict, a product or unknown.
+
+    Attributes:
+        products: How many images were registered.
+        pictures: How many were judged, images of those and strangers.
+        known: How many of them PyTorch took for a product.
+        agreement: Share of equal verdicts, from 0 to 1.
+    """
+
+    products: int
+    pictures: int
+    known: int
+    agreement: float
+
+
+class PruningInfo(_Part):
+    """Patches that the graph leaves out, and agreement with the model that leaves out none.
+
+    Attributes:
+        steps: Pairs BLOCK:RATIO: after the attention of which block, which share of the patches
+            that are still there.
+        min_cosine: Of the worst image.
+        mean_cosine: Over all images.
+    """
+
+    steps: str
+    min_cosine: float
+    mean_cosine: float
+
+
+class ParityInfo(_Grown):
+    """Agreement of the exported model with the float32 PyTorch one.
+
+    Both leave out the same patches, where the export does; `pruning` compares with the model that
+    leaves out none, and so do `accuracy` and `verdicts`.
+
+    Attributes:
+        images: How many images were compared, none of them used for calibration.
+        image_source: What they are.
+        min_cosine: Of the worst image.
+        mean_cosine: Over all images.
+        asked_min_cosine: What the gate asked of every image.
+        accuracy: On few-shot episodes.
+        verdicts: Of products and strangers.
+        pruning: Where patches are left out.
+        calibration_images: How many images int8 was calibrated on.
+        calibration_source: What they are.
+        float_layers: Layers that were kept in float32 though the precision is another.
+        notes: What else there is to know of the precision.
+    """
+
+    newer = frozenset(
+        {
+            "asked_min_cosine",
+            "accuracy",
+            "verdicts",
+            "pruning",
+            "calibration_images",
+            "calibration_source",
+            "float_layers",
+            "notes",
+        }
+    )
 
     images: int
     image_source: str
     min_cosine: float
     mean_cosine: float
+    asked_min_cosine: float | None = None
+    accuracy: AccuracyInfo | None = None
+    verdicts: VerdictInfo | None = None
+    pruning: PruningInfo | None = None
+    calibration_images: int | None = None
+    calibration_source: str | None = None
+    float_layers: tuple[str, ...] | None = None
+    notes: tuple[str, ...] | None = None
 
 
 class ScoringInfo(_Part):
@@ -154,7 +271,7 @@ class Manifest(_Part):
         try:
             return cls.model_validate(document)
         except ValidationError as error:
-            raise BundleError(f"{where}: {_first_problem(error)}", fix="export again") from error
+            raise BundleError(f"{where}: {_first_problem(error)}", fix=_remedy(document)) from error
 
 
 def _parse(data: bytes, where: str) -> dict[str, Any]:
@@ -178,6 +295,13 @@ def _check_version(document: dict[str, Any], where: str) -> None:
             f"{where}: manifest version {version!r} is not one this program reads ({ours}.x)",
             fix="update vision-edge on this device, or export with the version it has",
         )
+
+
+def _remedy(document: dict[str, Any]) -> str:
+    """Say what helps against an unknown field: a newer program wrote it, or something is off."""
+    minor = str(document.get("schema_version")).partition(".")[2]
+    newer = minor.isdecimal() and int(minor) > int(SCHEMA_VERSION.partition(".")[2])
+    return "update vision-edge on this device" if newer else "export again"
 
 
 def _is_intact(document: dict[str, Any], data: bytes) -> bool:

@@ -63,10 +63,10 @@ class BoundRunner:
         ort = require("onnxruntime")
         count = len(images)
         keep = len(self._slots) < MAX_SIZES
-        source = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(images), self._device, 0)
-        target = ort.OrtValue.ortvalue_from_shape_and_type(
-            [count, self._dim], np.float32, self._device, 0
-        )
+        # Made from the array itself, a buffer on the CPU would be the caller's own image.
+        make = ort.OrtValue.ortvalue_from_shape_and_type
+        source = make(images.shape, np.uint8, self._device, 0)
+        target = make([count, self._dim], np.float32, self._device, 0)
         binding = self._session.io_binding()
         binding.bind_ortvalue_input("images", source)
         binding.bind_ortvalue_output("embeddings", target)

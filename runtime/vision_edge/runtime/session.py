@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,11 +17,11 @@ from vision_edge.runtime.preprocess import Image, PreprocessSpec, prepare
 from vision_edge.runtime.session_options import SessionOptions
 from vision_edge.runtime.session_types import Runner
 
-PROVIDERS = ("tensorrt", "cuda", "openvino", "cpu")
+PROVIDERS = ("engine", "tensorrt", "cuda", "openvino", "cpu")
 """Provider names on the command line, best first; `triton://host:port/model` is one as well."""
 TRITON = "triton://"
-_BY_NAME_ONLY = ("openvino",)
-"""Providers that `auto` does not take: OpenVINO was no quicker in float32 and opens later."""
+_MODULES = {"engine": ("tensorrt", "tensorrt_rtx"), "openvino": ("openvino",)}
+"""What brings the providers that are not ONNX Runtime's."""
 
 
 class Embedder(Protocol):
@@ -111,8 +112,9 @@ def embed_frame(embedder: Embedder, image: Image) -> Embeddings:
 def available_providers() -> list[str]:
     """Return the providers whose software this machine has, best first."""
     found = set(built_in())
-    if importlib.util.find_spec("openvino") is not None:
-        found.add("openvino")
+    for name, modules in _MODULES.items():
+        if any(importlib.util.find_spec(module) is not None for module in modules):
+            found.add(name)
     return [name for name in PROVIDERS if name in found]
 
 
@@ -141,11 +143,11 @@ def open_session(
     chosen = options or SessionOptions()
     chosen = chosen if threads is None else replace(chosen, threads=threads)
     if provider.startswith(TRITON):
-        from vision_edge.runtime.triton_session import open_triton
-
-        return open_triton(bundle, provider)
+        module = importlib.import_module("vision_edge.runtime.triton_session")
+        remote: Session = module.open_triton(bundle, provider)
+        return remote
     notes: list[str] = []
-    for candidate in _candidates(provider):
+    for candidate in _candidates(bundle, provider):
         try:
             runner = _opened(bundle, candidate, chosen, notes)
         except BundleError:
@@ -163,10 +165,10 @@ def open_session(
     raise VisionEdgeError("ONNX Runtime has no provider", fix="reinstall onnxruntime")
 
 
-def _candidates(provider: str) -> list[str]:
+def _candidates(bundle: Bundle, provider: str) -> list[str]:
     available = available_providers()
     if provider == "auto":
-        return [name for name in available if name not in _BY_NAME_ONLY]
+        return [name for name in available if _is_for_auto(bundle, name)]
     if provider not in PROVIDERS:
         raise VisionEdgeError(
             f"unknown provider {provider!r}", fix=f"use one of auto, {', '.join(PROVIDERS)}"
@@ -179,26 +181,54 @@ def _candidates(provider: str) -> list[str]:
     return [provider]
 
 
+def _is_for_auto(bundle: Bundle, provider: str) -> bool:
+    """Whether `auto` may take a provider: not if it would build for minutes, or gain nothing.
+
+    OpenVINO was no quicker than ONNX Runtime in float32 and opens later, so it is asked for.
+    """
+    if provider == "engine":
+        from vision_edge.runtime.engines.opening import has_engines
+
+        return has_engines(bundle)
+    if provider == "tensorrt":
+        from vision_edge.runtime.engines.ort_cache import is_ready
+
+        return is_ready(bundle)
+    return provider != "openvino"
+
+
 def _opened(bundle: Bundle, provider: str, options: SessionOptions, notes: list[str]) -> Runner:
     """Open one provider, and try it on one image."""
-    runner = _OPENERS.get(provider, _open_ort)(bundle, provider, options, notes)
+    runner = _OPENERS[provider](bundle, options, notes)
     if options.warm_up:
         size = bundle.manifest.preprocessing.size
         runner.run(np.zeros((1, size, size, 3), np.uint8))
     return runner
 
 
-def _open_ort(bundle: Bundle, provider: str, options: SessionOptions, notes: list[str]) -> Runner:
-    return open_ort(bundle, provider, options)
+def _open_engine(bundle: Bundle, options: SessionOptions, notes: list[str]) -> Runner:
+    from vision_edge.runtime.engines.opening import open_engine
+
+    return open_engine(bundle, notes)
 
 
-def _open_openvino(
-    bundle: Bundle, provider: str, options: SessionOptions, notes: list[str]
-) -> Runner:
+def _open_tensorrt(bundle: Bundle, options: SessionOptions, notes: list[str]) -> Runner:
+    from vision_edge.runtime.engines.ort_cache import open_ort_tensorrt
+
+    return open_ort_tensorrt(bundle, options, notes)
+
+
+def _open_openvino(bundle: Bundle, options: SessionOptions, notes: list[str]) -> Runner:
     from vision_edge.runtime.openvino_session import open_openvino
 
     return open_openvino(bundle, options, notes)
 
 
-_Opener = Callable[[Bundle, str, SessionOptions, list[str]], Runner]
-_OPENERS: dict[str, _Opener] = {"openvino": _open_openvino}
+_Opener = Callable[[Bundle, SessionOptions, list[str]], Runner]
+_OPENERS: dict[str, _Opener] = {
+    "engine": _open_engine,
+    "tensorrt": _open_tensorrt,
+    "cuda": lambda bundle, options, notes: open_ort(bundle, "cuda", options),
+    "openvino": _open_openvino,
+    "cpu": lambda bundle, options, notes: open_ort(bundle, "cpu", options),
+}

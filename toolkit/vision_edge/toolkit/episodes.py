@@ -1,59 +1,32 @@
-"""N-way K-shot episodes, and accuracy over them with a confidence interval.
-
-Protocol: Vinyals et al. 2016 (Matching Networks) and Snell et al. 2017; accuracy is the mean over
-episodes, its 95 % interval 1.96 standard errors.
-"""
+"""Episodes of a data set; `vision_edge.export.episodes` has the protocol, which the gate shares."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
-
+from vision_edge.export.episodes import (
+    METRICS,
+    Accuracy,
+    Episode,
+    EpisodeSettings,
+    accuracy_over,
+    centred_cosine_scores,
+    draw,
+)
 from vision_edge.runtime.bundle import Embeddings
 from vision_edge.runtime.errors import DataError
-from vision_edge.runtime.prototypes import Scores, centre_of, centred_cosine, negative_euclidean
 from vision_edge.toolkit.data import Dataset
 
-Indices = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class EpisodeSettings:
-    """An evaluation's settings.
-
-    Attributes:
-        way: Classes an episode, N.
-        shot: Support images a class, K.
-        query: Query images a class.
-        episodes: How many episodes.
-        seed: Decides which classes and images.
-    """
-
-    way: int = 5
-    shot: int = 1
-    query: int = 15
-    episodes: int = 600
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        limits = {"way": 2, "shot": 1, "query": 1, "episodes": 2}
-        for name, least in limits.items():
-            if getattr(self, name) < least:
-                raise DataError(
-                    f"{name} must be at least {least}; got {getattr(self, name)}",
-                    fix=f"raise --{name}",
-                )
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One task: image indices, `support` (way, shot) and `query` (way, query)."""
-
-    support: Indices
-    query: Indices
+__all__ = [
+    "METRICS",
+    "Accuracy",
+    "Episode",
+    "EpisodeSettings",
+    "centred_cosine_scores",
+    "check_enough",
+    "draw_episodes",
+    "episode_accuracy",
+]
 
 
 def draw_episodes(data: Dataset, settings: EpisodeSettings) -> Iterator[Episode]:
@@ -63,13 +36,7 @@ def draw_episodes(data: Dataset, settings: EpisodeSettings) -> Iterator[Episode]
         DataError: If there are too few classes, or a class has too few images.
     """
     check_enough(data, settings)
-    members = data.by_class()
-    rng = np.random.default_rng(settings.seed)
-    need = settings.shot + settings.query
-    for _ in range(settings.episodes):
-        classes = rng.permutation(len(members))[: settings.way]
-        rows = np.stack([rng.permutation(members[c])[:need] for c in classes])
-        yield Episode(rows[:, : settings.shot], rows[:, settings.shot :])
+    yield from draw(data.by_class(), settings)
 
 
 def check_enough(data: Dataset, settings: EpisodeSettings) -> None:
@@ -90,26 +57,6 @@ def check_enough(data: Dataset, settings: EpisodeSettings) -> None:
             )
 
 
-def centred_cosine_scores(query: Embeddings, prototypes: Embeddings) -> Scores:
-    """Score (Q, D) against (N, D) by cosine about the support's mean: float32 (Q, N)."""
-    return centred_cosine(query, prototypes, centre_of(prototypes))
-
-
-METRICS: dict[str, Callable[[Embeddings, Embeddings], Scores]] = {
-    "centred-cosine": centred_cosine_scores,
-    "euclidean": negative_euclidean,
-}
-"""How queries are scored against prototypes; the runtime's own functions."""
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Mean accuracy over episodes and the half-width of its 95 % interval, both in percent."""
-
-    mean: float
-    ci95: float
-
-
 def episode_accuracy(
     embeddings: Embeddings, data: Dataset, settings: EpisodeSettings, metric: str
 ) -> Accuracy:
@@ -120,13 +67,9 @@ def episode_accuracy(
         data: The images' classes.
         settings: Which episodes.
         metric: A key of `METRICS`.
+
+    Raises:
+        DataError: If there are too few classes, or a class has too few images.
     """
-    score = METRICS[metric]
-    truth = np.repeat(np.arange(settings.way), settings.query)
-    rates = []
-    for episode in draw_episodes(data, settings):
-        prototypes = embeddings[episode.support].mean(axis=1)  # (way, D)
-        query = embeddings[episode.query].reshape(-1, embeddings.shape[1])
-        rates.append(float((score(query, prototypes).argmax(axis=1) == truth).mean()))
-    standard_error = np.std(rates, ddof=1) / np.sqrt(len(rates))
-    return Accuracy(100.0 * float(np.mean(rates)), 196.0 * float(standard_error))
+    check_enough(data, settings)
+    return accuracy_over(embeddings, data.by_class(), settings, metric)

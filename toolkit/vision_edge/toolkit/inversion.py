@@ -26,6 +26,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from vision_edge.export.embedder import normalise_pixels
+from vision_edge.export.pruning import Pruning
 from vision_edge.runtime.errors import AdapterError
 from vision_edge.runtime.preprocess import Image, PreprocessSpec
 from vision_edge.toolkit.adapters import Adapter
@@ -35,7 +36,7 @@ from vision_edge.toolkit.inversion_settings import InversionSettings
 from vision_edge.toolkit.peft_format import Head
 from vision_edge.toolkit.pixels import to_images, value_range
 from vision_edge.toolkit.prior import BatchNormPrior, compiled_prior, total_variation
-from vision_edge.toolkit.tokens import Pruning, forward_tokens
+from vision_edge.toolkit.tokens import forward_tokens
 from vision_edge.toolkit.views import Views, permutations, permuted
 
 CHECK_EVERY = 50

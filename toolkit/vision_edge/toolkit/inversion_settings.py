@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vision_edge.export.pruning import Pruning
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.toolkit.tokens import Pruning
 
 
 @dataclass(frozen=True)

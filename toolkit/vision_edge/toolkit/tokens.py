@@ -19,72 +19,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers.attention import Attention
 from timm.layers.patch_embed import PatchEmbed
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vision_edge.runtime.errors import BackboneError, VisionEdgeError
-
-
-@dataclass(frozen=True)
-class Pruning:
-    """After which blocks how many patches go.
-
-    Attributes:
-        steps: Pairs of a block, counted from 1, and the share of the patches still there that it
-            drops, from 0 to below 1.
-    """
-
-    steps: tuple[tuple[int, float], ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Pruning:
-        """Parse `11:0.75` or `3:0.3,6:0.3`; an empty text prunes nothing.
-
-        Raises:
-            VisionEdgeError: If it is not of that form.
-        """
-        steps = []
-        for item in filter(None, text.replace(" ", "").split(",")):
-            block, _, ratio = item.partition(":")
-            try:
-                steps.append((int(block), float(ratio)))
-            except ValueError:
-                raise VisionEdgeError(
-                    f"--prune {text!r}: {item!r} is not BLOCK:RATIO", fix="for instance 6:0.75"
-                ) from None
-        return cls(tuple(sorted(steps)))
-
-    def __post_init__(self) -> None:
-        blocks = [block for block, _ in self.steps]
-        for block, ratio in self.steps:
-            if block < 1 or not 0 <= ratio < 1 or blocks.count(block) > 1:
-                raise VisionEdgeError(
-                    f"pruning {block}:{ratio}: blocks count from 1, each at most once, ratios are "
-                    "from 0 to below 1",
-                    fix="for instance 6:0.75",
-                )
-
-    def check(self, depth: int) -> None:
-        """Raise `VisionEdgeError` if it names a block that a model of `depth` blocks lacks."""
-        for block, _ in self.steps:
-            if block > depth:
-                raise VisionEdgeError(
-                    f"pruning at block {block}: the backbone has {depth} blocks",
-                    fix=f"name blocks from 1 to {depth}",
-                )
-
-    def counts(self, patches: int) -> dict[int, int]:
-        """Return, by block, how many patches are left after it; at least one always is."""
-        left, result = patches, {}
-        for block, ratio in self.steps:
-            left = max(1, round(left * (1 - ratio)))
-            result[block] = left
-        return result
-
-    def __str__(self) -> str:
-        return ",".join(f"{block}:{ratio:g}" for block, ratio in self.steps)
+from vision_edge.export.pruning import Pruning, attend, is_plain
+from vision_edge.runtime.errors import BackboneError
 
 
 @dataclass(frozen=True)
@@ -113,12 +53,7 @@ def check_tokens(model: VisionTransformer, name: str) -> None:
         isinstance(model.patch_embed, PatchEmbed)
         and isinstance(model.patch_embed.proj, nn.Conv2d)
         and model.patch_embed.proj.padding == (0, 0)
-        and all(
-            type(block) is Block
-            and type(block.attn) is Attention
-            and getattr(block.attn, "gate", None) is None
-            for block in model.blocks
-        )
+        and is_plain(model)
     )
     if not plain:
         raise BackboneError(
@@ -234,28 +169,6 @@ def _embedded(model: VisionTransformer, pixels: Tensor, keep: Tensor | None) -> 
     tokens = F.linear(patches, projection.weight.flatten(1), projection.bias)  # (N, k, D)
     x: Tensor = model.norm_pre(_with_prefix(model, model.patch_embed.norm(tokens), keep))
     return x
-
-
-def attend(attention: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Run a block's attention, and return the share of [CLS]'s attention that each token gets.
-
-    Args:
-        attention: timm's attention; its `qkv` may be any layer from (N, T, D) to (N, T, 3 D).
-        x: (N, T, D), normalised.
-
-    Returns:
-        The attention's output (N, T, D), and float32 (N, T) without a gradient: the [CLS] row of
-        softmax(q k^T / sqrt(d)), averaged over the heads.
-    """
-    count, length, _ = x.shape
-    shape = (count, length, 3, attention.num_heads, attention.head_dim)
-    q, k, v = attention.qkv(x).reshape(shape).permute(2, 0, 3, 1, 4).unbind(0)
-    q, k = attention.q_norm(q), attention.k_norm(k)  # (N, H, T, d)
-    mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(count, length, -1)
-    with torch.no_grad():
-        logits = (q[:, :, :1] * k).sum(-1, dtype=torch.float32) * attention.scale  # (N, H, T)
-        row = logits.softmax(-1).mean(1)
-    return attention.proj(attention.norm(mixed)), row
 
 
 def drop(

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from vision_edge.runtime.bundle import Bundle
 from vision_edge.runtime.cli import command_app
 from vision_edge.runtime.errors import DataError, require
 from vision_edge.toolkit.cli.options import (
@@ -30,6 +31,8 @@ class Precision(str, Enum):
     """Arithmetic of the exported graph."""
 
     fp32 = "fp32"
+    fp16 = "fp16"
+    int8 = "int8"
 
 
 class TargetFormat(str, Enum):
@@ -51,7 +54,8 @@ def export(
         typer.Option(
             "--images",
             help="Folder or zip of images like those the device will see (none of a product): "
-            "for the parity gate, the centre and the thresholds. Default: generated scenes.",
+            "for the parity gate, the centre and the thresholds. If there are none, some hundred "
+            "public photographs tell strangers better than the default, generated scenes.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name; default: the folder's.")] = None,
@@ -60,8 +64,51 @@ def export(
         typer.Option("--evaluation", help="JSON of `vision-edge evaluate` to carry along."),
     ] = None,
     precision: Annotated[
-        Precision, typer.Option("--precision", help="Arithmetic.")
+        Precision, typer.Option("--precision", help="Arithmetic; int8 needs --calibrate.")
     ] = Precision.fp32,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibrate",
+            help="For int8: folder or zip of images like those the device will see, a pool that "
+            "`build` left, or a gallery. A quarter is held out for the parity gate.",
+        ),
+    ] = None,
+    prune: Annotated[
+        str,
+        typer.Option(
+            "--prune",
+            help="Leave out patches, BLOCK:SHARE: 9:0.5 drops half of them after the ninth "
+            "block's attention; 3:0.3,6:0.3 drops in two steps. Faster, less accurate.",
+        ),
+    ] = "",
+    gate_data: Annotated[
+        Path | None,
+        typer.Option(
+            "--gate-data",
+            metavar="DATA",
+            help="Labelled images, class/image or split/class/image, for the gate's few-shot "
+            "accuracy. Default: views of its images.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="First-level folder of --gate-data; default: test."),
+    ] = None,
+    min_cosine: Annotated[
+        float | None,
+        typer.Option(
+            "--min-cosine",
+            help="Least cosine of an image to PyTorch's embedding (fp32 0.9999, fp16 0.999, int8 "
+            "0.98); with --prune, least mean to the model with all patches.",
+        ),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-accuracy-drop", help="Most points of few-shot accuracy that it may cost."
+        ),
+    ] = None,
     half_weights: Annotated[
         bool,
         typer.Option(
@@ -78,16 +125,26 @@ def export(
 ) -> None:
     """Merge an adapter into its backbone and export a bundle that is provably the same model.
 
-    The exported model must give PyTorch's embeddings on every image, or nothing is written.
+    The exported model must give PyTorch's embeddings and few-shot accuracy, to a limit that
+    depends on the precision, or nothing is written.
     """
     require("torch")
-    from vision_edge.export.bundle import ExportImages, export_bundle
+    from vision_edge.export.bundle import export_bundle
     from vision_edge.export.merge import merge
+    from vision_edge.export.pruning import Pruning
+    from vision_edge.export.settings import ExportImages, ExportSettings
+    from vision_edge.export.variant import check_calibration
     from vision_edge.runtime.manifest import AdapterInfo
+    from vision_edge.toolkit import calibration
     from vision_edge.toolkit.adapters import read_adapter
     from vision_edge.toolkit.data import images_of
 
+    settings = ExportSettings(
+        precision.value, Pruning.parse(prune), half_weights, min_cosine, max_accuracy_drop
+    )
     figures = _evaluation(evaluation)
+    calibrating = calibration.calibration_images(calibrate) if calibrate else None
+    check_calibration(precision.value, None if calibrating is None else len(calibrating.images))
     loaded = chosen_backbone(backbone, weights, size, mean, std, interpolation)
     info, merged = loaded.info(), None
     if adapter is not None:
@@ -97,6 +154,7 @@ def export(
     chosen = None
     if images is not None:
         chosen = ExportImages(images_of(images, MAX_IMAGES), f"images of {images.name}")
+    labelled = calibration.gate_data(gate_data, split, loaded.spec) if gate_data else None
     with Console(stderr=True).status("exporting, then comparing with PyTorch"):
         bundle = export_bundle(
             loaded.model,
@@ -106,15 +164,40 @@ def export(
             backbone=info,
             adapter=merged,
             images=chosen,
+            calibration=calibrating,
+            labelled=labelled,
             evaluation=figures,
-            half_weights=half_weights,
+            settings=settings,
         )
-    manifest = bundle.manifest
-    typer.echo(
-        f"{out}: {len(bundle.model) / 1e6:.1f} MB, {precision.value}, {target.value}, embeddings "
-        f"({manifest.embedding_dim},), parity with PyTorch on {manifest.parity.images} images: "
-        f"cosine at least {manifest.parity.min_cosine:.6f}"
-    )
+    typer.echo(_summary(bundle, out, target))
+
+
+def _summary(bundle: Bundle, out: Path, target: TargetFormat) -> str:
+    """Say what was written, and how well it agrees."""
+    manifest, parity = bundle.manifest, bundle.manifest.parity
+    lines = [
+        f"{out}: {len(bundle.model) / 1e6:.1f} MB, {manifest.precision}, {target.value}, "
+        f"embeddings ({manifest.embedding_dim},), parity with PyTorch on {parity.images} images: "
+        f"cosine at least {parity.min_cosine:.6f}, {parity.mean_cosine:.6f} on average"
+    ]
+    if parity.pruning:
+        lines.append(
+            f"patches left out ({parity.pruning.steps}): cosine to the model with all of them "
+            f"{parity.pruning.mean_cosine:.4f} on average, at least {parity.pruning.min_cosine:.4f}"
+        )
+    if parity.accuracy:
+        accuracy = parity.accuracy
+        lines.append(
+            f"{accuracy.way}-way {accuracy.shot}-shot accuracy on {accuracy.data}: "
+            f"{accuracy.exported:.2f} %, PyTorch {accuracy.float32:.2f} %"
+        )
+    if parity.verdicts:
+        lines.append(
+            f"the same verdict on {parity.verdicts.agreement:.1%} of {parity.verdicts.pictures} "
+            "pictures"
+        )
+    lines += [f"note: {note}" for note in parity.notes or ()]
+    return "\n".join(lines)
 
 
 def _evaluation(path: Path | None) -> dict[str, Any] | None:

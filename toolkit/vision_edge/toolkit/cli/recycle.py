@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from vision_edge.export.embedder import TorchEmbedder
 from vision_edge.export.merge import LowRank, merge
+from vision_edge.export.pruning import Pruning
 from vision_edge.runtime.errors import AdapterError
 from vision_edge.runtime.files import atomic_folder
 from vision_edge.toolkit.adapters import write_adapter
@@ -37,7 +38,6 @@ from vision_edge.toolkit.recycle import RecycleResult, recycle_hub
 from vision_edge.toolkit.recycle_settings import RecycleSettings, Watch, Where
 from vision_edge.toolkit.report import contact_sheet, recycle_report, write_page
 from vision_edge.toolkit.subspace import SubspaceSettings
-from vision_edge.toolkit.tokens import Pruning
 
 PAGE_FILE = "report.html"
 SHEET_FILE = "pool.png"
