@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -272,11 +273,26 @@ def test_a_server_is_asked_by_its_own_module(
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"), [({"threads": 0}, "at least 1"), ({"precision": "f8"}, "'f8'")]
+    ("options", "reason"),
+    [
+        ({"threads": 0}, "at least 1"),
+        ({"precision": "f8"}, "'f8'"),
+        ({"spinning": "maybe"}, "'maybe'"),
+    ],
 )
 def test_options_that_mean_nothing_are_refused(options: Any, reason: str) -> None:
     with pytest.raises(VisionEdgeError, match=reason):
         SessionOptions(**options)
+
+
+def test_threads_do_not_burn_the_pause_between_images(bundle_path: Path) -> None:
+    opened = open_session(load_bundle(bundle_path), "cpu", threads=2)
+    opened.embed(IMAGES)
+    started = time.process_time()
+    for _ in range(10):
+        opened.embed(IMAGES)
+        time.sleep(0.02)
+    assert time.process_time() - started < 0.1
 
 
 def test_threads_said_twice_are_those_of_the_call(

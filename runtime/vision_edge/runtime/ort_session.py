@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,8 @@ def open_ort(bundle: Bundle, provider: str, options: SessionOptions) -> Runner:
 def create(bundle: Bundle, provider: str, settings: dict[str, str], options: SessionOptions) -> Any:
     """Create the session, and check that it runs where it should and is a bundle's model."""
     ort = require("onnxruntime")
+    if provider != "cpu":
+        _preload(ort)
     # The CPU stands last for the nodes that no GPU takes (shapes); the check below sees the rest.
     names = list(dict.fromkeys((PROVIDERS[provider], *_below(provider), PROVIDERS["cpu"])))
     per_provider = [settings if name == PROVIDERS[provider] else {} for name in names]
@@ -78,13 +82,27 @@ def create(bundle: Bundle, provider: str, settings: dict[str, str], options: Ses
     return session
 
 
+def _preload(ort: Any) -> None:
+    """Load CUDA and cuDNN from NVIDIA's Python packages, where they came that way.
+
+    What is not found there is looked for in the system when the session opens; the remarks that
+    ONNX Runtime prints about it are not for a user.
+    """
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(OSError, RuntimeError):
+        getattr(ort, "preload_dlls", lambda: None)()  # since ONNX Runtime 1.21
+
+
 def session_options(options: SessionOptions) -> Any:
     """Return ONNX Runtime's own settings for ours."""
     settings = require("onnxruntime").SessionOptions()
     settings.log_severity_level = _ERRORS_ONLY
     settings.intra_op_num_threads = options.cpu_threads
-    spin = "1" if options.spinning else "0"
-    settings.add_session_config_entry("session.intra_op.allow_spinning", spin)
+    entries = {
+        "session.intra_op.allow_spinning": options.spinning != "never",
+        "session.force_spinning_stop": options.spinning == "inference",
+    }
+    for name, value in entries.items():
+        settings.add_session_config_entry(name, "1" if value else "0")
     return settings
 
 

@@ -7,8 +7,9 @@ from typing import get_args
 
 from vision_edge.runtime.cpus import usable_cpus
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.runtime.session_types import Precision
+from vision_edge.runtime.session_types import Precision, Spinning
 
+SPINNING: tuple[Spinning, ...] = get_args(Spinning)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
@@ -18,9 +19,10 @@ class SessionOptions:
 
     Attributes:
         threads: Threads of one inference on the CPU; by default, the cores this process may use.
-        spinning: Whether idle threads of ONNX Runtime wait busily for the next inference. A few
-            per cent quicker, and it takes the cores from the station's other threads, so it is
-            off unless asked for.
+        spinning: When threads of ONNX Runtime on the CPU wait busily for work: `"never"`;
+            `"inference"`, from layer to layer but not from one image to the next; or `"always"`,
+            ONNX Runtime's own default. Where other threads want the cores, as in a station, waiting
+            busily takes twice the processor time and twice as long (`benchmarks/threads.py`).
         precision: Arithmetic that OpenVINO may use for the float32 parts of a graph. `"f32"`
             keeps what the bundle's parity gate measured; `"bf16"` is quicker on processors with
             bf16 units and moves every embedding a little.
@@ -32,7 +34,7 @@ class SessionOptions:
     """
 
     threads: int | None = None
-    spinning: bool = False
+    spinning: Spinning = "never"
     precision: Precision = "f32"
     io_binding: bool = False
     cuda_graph: bool = False
@@ -41,6 +43,10 @@ class SessionOptions:
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise VisionEdgeError(f"threads must be at least 1, got {self.threads}")
+        if self.spinning not in SPINNING:
+            raise VisionEdgeError(
+                f"unknown spinning {self.spinning!r}", fix=f"use one of {', '.join(SPINNING)}"
+            )
         if self.precision not in PRECISIONS:
             raise VisionEdgeError(
                 f"unknown precision hint {self.precision!r}",

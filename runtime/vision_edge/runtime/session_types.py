@@ -14,6 +14,9 @@ from vision_edge.runtime.preprocess import Image
 Precision = Literal["f32", "tf32", "bf16", "f16"]
 """Arithmetic for the float32 parts of a graph."""
 
+Spinning = Literal["inference", "always", "never"]
+"""When threads wait busily."""
+
 
 class Runner(Protocol):
     """A bundle's model on one provider."""

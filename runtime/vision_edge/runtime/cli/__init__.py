@@ -21,10 +21,13 @@ COMMANDS = {
     "build": ("vision_edge.toolkit.cli.build", "Build the meta-LoRA from a hub, without its data."),
     "evaluate": ("vision_edge.toolkit.cli.evaluate", "Compare models on N-way K-shot episodes."),
     "export": ("vision_edge.toolkit.cli.export", "Merge, export and check a bundle for devices."),
+    "compile": ("vision_edge.runtime.cli.compile", "Compile a bundle for this device's GPU."),
     "register": ("vision_edge.runtime.cli.register", "Register a product from a snapshot."),
     "run": ("vision_edge.runtime.cli.run", "Give verdicts on a camera, video or images."),
     "gallery": ("vision_edge.runtime.cli.gallery", "Look at and change registered products."),
     "demo": ("vision_edge.runtime.cli.demo", "See the whole product work on a rendered line."),
+    "bench": ("vision_edge.runtime.cli.bench", "Time bundles on this machine, side by side."),
+    "doctor": ("vision_edge.runtime.cli.doctor", "Is this machine fit, and what to do if not."),
     "assets": ("vision_edge.runtime.cli.assets", "List and verify the models that ship."),
 }
 """Module and summary of each command; the module's `app` is a Typer app."""

@@ -12,6 +12,8 @@ from vision_edge.runtime.errors import SourceError
 from vision_edge.runtime.grabbers import BACKENDS, GrabberOptions
 from vision_edge.runtime.preprocess import read_image
 from vision_edge.runtime.presence import Presence
+from vision_edge.runtime.session_options import SessionOptions
+from vision_edge.runtime.session_types import Precision
 from vision_edge.runtime.view import Flip as FlipName
 from vision_edge.runtime.view import View, parse_roi
 
@@ -29,6 +31,13 @@ Provider = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads an inference; default: all cores."),
+]
+PrecisionHint = Annotated[
+    str,
+    typer.Option("--precision-hint", help="Arithmetic of float32 parts: f32, tf32, bf16 or f16."),
+]
+CudaGraph = Annotated[
+    bool, typer.Option("--cuda-graph", help="With cuda: replay each batch size as a CUDA graph.")
 ]
 Author = Annotated[
     str | None, typer.Option("--author", help="Who makes this change; default: you.")
@@ -88,6 +97,15 @@ class CameraOptions:
                 f"unknown backend {self.backend!r}", fix=f"use one of {', '.join(BACKENDS)}"
             )
         return GrabberOptions(backend=self.backend, exposure=self.exposure)
+
+
+def session_options(precision_hint: str, cuda_graph: bool) -> SessionOptions:
+    """Return the session's settings for a command's options.
+
+    Raises:
+        VisionEdgeError: If the precision is unknown.
+    """
+    return SessionOptions(precision=cast("Precision", precision_hint), cuda_graph=cuda_graph)
 
 
 def presence_of(empty: Path | None, view: View) -> Presence | None:

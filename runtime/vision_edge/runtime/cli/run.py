@@ -15,15 +15,18 @@ from vision_edge.runtime.cli.options import (
     Backend,
     BundlePath,
     CameraOptions,
+    CudaGraph,
     Empty,
     Exposure,
     Flip,
     GalleryPath,
+    PrecisionHint,
     Provider,
     Roi,
     Rotate,
     Threads,
     presence_of,
+    session_options,
 )
 from vision_edge.runtime.combined import PacedSource, open_sources
 from vision_edge.runtime.consensus import METHODS, Method, Passages
@@ -130,6 +133,8 @@ def run(
     ] = 1000.0,
     provider: Provider = "auto",
     threads: Threads = None,
+    precision_hint: PrecisionHint = "f32",
+    cuda_graph: CudaGraph = False,
 ) -> None:
     """Give a verdict on every frame, or every part: the product it shows, or unknown.
 
@@ -139,7 +144,8 @@ def run(
     camera = CameraOptions(rotate, flip, roi, exposure, backend)
     make_trigger = None if trigger is None else _trigger(trigger, interval, empty, camera.view)
     method = _method(consensus)
-    session = open_session(load_bundle(bundle), provider, threads)
+    settings = session_options(precision_hint, cuda_graph)
+    session = open_session(load_bundle(bundle), provider, threads, settings)
     with Gallery(gallery, session.bundle.manifest.identity) as opened:
         classifier = classifier_for(
             opened,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -83,12 +84,15 @@ def pass_gate(
     images: ProbeImages,
     minimum: float | None = None,
 ) -> Gate:
-    """Probe an engine on this device and record what was found."""
+    """Probe an engine on this device and record what was found.
+
+    Where the bundle cannot be written, nothing is recorded, and every session probes again.
+    """
     if minimum is None and record.key.settings.tf32 and bundle.manifest.precision == "fp32":
         minimum = MIN_COSINE_TF32
     gate = Gate(**asdict(probe(bundle, runner, images, minimum)), time=_now())
     store = EngineStore(bundle.path)
-    with store.lock():
+    with contextlib.suppress(EngineError), store.lock():
         latest = store.find(record.key) or record
         store.update(latest.model_copy(update={"gates": {**latest.gates, str(gpu): gate}}))
     return gate
@@ -141,4 +145,4 @@ def _remove_outdated(store: EngineStore, key: EngineKey, gpu: Gpu | None, say: S
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

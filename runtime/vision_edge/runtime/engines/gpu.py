@@ -58,7 +58,7 @@ def find_gpu() -> Gpu:
 def driver_version(driver: Path = _DRIVER, tegra: Path = _TEGRA) -> str | None:
     """Return the version of the NVIDIA driver, or of a Jetson's Linux; None if unknown."""
     for path, pattern in (
-        (driver, r"Kernel Module\D*?(\d+\.\d+(?:\.\d+)?)"),
+        (driver, r"Kernel Module[^\n]*?\s(\d+\.\d+(?:\.\d+)?)\s"),
         (tegra, r"(R\d+) \(release\), REVISION: ([\d.]+)"),
     ):
         try:
