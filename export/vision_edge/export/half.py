@@ -2,9 +2,8 @@
 
 LayerNorm, Softmax, sums over many values and the residual stream stay in float32; what goes through
 weights is float16. A vision transformer's residual stream reaches hundreds in a few channels
-(574 in a ViT-Tiny): its squares overflow float16 in some runtimes' LayerNorm (NVIDIA/TensorRT#2709
-and #4493, microsoft/onnxruntime#17692 and #29034), and its small values drown beside
-the large ones.
+(574 in a ViT-Tiny): its squares overflow float16 in some LayerNorms (NVIDIA/TensorRT#2709 and
+#4493, microsoft/onnxruntime#17692 and #29034), and its small values drown beside the large ones.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ MOVING = frozenset(
     | {"Squeeze", "Transpose", "Unsqueeze"}
 )
 """Operators that only move values: they take the type that comes to them."""
-_HALF, _FLOAT = TensorProto.FLOAT16, TensorProto.FLOAT
+_HALF, _FLOAT = int(TensorProto.FLOAT16), int(TensorProto.FLOAT)
 _SUFFIX = {_HALF: "_float16", _FLOAT: "_float32"}
 _LARGEST = float(np.finfo(np.float16).max)
 
