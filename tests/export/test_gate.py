@@ -191,18 +191,18 @@ PRUNED = ExportSettings(pruning=Pruning(((1, 0.5), (2, 0.25))))
 
 
 def _noisy(images: Image) -> np.ndarray:
-    noise = np.random.default_rng(0).normal(0, 40, (1, images.shape[1] * 3))
+    noise = np.random.default_rng(0).normal(0, 25, (1, images.shape[1] * 3))
     return _mean(images) + noise
 
 
 def test_pruning_is_compared_with_its_twin_and_then_with_the_whole_model() -> None:
     images = random_images(6)
     models = Contenders(Fake(_mean), Fake(_noisy), Fake(_noisy), worst_step=lambda _: "2:0.25")
-    info, _ = judge(models, _given(images), PRUNED)
+    info, _ = judge(models, _given(images), replace(PRUNED, max_accuracy_drop=100.0))
     assert info.min_cosine == pytest.approx(1.0, abs=1e-9)
     assert info.pruning is not None
     assert info.pruning.steps == "1:0.5,2:0.25"
-    assert 0.9 < info.pruning.min_cosine <= info.pruning.mean_cosine < 0.999
+    assert 0.95 < info.pruning.min_cosine <= info.pruning.mean_cosine < 0.999
     with refusal(ExportError, "1:0.5,2:0.25", "short of 0.999", "2:0.25", "--min-cosine"):
         judge(models, _given(images), replace(PRUNED, min_cosine=0.999))
     with refusal(ExportError, "disagrees with the PyTorch one"):  # the graph is not its twin

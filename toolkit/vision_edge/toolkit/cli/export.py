@@ -114,7 +114,7 @@ def export(
         TargetFormat,
         typer.Option(
             "--target",
-            help="A bundle (onnx), one with an engine compiled in it, or Triton's repository too.",
+            help="A bundle (onnx), one with an engine compiled in it, or Triton's files beside it.",
         ),
     ] = TargetFormat.onnx,
     compute_capability: Annotated[
