@@ -93,6 +93,10 @@ def make_subject(name: str, folder: Path) -> tuple[Subject, list[str]]:
     """
     torch.manual_seed(0)
     model = timm.create_model(name, pretrained=False, num_classes=0).eval()
+    with torch.no_grad():  # biases that are all zero would become one tensor in the graph
+        for key, parameter in model.named_parameters():
+            if key.endswith("bias"):
+                parameter.normal_(std=0.02)
     size = int(model.patch_embed.img_size[0])
     spec = PreprocessSpec(size=size, interpolation="bicubic")
     edge = EdgeModel(model, spec)
