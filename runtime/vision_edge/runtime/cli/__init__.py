@@ -26,6 +26,8 @@ COMMANDS = {
     "run": ("vision_edge.runtime.cli.run", "Give verdicts on a camera, video or images."),
     "gallery": ("vision_edge.runtime.cli.gallery", "Look at and change registered products."),
     "demo": ("vision_edge.runtime.cli.demo", "See the whole product work on a rendered line."),
+    "bench": ("vision_edge.runtime.cli.bench", "Time bundles on this machine, side by side."),
+    "doctor": ("vision_edge.runtime.cli.doctor", "Is this machine fit, and what to do if not."),
     "assets": ("vision_edge.runtime.cli.assets", "List and verify the models that ship."),
 }
 """Module and summary of each command; the module's `app` is a Typer app."""

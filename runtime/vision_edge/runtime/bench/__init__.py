@@ -1,0 +1,1 @@
+"""What `vision-edge bench` measures with: a process a case, taking turns."""

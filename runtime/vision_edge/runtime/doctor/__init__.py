@@ -1,0 +1,1 @@
+"""What `vision-edge doctor` looks at. Every probe is isolated: none can end the program."""

@@ -1,0 +1,35 @@
+"""PyTorch in the benchmark is the bundle's own model, or it is refused."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers_runtime import make_bundle
+
+from vision_edge.runtime.assets import asset
+from vision_edge.runtime.bench.worker import TORCH_PLUGIN, pictures
+from vision_edge.runtime.bundle import load_bundle
+from vision_edge.runtime.errors import AdapterError
+from vision_edge.runtime.preprocess import prepare
+from vision_edge.runtime.session import open_session
+from vision_edge.toolkit.torch_bench import open_torch
+
+
+def test_the_shipped_bundle_is_the_average_of_the_shipped_hub() -> None:
+    bundle = load_bundle(asset("bundle"))
+    session = open_session(bundle, "cpu", threads=1)
+    images = np.stack([prepare(image, session.spec) for image in pictures(3, 256, 256)])
+    plugin = importlib.import_module(TORCH_PLUGIN)
+    left, right = session.embed(images), plugin.open_torch(bundle, threads=1).embed(images)
+    cosines = (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
+    assert cosines.min() > 0.9999
+
+
+def test_a_bundle_with_an_adapter_needs_it(tmp_path: Path) -> None:
+    adapter = {"name": "meta", "sha256": "a" * 64, "method": "average"}
+    bundle = load_bundle(make_bundle(tmp_path / "b", adapter=adapter))
+    with pytest.raises(AdapterError, match="'meta' was merged"):
+        open_torch(bundle, threads=1)
