@@ -91,10 +91,15 @@ def show(document: dict[str, Any], console: Console) -> None:
 def _table(words: Sequence[str], numbers: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, collapse_padding=True, padding=(0, 1, 0, 0))
     for name in words:
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=True, max_width=24)
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def _scheme(provider: str) -> str:
+    """Return `"triton"` for a server's address: the whole of it is in the JSON."""
+    return provider.partition("://")[0]
 
 
 def _ms(value: float) -> str:
@@ -111,7 +116,7 @@ def _latency(results: list[dict[str, Any]]) -> Titled:
         times = [_ms(result[key]) for key in ("p50_ms", "p95_ms", "p99_ms", "cpu_ms")]
         table.add_row(
             result["model"],
-            result["provider"],
+            _scheme(result["provider"]),
             str(result["batch"]),
             *times,
             f"{result['images_per_second']:.1f}",
@@ -129,7 +134,7 @@ def _resources(results: list[dict[str, Any]]) -> Titled:
         cosine = result["least_cosine"]
         table.add_row(
             result["model"],
-            result["provider"],
+            _scheme(result["provider"]),
             str(result["batch"]),
             "-" if result["model_mb"] is None else f"{result['model_mb']:.1f}",
             f"{result['open_s']:.2f}",
@@ -151,7 +156,7 @@ def _parts(results: list[dict[str, Any]], settings: dict[str, Any]) -> Titled:
         parts = result["per_image_ms"]
         table.add_row(
             result["model"],
-            result["provider"],
+            _scheme(result["provider"]),
             str(result["batch"]),
             *(_ms(parts[part]) for part in PARTS),
             _ms(sum(parts.values())),
@@ -174,7 +179,7 @@ def _cold_start(starts: list[dict[str, Any]]) -> Titled:
         slow = seconds["total"] > COLD_START_TARGET
         table.add_row(
             start["model"],
-            start["provider"],
+            _scheme(start["provider"]),
             *(f"{seconds[name]:.2f}" for name in STEPS),
             Text(f"{seconds['total']:.2f}", style="yellow" if slow else "green"),
             f"{seconds['best']:.2f}",
