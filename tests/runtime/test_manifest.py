@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from vision_edge.runtime.assets import asset
 from vision_edge.runtime.errors import BundleError
 from vision_edge.runtime.manifest import FileInfo, Manifest
 from vision_edge.runtime.preprocess import PreprocessSpec
@@ -243,3 +244,58 @@ def test_a_manifest_cannot_be_changed() -> None:
         manifest().name = "other"  # type: ignore[misc]
     with pytest.raises(ValidationError, match="frozen"):
         FileInfo(sha256="0" * 64, bytes=1).bytes = 2  # type: ignore[misc]
+
+
+# --- version 1.1 -----------------------------------------------------------------------------
+
+ACCURACY = {
+    "data": "parts/test", "way": 5, "shot": 1, "query": 15, "episodes": 600,
+    "float32": 90.5, "exported": 90.25,
+}  # fmt: skip
+GROWN = {
+    "images": 8,
+    "image_source": "held-out images of frames",
+    "min_cosine": 0.985,
+    "mean_cosine": 0.995,
+    "asked_min_cosine": 0.98,
+    "accuracy": ACCURACY,
+    "verdicts": {"products": 4, "pictures": 30, "known": 20, "agreement": 0.9},
+    "pruning": {"steps": "4:0.25,7:0.25", "min_cosine": 0.9, "mean_cosine": 0.97},
+    "calibration_images": 24,
+    "calibration_source": "images of frames",
+    "float_layers": ["blocks.3.mlp.fc2"],
+    "notes": ["int8 calibrated on 24 images"],
+}
+
+
+def test_all_figures_of_the_gate_are_kept() -> None:
+    written = manifest(parity=GROWN, precision="int8")
+    again = read(written.to_bytes())
+    assert again == written
+    assert again.parity.float_layers == ("blocks.3.mlp.fc2",)
+    assert again.parity.accuracy is not None
+    assert again.parity.accuracy.model_dump() == ACCURACY
+    assert json.loads(written.to_bytes())["parity"] == GROWN
+
+
+def test_a_manifest_of_version_1_0_keeps_its_bytes() -> None:
+    """What such a program wrote: none of the newer fields."""
+    older = document(schema_version="1.0")
+    assert set(older["parity"]) == {"images", "image_source", "min_cosine", "mean_cosine"}
+    data = sealed(older)
+    assert read(data).to_bytes() == data
+    assert read(data).parity.accuracy is None
+
+
+def test_the_shipped_bundle_keeps_its_bytes() -> None:
+    folder = asset("bundle")
+    data = (folder / "manifest.json").read_bytes()
+    assert read(data).to_bytes() == data
+
+
+@pytest.mark.parametrize(("version", "fix"), [("1.0", "export again"), ("1.9", "update")])
+def test_an_unknown_field_of_a_newer_program_asks_for_an_update(version: str, fix: str) -> None:
+    data = sealed(document(schema_version=version, hologram=1))
+    with pytest.raises(BundleError, match="hologram") as caught:
+        read(data)
+    assert fix in str(caught.value)

@@ -69,6 +69,7 @@ def export_bundle(
     labelled: LabelledImages | None = None,
     evaluation: dict[str, Any] | None = None,
     settings: ExportSettings | None = None,
+    for_tensorrt: bool = False,
 ) -> Bundle:
     """Export a model as a bundle.
 
@@ -84,6 +85,7 @@ def export_bundle(
         labelled: For the gate's few-shot episodes; views of its images by default.
         evaluation: Figures to carry in the manifest.
         settings: Precision, pruning and limits; plain float32 by default.
+        for_tensorrt: Whether TensorRT shall run it, which takes one kind of int8 only.
 
     Returns:
         The bundle as read back and verified from the disk.
@@ -97,7 +99,9 @@ def export_bundle(
     pictures = _pictures(spec, settings, images, calibration, labelled)
     whole = TorchEmbedder(model.eval(), spec)
     twin = TorchEmbedder(pruned(model, settings.pruning), spec) if settings.pruning.steps else whole
-    variant = make_variant(twin.model, spec, settings, pictures.calibration)
+    variant = make_variant(
+        twin.model, spec, settings, pictures.calibration, for_tensorrt=for_tensorrt
+    )
     fields: dict[str, Any] = {
         "name": name,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),

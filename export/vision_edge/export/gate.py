@@ -134,8 +134,8 @@ def _pruning(
             f"model with all patches is {parity.mean_cosine:.4f} on {parity.images} images, "
             f"{asked - parity.mean_cosine:.4f} short of {asked:g}; nothing was written"
             + (f"; the step that does most harm is {step}" if step else ""),
-            fix="leave out fewer patches or later in the model (--prune 9:0.5), or accept it "
-            "with --min-cosine",
+            fix="leave out fewer patches, in gentle steps (--prune 4:0.25,7:0.25), or accept "
+            "it with --min-cosine",
         )
     return PruningInfo(
         steps=str(settings.pruning),
@@ -186,7 +186,7 @@ def _remedy(settings: ExportSettings, otherwise: str = "accept it with --min-cos
     if settings.half_weights:
         return f"export without --half-weights, or {otherwise}"
     if settings.pruning.steps:
-        return f"leave out fewer patches or later in the model (--prune 9:0.5), or {otherwise}"
+        return f"leave out fewer patches, in gentle steps (--prune 4:0.25,7:0.25), or {otherwise}"
     return "report this with the backbone's name"
 
 

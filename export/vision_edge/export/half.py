@@ -2,8 +2,8 @@
 
 LayerNorm, Softmax, sums over many values and the residual stream stay in float32; what goes through
 weights is float16. A vision transformer's residual stream reaches hundreds in a few channels
-(574 in a ViT-Tiny): its squares overflow float16 in some runtimes' LayerNorm (NVIDIA/TensorRT#2709
-and #4493, microsoft/onnxruntime#17692 and #29034), and its small values drown beside the large ones.
+(574 in a ViT-Tiny): its squares overflow float16 in some LayerNorms (NVIDIA/TensorRT#2709 and
+#4493, microsoft/onnxruntime#17692 and #29034), and its small values drown beside the large ones.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,8 @@ if TYPE_CHECKING:
 
 _PREFIX, _BIAS = "model.", ".bias"
 BIG_LINEARS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
-"""The four matrix products of a transformer block."""
+"""The four matrix products of a transformer block, in order."""
+_NORMS = ("norm1", "norm2")
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,14 @@ class Layer:
         nodes: Names of the nodes that compute it, in order.
         source: The tensor that goes in.
         result: The tensor that comes out, with its bias.
-        bias: The bias.
+        bias: The bias, where it has one; layers with equal biases may share it.
     """
 
     name: str
     nodes: tuple[str, ...]
     source: str
     result: str
-    bias: str
+    bias: str | None
 
     @property
     def is_big_linear(self) -> bool:
@@ -38,26 +41,66 @@ class Layer:
 
 
 def layers_of(graph: onnx.GraphProto) -> list[Layer]:
-    """Return the layers of a float32 graph, in order; a bias gives each its name."""
-    makers = {output: node for node in graph.node for output in node.output}
-    weights = {weight.name for weight in graph.initializer}
-    found = []
-    for node in graph.node:
-        bias = next((value for value in node.input if _layer_name(value)), None)
-        if bias is None:
-            continue
-        name = _layer_name(bias) or ""
-        if node.op_type != "Add":  # a convolution or a normalisation has its bias inside
-            found.append(Layer(name, (node.name,), node.input[0], node.output[0], bias))
-            continue
-        product = next((makers[value] for value in node.input if value in makers), None)
-        if product is not None and product.op_type == "MatMul" and product.input[1] in weights:
-            nodes = (product.name, node.name)
-            found.append(Layer(name, nodes, product.input[0], node.output[0], bias))
-    return found
+    """Return the layers of a float32 graph, in order.
+
+    A layer has the name of its bias; where there is none, or layers with equal biases share one,
+    its place says which of a plain vision transformer's layers it is.
+    """
+    names = _Names(graph)
+    return [layer for node in graph.node if (layer := _layer(node, graph, names)) is not None]
 
 
-def _layer_name(value: str) -> str | None:
-    if value.startswith(_PREFIX) and value.endswith(_BIAS):
-        return value[len(_PREFIX) : -len(_BIAS)]
-    return None
+def _layer(node: onnx.NodeProto, graph: onnx.GraphProto, names: _Names) -> Layer | None:
+    if node.op_type in ("Conv", "LayerNormalization"):
+        bias = node.input[2] if len(node.input) > 2 else None
+        name = names.name(node, bias)
+        return Layer(name, (node.name,), node.input[0], node.output[0], bias)
+    if node.op_type != "MatMul" or node.input[1] not in names.weights:
+        return None
+    added = next((n for n in graph.node if node.output[0] in n.input), None)
+    if added is not None and added.op_type == "Add":
+        bias = next((value for value in added.input if value in names.weights), None)
+        if bias is not None:
+            nodes = (node.name, added.name)
+            name = names.name(node, bias)
+            return Layer(name, nodes, node.input[0], added.output[0], bias)
+    name = names.name(node, None)
+    return Layer(name, (node.name,), node.input[0], node.output[0], None)
+
+
+class _Names:
+    """Names layers, asked for one after the other in the order of the graph."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.weights = {weight.name for weight in graph.initializer}
+        self._uses = Counter(value for node in graph.node for value in set(node.input))
+        norms = sum(node.op_type == "LayerNormalization" for node in graph.node)
+        self._places = _places(norms)
+        self._products: Iterator[str] = iter(())
+
+    def name(self, node: onnx.NodeProto, bias: str | None) -> str:
+        """Return a layer's name."""
+        place = self._place(node)
+        own = bias is not None and self._uses[bias] == 1
+        if own and bias.startswith(_PREFIX) and bias.endswith(_BIAS):
+            return bias[len(_PREFIX) : -len(_BIAS)]
+        return place
+
+    def _place(self, node: onnx.NodeProto) -> str:
+        if node.op_type == "Conv":
+            return "patch_embed.proj"
+        if node.op_type == "MatMul":
+            return next(self._products, node.name)
+        name, products = next(self._places)
+        self._products = iter(products)
+        return name
+
+
+def _places(norms: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the name of each normalisation of a plain vision transformer, and what follows it."""
+    for index in range(norms - 1):
+        block, half = divmod(index, 2)
+        linears = BIG_LINEARS[2 * half : 2 * half + 2]
+        products = tuple(f"blocks.{block}.{linear}" for linear in linears)
+        yield f"blocks.{block}.{_NORMS[half]}", products
+    yield "norm", ()

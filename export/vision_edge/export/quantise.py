@@ -115,11 +115,21 @@ def _check_finite(seen: dict[str, Seen]) -> None:
 def _quantise(graph: Rewriting, layer: Layer, seen: Seen, grid: Grid) -> None:
     product = next(node for node in graph.nodes if node.name == layer.nodes[0])
     weight = graph.constant(product.input[1])
-    bias = graph.constant(layer.bias)
-    assert weight is not None and bias is not None
+    assert weight is not None
     quantised = QuantisedLinear.of(weight, seen, grid)
-    graph.set_constant(layer.bias, bias - quantised.shift(weight, seen))
+    if layer.bias is not None:
+        _shift_bias(graph, layer, quantised.shift(weight, seen))
     quantised.write(graph, product, layer.name)
+
+
+def _shift_bias(graph: Rewriting, layer: Layer, shift: NDArray[np.float32]) -> None:
+    """Give a layer a bias of its own, less what rounding adds on average."""
+    added = next(node for node in graph.nodes if node.name == layer.nodes[1])
+    bias = graph.constant(layer.bias or "")
+    assert bias is not None
+    shifted = graph.add_constant(f"{layer.name}.bias", bias - shift)
+    added.input[:] = [shifted if value == layer.bias else value for value in added.input]
+    graph.index()
 
 
 def _too_harmful(plan: _Plan, images: Image) -> tuple[tuple[str, ...], float]:

@@ -62,12 +62,13 @@ def observe(model: onnx.ModelProto, layers: Sequence[Layer], images: Image) -> d
 def _seen(values: NDArray[np.float32], count: int, rng: np.random.Generator) -> Seen:
     rows = values.reshape(-1, values.shape[-1])
     chosen = rng.choice(len(rows), min(count, len(rows)), replace=False)
-    return Seen(min(0.0, float(values.min())), max(0.0, float(values.max())), rows[chosen])
+    low, high = np.minimum(values.min(), 0.0), np.maximum(values.max(), 0.0)  # NaN stays NaN
+    return Seen(float(low), float(high), rows[chosen])
 
 
 def _joined(parts: list[Seen]) -> Seen:
     return Seen(
-        min(part.low for part in parts),
-        max(part.high for part in parts),
+        float(np.min([part.low for part in parts])),
+        float(np.max([part.high for part in parts])),
         np.concatenate([part.rows for part in parts]),
     )

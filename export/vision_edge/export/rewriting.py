@@ -60,10 +60,6 @@ class Rewriting:
             self._weights[name] = self.model.graph.initializer[-1]
         return name
 
-    def set_constant(self, name: str, array: NDArray[Any]) -> None:
-        """Give a weight other values."""
-        self._weights[name].CopyFrom(numpy_helper.from_array(array, name))
-
     def insert(self, before: onnx.NodeProto, nodes: Iterable[onnx.NodeProto]) -> None:
         """Put nodes in front of one."""
         at = next(index for index, node in enumerate(self.nodes) if node is before)

@@ -30,14 +30,14 @@ class Limits:
 
     min_cosine: float
     max_accuracy_drop: float = 0.5
-    min_pruned_cosine: float = 0.9
+    min_pruned_cosine: float = 0.95
 
 
 MIN_COSINE: dict[PrecisionName, float] = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.98}
 """Least cosine of any image to the float32 PyTorch model's embedding, by precision."""
 MAX_ACCURACY_DROP = 0.5
 """Points of few-shot accuracy that a narrower type may cost."""
-MIN_PRUNED_COSINE, MAX_PRUNED_DROP = 0.9, 3.0
+MIN_PRUNED_COSINE, MAX_PRUNED_DROP = 0.95, 2.0
 """Least mean cosine and most points with pruning; docs/export.md says why."""
 
 

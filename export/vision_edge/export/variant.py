@@ -17,6 +17,7 @@ from vision_edge.export.precise import Precise
 from vision_edge.export.pruning import Pruning, pruned
 from vision_edge.export.quantise import to_int8
 from vision_edge.export.settings import ExportSettings
+from vision_edge.export.tidy import tidy
 from vision_edge.runtime.errors import ExportError, VisionEdgeError
 from vision_edge.runtime.preprocess import Image, PreprocessSpec
 
@@ -52,7 +53,12 @@ class Variant:
 
 
 def make_variant(
-    model: nn.Module, spec: PreprocessSpec, settings: ExportSettings, calibration: Image | None
+    model: nn.Module,
+    spec: PreprocessSpec,
+    settings: ExportSettings,
+    calibration: Image | None,
+    *,
+    for_tensorrt: bool = False,
 ) -> Variant:
     """Export a model in the precision that was asked for.
 
@@ -61,6 +67,7 @@ def make_variant(
         spec: Its preprocessing.
         settings: Which precision.
         calibration: For int8: uint8 (N, S, S, 3) BGR, prepared.
+        for_tensorrt: Whether TensorRT shall run it, which takes one kind of int8 only.
 
     Raises:
         ExportError: If a graph cannot be made.
@@ -69,7 +76,8 @@ def make_variant(
     if settings.precision == "fp16":
         return Variant(plain, to_half(plain))
     if settings.precision == "int8":
-        return Variant(plain, to_int8(plain, _enough(calibration)))
+        return Variant(plain, to_int8(plain, _enough(calibration), for_tensorrt=for_tensorrt))
+    plain = tidy(plain)
     if settings.half_weights:
         return Variant(plain, Precise(with_half_weights(plain), "fp16", (), ()))
     return Variant(plain)

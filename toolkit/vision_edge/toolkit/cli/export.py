@@ -13,6 +13,7 @@ from rich.console import Console
 from vision_edge.runtime.bundle import Bundle
 from vision_edge.runtime.cli import command_app
 from vision_edge.runtime.errors import DataError, require
+from vision_edge.toolkit.cli.export_targets import TargetFormat, check_target, write_target
 from vision_edge.toolkit.cli.options import (
     BackboneName,
     Interpolation,
@@ -33,12 +34,6 @@ class Precision(str, Enum):
     fp32 = "fp32"
     fp16 = "fp16"
     int8 = "int8"
-
-
-class TargetFormat(str, Enum):
-    """What is exported."""
-
-    onnx = "onnx"
 
 
 @app.command()
@@ -79,7 +74,7 @@ def export(
         typer.Option(
             "--prune",
             help="Leave out patches, BLOCK:SHARE: 9:0.5 drops half of them after the ninth "
-            "block's attention; 3:0.3,6:0.3 drops in two steps. Faster, less accurate.",
+            "block's attention; 4:0.25,7:0.25 drops in two steps. Faster, less accurate.",
         ),
     ] = "",
     gate_data: Annotated[
@@ -116,8 +111,25 @@ def export(
         ),
     ] = False,
     target: Annotated[
-        TargetFormat, typer.Option("--target", help="What to export.")
+        TargetFormat,
+        typer.Option(
+            "--target",
+            help="A bundle (onnx), one with an engine compiled in it, or Triton's files beside it.",
+        ),
     ] = TargetFormat.onnx,
+    compute_capability: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--compute-capability",
+            help="For tensorrt-rtx: compile for this GPU, such as 8.9; may be repeated.",
+        ),
+    ] = None,
+    repository: Annotated[
+        Path | None,
+        typer.Option(
+            "--repository", help="For triton: the model repository; default: beside the bundle."
+        ),
+    ] = None,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -142,6 +154,7 @@ def export(
     settings = ExportSettings(
         precision.value, Pruning.parse(prune), half_weights, min_cosine, max_accuracy_drop
     )
+    check_target(target, compute_capability or [], repository)
     figures = _evaluation(evaluation)
     calibrating = calibration.calibration_images(calibrate) if calibrate else None
     check_calibration(precision.value, None if calibrating is None else len(calibrating.images))
@@ -168,16 +181,18 @@ def export(
             labelled=labelled,
             evaluation=figures,
             settings=settings,
+            for_tensorrt=target.is_engine,
         )
-    typer.echo(_summary(bundle, out, target))
+    typer.echo(_summary(bundle, out))
+    write_target(out, target, compute_capability or [], repository)
 
 
-def _summary(bundle: Bundle, out: Path, target: TargetFormat) -> str:
+def _summary(bundle: Bundle, out: Path) -> str:
     """Say what was written, and how well it agrees."""
     manifest, parity = bundle.manifest, bundle.manifest.parity
     lines = [
-        f"{out}: {len(bundle.model) / 1e6:.1f} MB, {manifest.precision}, {target.value}, "
-        f"embeddings ({manifest.embedding_dim},), parity with PyTorch on {parity.images} images: "
+        f"{out}: {len(bundle.model) / 1e6:.1f} MB, {manifest.precision}, embeddings "
+        f" ({manifest.embedding_dim},), parity with PyTorch on {parity.images} images: "
         f"cosine at least {parity.min_cosine:.6f}, {parity.mean_cosine:.6f} on average"
     ]
     if parity.pruning:
