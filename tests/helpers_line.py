@@ -1,4 +1,4 @@
-"""A line in memory: a broker that keeps and delivers like a real one, stations, and their clocks."""
+"""A line in memory: a broker that keeps and delivers like a real one, stations and clocks."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Member:
         self.limits = limits or Limits()
         self.topics: set[str] = set()
         self.inbox: deque[tuple[str, bytes]] = deque()
-        self.online, self.skew, self.changes = False, 0.0, 0
+        self.online, self.skew, self.changes, self.room = False, 0.0, 0, True
         broker.members.append(self)
         with self.gallery():
             pass

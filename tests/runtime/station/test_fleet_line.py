@@ -79,7 +79,7 @@ def test_an_applied_change_is_not_told_again(line: Line) -> None:
     sent = line.broker.sent
     line.settle(30)
     assert line.broker.sent == sent
-    assert [s.sync.counts["published"] for s in line.stations] == [1, 0, 0]
+    assert [s.sync.published for s in line.stations] == [1, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_what_is_too_large_is_neither_sent_nor_taken(tmp_path: Path) -> None:
     settle(broker, clock)
     assert (set(wide.products()), set(narrow.products())) == ({"bolt"}, {"nut"})
     assert "too large" in narrow.sync.refusal
-    assert narrow.sync.counts["published"] <= 1
+    assert narrow.sync.published <= 1
     sent = broker.sent
     settle(broker, clock, 30)
     assert broker.sent == sent

@@ -1,4 +1,4 @@
-"""What a station says on its line, and what it makes of what others say. No thread, no socket.
+"""What a station makes of what others say on its line, and of changes here. No thread, no socket.
 
 Entries and pictures are retained messages, so the broker is the line's memory; it keeps what came
 last, not what is newest. So whoever knows a newer entry than the broker holds says it again, after
@@ -9,13 +9,11 @@ outside is compared with before this station's own model has seen it.
 
 from __future__ import annotations
 
-import random
 import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
 from vision_edge.runtime.bundle import Embeddings
 from vision_edge.runtime.errors import GalleryError, VisionEdgeError
@@ -25,11 +23,8 @@ from vision_edge.runtime.snapshots import Snapshot
 from vision_edge.runtime.station.fleet.entries import Entry, read_entry
 from vision_edge.runtime.station.fleet.fetching import Fetching
 from vision_edge.runtime.station.fleet.line_gallery import Limits, LineGallery
-from vision_edge.runtime.station.fleet.pictures import piece_count, pieces_of
+from vision_edge.runtime.station.fleet.line_voice import Outlet, Voice
 
-SETTLE_S = 1.0
-"""The line is known when the broker has been quiet for so long after a subscription."""
-JITTER_S = 0.5
 BATCH = 20
 """Entries shown in one transaction: a gallery's writers wait for no more."""
 CLOCK_SET_S = 1_735_689_600.0
@@ -42,19 +37,6 @@ _TOPIC = re.compile(
     r"|want/(?P<want>[0-9a-f]{64})"
 )
 SUBSCRIPTIONS = ("product/+", "negative/+", "want/+")
-
-
-class Outlet(Protocol):
-    """The line's broker, as a station speaks to it; topics are those under the line's."""
-
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Send a message; an empty one that is retained takes the kept one away."""
-
-    def subscribe(self, topic: str) -> None:
-        """Ask for a topic's messages, kept and coming."""
-
-    def unsubscribe(self, topic: str) -> None:
-        """Ask for them no more."""
 
 
 @dataclass(frozen=True)
@@ -72,43 +54,6 @@ class Access:
     embed: Callable[[Image], Embeddings]
     changed: Callable[[], None]
     now: Callable[[], float]
-
-
-@dataclass
-class _Broker:
-    """What is known of the broker during one connection.
-
-    Attributes:
-        quiet_since: When it last sent an entry.
-        settled: Whether it has sent all that it holds.
-        held: The entries that it holds.
-        pictures: How many of these speak of each picture.
-        bad: Keys under which it holds what was refused.
-        put_right: Such keys that were published anew; once only, or two stations of different
-            limits would go on for ever.
-        due: When to publish a key.
-        answered: When a picture was last sent to who missed it.
-    """
-
-    quiet_since: float
-    settled: bool = False
-    held: dict[str, Entry] = field(default_factory=dict)
-    pictures: Counter[str] = field(default_factory=Counter)
-    bad: set[str] = field(default_factory=set)
-    put_right: set[str] = field(default_factory=set)
-    due: dict[str, float] = field(default_factory=dict)
-    answered: dict[str, float] = field(default_factory=dict)
-
-    def hold(self, key: str, entry: Entry | None, *, bad: bool = False) -> None:
-        """Note what it holds under a key: an entry, nothing, or what was refused."""
-        former = self.held.pop(key, None)
-        self.pictures.subtract(p.sha256 for p in (() if former is None else former.pictures))
-        self.bad.discard(key)
-        if bad:
-            self.bad.add(key)
-        if entry is not None:
-            self.held[key] = entry
-            self.pictures.update(picture.sha256 for picture in entry.pictures)
 
 
 class LineSync:
@@ -139,10 +84,9 @@ class LineSync:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.refusal = ""
-        self._station, self._line, self._access, self._outlet = station, line, access, outlet
+        self._line, self._access, self._outlet = line, access, outlet
         self._limits, self._max_entries, self._max_skew_s = limits, max_entries, max_skew_s
-        self._random = random.Random(seed)  # noqa: S311 - it spreads messages in time
-        self._broker: _Broker | None = None
+        self._voice = Voice(station, line, outlet, limits, seed)
         self._waiting: dict[str, Entry] = {}
         self._postponed: dict[str, Entry] = {}
         self._refused: set[str] = set()
@@ -150,10 +94,14 @@ class LineSync:
         self._version: tuple[str, int] | None = None
 
     @property
+    def published(self) -> int:
+        """How many entries were said so far."""
+        return self._voice.published
+
+    @property
     def pending(self) -> int:
         """How many entries wait: for pictures, for their time, or to be said."""
-        due = 0 if self._broker is None else len(self._broker.due)
-        return len(self._waiting) + len(self._postponed) + due
+        return len(self._waiting) + len(self._postponed) + self._voice.due
 
     @property
     def postponed(self) -> dict[str, Entry]:
@@ -162,29 +110,29 @@ class LineSync:
 
     def connected(self) -> None:
         """Begin a connection: ask for all that the broker holds."""
-        self._broker = _Broker(self._access.now())
+        self._voice.begin(self._access.now())
         for topic in SUBSCRIPTIONS:
             self._outlet.subscribe(topic)
         self._fetching.restart(self._access.now())
 
     def disconnected(self) -> None:
         """End a connection; changes go on here, and are told when it is back."""
-        self._broker = None
+        self._voice.end()
 
     def receive(self, topic: str, payload: bytes) -> None:
         """Take one message; what is wrong with it is counted, and changes nothing."""
-        broker, match = self._broker, _TOPIC.fullmatch(topic)
-        if broker is None:
-            return
+        match = _TOPIC.fullmatch(topic)
         if match is None:
             self._refuse(f"unknown topic {topic[:100]!r}")
         elif match["entry"]:
-            broker.quiet_since = self._access.now()
-            self._take_entry(broker, match["entry"], payload)
+            self._take_entry(match["entry"], payload)
         elif match["picture"]:
             self._take_piece(match["picture"], int(match["piece"]), payload)
         else:
-            self._answer(broker, match["want"], payload)
+            with self._access.gallery() as gallery:
+                asked_before = payload not in (b"", b"1")
+                now = self._access.now()
+                self._voice.answer(match["want"], gallery, now, asked_before=asked_before)
 
     def tick(self) -> None:
         """Do what is due: look for changes here, show those of others, speak."""
@@ -193,29 +141,26 @@ class LineSync:
             self._look(gallery)
             self._start_fetches(gallery, now)
             self._show(gallery)
-            if self._broker is not None:
-                self._speak(self._broker, gallery, now)
+            self._voice.speak(gallery, self._waiting.values(), now)
         self._wake_postponed(now)
 
     # What comes in
 
-    def _take_entry(self, broker: _Broker, key: str, payload: bytes) -> None:
+    def _take_entry(self, key: str, payload: bytes) -> None:
+        now = self._access.now()
         if not payload:
-            broker.hold(key, None)
-            self._compare(broker, key)
+            self._voice.heard(key, None, now)
             return
         try:
             entry = read_entry(payload)
             if entry.key != key:
                 raise GalleryError(f"the entry of {entry.key[:20]}… under {key[:20]}…")
         except GalleryError as error:
-            broker.hold(key, None, bad=True)
             self._refuse(error.what)
-            self._compare(broker, key)
+            self._voice.heard(key, None, now, bad=True)
             return
-        broker.hold(key, entry)
+        self._voice.heard(key, entry, now)
         self._consider(entry)
-        self._compare(broker, key)
 
     def _consider(self, entry: Entry) -> None:
         """Let an entry wait for its pictures or its time, if it is news."""
@@ -265,7 +210,7 @@ class LineSync:
         self._version = (str(gallery.path), gallery.version)
         self.counts["changed"] += len(changed)
         for entry in changed:
-            self._news(entry.key, at_once=True)
+            self._voice.news(entry.key, self._access.now(), own=True)
 
     def _start_fetches(self, gallery: Gallery, now: float) -> None:
         if not self._waiting:
@@ -282,7 +227,7 @@ class LineSync:
                 continue
             missing = [p for p in entry.pictures if gallery.snapshots.find(p.sha256) is None]
             self._fetching.start(entry, missing, now)
-        if self._broker is not None:
+        if self._voice.connected:
             self._fetching.remind(now)
 
     def _too_large(self, entry: Entry, total: int) -> str | None:
@@ -316,7 +261,7 @@ class LineSync:
         self.counts["changed"] += len(result.changed)
         self.counts["applied"] += len(result.applied)
         for entry in (*result.changed, *result.applied):
-            self._news(entry.key, at_once=entry in result.changed)
+            self._voice.news(entry.key, self._access.now(), own=entry in result.changed)
         if result.applied:
             self._access.changed()
 
@@ -325,88 +270,6 @@ class LineSync:
             raise GalleryError(f"{origin[:100]!r}: a picture that is no JPEG")
         image = decode_image(jpeg, origin[:100] or "a picture of the line")
         return Snapshot(jpeg, self._access.embed(image), origin)
-
-    # What is said
-
-    def _news(self, key: str, *, at_once: bool) -> None:
-        if self._broker is not None:
-            self._compare(self._broker, key, 0.0 if at_once else JITTER_S)
-
-    def _compare(self, broker: _Broker, key: str, delay: float = JITTER_S) -> None:
-        """Plan to say an entry again if the broker holds none, an older or an unsound one."""
-        mine, held = self._line.entries.get(key), broker.held.get(key)
-        if mine is None or not broker.settled:
-            return
-        if key in broker.bad and key in broker.put_right:
-            return
-        if held is not None and held.order >= mine.order:
-            broker.due.pop(key, None)
-            return
-        at = self._access.now() + delay * self._random.random()
-        broker.due[key] = min(at, broker.due.get(key, at))
-
-    def _speak(self, broker: _Broker, gallery: Gallery, now: float) -> None:
-        if not broker.settled and now >= broker.quiet_since + SETTLE_S:
-            broker.settled = True
-            for key in self._line.entries:
-                self._compare(broker, key)
-        due = [key for key, at in broker.due.items() if at <= now]
-        for key in due[:BATCH]:
-            del broker.due[key]
-            self._say(broker, gallery, self._line.entries[key])
-
-    def _say(self, broker: _Broker, gallery: Gallery, entry: Entry) -> None:
-        """Publish what the broker lacks of an entry's pictures, the entry, and clear what is left.
-
-        Pictures come first: who reads the entry finds them there.
-        """
-        former = broker.held.get(entry.key)
-        for picture in entry.pictures:
-            if broker.pictures[picture.sha256] <= 0:
-                self._send_picture(gallery, picture.sha256)
-        self._outlet.publish(entry.key, entry.to_bytes(), retain=True)
-        self.counts["published"] += 1
-        if entry.key in broker.bad:
-            broker.put_right.add(entry.key)
-        broker.hold(entry.key, entry)
-        if former is not None:
-            self._clear_left(broker, former)
-
-    def _clear_left(self, broker: _Broker, former: Entry) -> None:
-        """Take pictures off the broker that no entry speaks of any more."""
-        left = [picture for picture in former.pictures if broker.pictures[picture.sha256] <= 0]
-        if not left:
-            return
-        entries = (*self._line.entries.values(), *self._waiting.values())
-        used = {picture.sha256 for entry in entries for picture in entry.pictures}
-        for picture in left:
-            if picture.sha256 not in used and picture.bytes <= self._limits.picture:
-                for number in range(piece_count(picture.bytes)):
-                    self._outlet.publish(f"picture/{picture.sha256}/{number}", b"", retain=True)
-
-    def _send_picture(self, gallery: Gallery, sha256: str) -> None:
-        identifier = gallery.snapshots.find(sha256)
-        if identifier is None:
-            return
-        for number, piece in pieces_of(gallery.snapshots.jpeg(identifier)):
-            self._outlet.publish(f"picture/{sha256}/{number}", piece, retain=True)
-
-    def _answer(self, broker: _Broker, sha256: str, payload: bytes) -> None:
-        """Send a picture that someone misses: its author at the first call, anyone later."""
-        now = self._access.now()
-        authors = [
-            entry.station
-            for entry in self._line.entries.values()
-            if any(picture.sha256 == sha256 for picture in entry.pictures)
-        ]
-        asked_before = payload not in (b"", b"1")
-        if not authors or (self._station not in authors and not asked_before):
-            return
-        if now - broker.answered.get(sha256, -1e9) < 2.0:
-            return
-        broker.answered[sha256] = now
-        with self._access.gallery() as gallery:
-            self._send_picture(gallery, sha256)
 
     def _refuse(self, why: str, entry: Entry | None = None) -> None:
         self.counts["refused"] += 1
@@ -418,6 +281,4 @@ class LineSync:
         self._refused.add(entry.order[-1])
         self._waiting.pop(entry.key, None)
         self._fetching.done(entry.key)
-        if self._broker is not None:
-            self._broker.hold(entry.key, None, bad=True)
-            self._compare(self._broker, entry.key)
+        self._voice.heard(entry.key, None, self._access.now(), bad=True)
