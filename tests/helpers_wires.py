@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -89,6 +90,14 @@ class Broker:
         assert self.process is not None and self.process.poll() is None, "mosquitto ended"
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def save(self) -> None:
+        """Have it write sessions and subscriptions to disk, and wait until it has."""
+        assert self.process is not None
+        saved = self.folder / "mosquitto.db"
+        saved.unlink(missing_ok=True)
+        self.process.send_signal(signal.SIGUSR1)
+        until(saved.exists)
 
     def kill(self) -> None:
         if self.process is not None:

@@ -1,6 +1,6 @@
 """The wires of a station: MQTT, webhook, Modbus TCP and OPC UA.
 
-    wires = make_wires(WireSettings(mqtt=MqttSettings(host="broker")), "line-1", state_dir, ["cam"])
+wires = make_wires(WireSettings(mqtt=MqttSettings(host="broker")), "line-1", state_dir, ["cam"])
 """
 
 from __future__ import annotations

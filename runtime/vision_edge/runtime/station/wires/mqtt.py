@@ -51,6 +51,7 @@ class MqttWire(OutboxWire):
         super().__init__("mqtt", state_dir, settings, settings.repeat_s)
         self._settings = settings
         self._client_id = settings.client_id or f"vision-edge-{station}"
+        self._where = f"{settings.host}:{settings.real_port}"
         self._topics = Topics(settings.topic_prefix, station)
         self._discovery = Discovery(settings, self._topics, sources, state_dir)
         self._sources = frozenset(sources)
@@ -70,7 +71,7 @@ class MqttWire(OutboxWire):
 
     def _deliver(self) -> None:
         """Hold one connection as long as it lasts."""
-        where = f"{self._settings.host}:{self._settings.real_port}"
+        where = self._where
         try:
             link = Link(self._settings, self._client_id, self._topics, self._awake.set)
         except (OSError, ValueError, VisionEdgeError) as error:
@@ -82,7 +83,6 @@ class MqttWire(OutboxWire):
         try:
             self._await_welcome(link)
             self._announce()
-            self._say("ok", f"connected to {where}{link.warning}")
             self._pump(link)
             self._said = ("connecting", "closed")
         except LinkError as error:
@@ -118,6 +118,7 @@ class MqttWire(OutboxWire):
                 progress = time.monotonic()
             if time.monotonic() - progress > _STUCK_S:
                 raise LinkError(f"the broker acknowledged nothing for {_STUCK_S:.0f} s")
+            self._say_ok(link)
             sent = self._post(link)
             for entry in self.outbox.read(max(cursor, self.outbox.start), link.room):
                 payload = numbered(entry.payload, entry.sequence)
@@ -127,6 +128,10 @@ class MqttWire(OutboxWire):
                 self._sleep(0.5)
         link.last_words(self._topics.status, b"offline")
         link.flush(_LAST_WORDS_S)
+
+    def _say_ok(self, link: Link) -> None:
+        heard = "; nobody subscribes to the verdicts" if link.unheard else ""
+        self._say("ok", f"connected to {self._where}{link.warning}{heard}")
 
     def _post(self, link: Link) -> bool:
         """Send retained messages that wait; return whether there was one."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _CONNECT_S = 5.0
 _TRIGGER_BYTES = 256
 _TRIGGERS = 100  # that wait
+_UNHEARD = "No matching subscribers"
 _MALFORMED = {"Topic name invalid", "Payload format invalid", "Packet too large"}
 _LASTING = {
     "Bad user name or password", "Not authorized", "Banned", "Client identifier not valid",
@@ -55,6 +56,7 @@ class Link:
         connected: Whether the broker has accepted the connection.
         triggers: Payloads of triggers that have come in.
         warning: What a person should know about this connection.
+        unheard: Whether the broker said (MQTT 5) that nobody subscribes to the last verdict.
 
     Raises:
         OSError: If the broker cannot be reached, or the TLS handshake fails.
@@ -67,6 +69,7 @@ class Link:
         self.connected = False
         self.triggers: deque[bytes] = deque(maxlen=_TRIGGERS)
         self.warning = _warning(settings)
+        self.unheard = False
         self._topics, self._wake = topics, wake
         self._window = settings.in_flight
         self._ended: LinkError | None = None
@@ -144,9 +147,11 @@ class Link:
                 return refused
             if mid not in self._in_flight:
                 continue
-            if reason is not None and reason not in _MALFORMED:
+            if reason is not None and reason not in (*_MALFORMED, _UNHEARD):
                 raise LinkError(f"the broker refuses verdicts: {reason}", reason in _LASTING)
-            refused += reason is not None
+            refused += reason is not None and reason != _UNHEARD
+            if self._in_flight[mid]:
+                self.unheard = reason == _UNHEARD
             self._answered.add(mid)
 
     def _on_connect(
@@ -174,7 +179,7 @@ class Link:
     def _on_publish(
         self, client: Client, _: Any, mid: int, reason: ReasonCode, properties: Properties | None
     ) -> None:
-        self._answers.put((mid, str(reason) if reason.is_failure else None))
+        self._answers.put((mid, str(reason) if reason.value else None))
         self._wake()
 
     def _on_message(self, client: Client, _: Any, message: Any) -> None:

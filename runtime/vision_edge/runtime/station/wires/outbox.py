@@ -2,8 +2,8 @@
 
 `append` puts a payload into memory and returns; the outbox's own thread writes all that has come
 together, in one transaction with `synchronous = FULL`, and begins again. So the disk sets the pace
-of the commits and never that of the line: a verdict handed over is on disk after at most the commit
-under way and its own. What is on disk survives `kill -9` and a power cut; what is not yet, does not.
+of the commits and never that of the line: a verdict handed over is on disk after the commit under
+way and its own. What is on disk survives `kill -9` and a power cut; what is not yet, does not.
 """
 
 from __future__ import annotations

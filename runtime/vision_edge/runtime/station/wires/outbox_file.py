@@ -125,7 +125,9 @@ class OutboxFile:
         """Return first, last and size of what the file holds."""
         execute = self._connection.execute
         last = int(execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()[0])
-        first, size = execute("SELECT min(sequence), total(length(payload)) FROM entries").fetchone()
+        first, size = execute(
+            "SELECT min(sequence), total(length(payload)) FROM entries"
+        ).fetchone()
         return (last + 1 if first is None else int(first)), last, int(size)
 
     def _opened(self) -> sqlite3.Connection:

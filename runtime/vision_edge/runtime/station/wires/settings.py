@@ -99,6 +99,9 @@ class WebhookSettings(OutboxSettings):
         retry_longest: Seconds between two attempts at most.
     """
 
+    # An address that holds a password is refused: the message must not show it.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
     url: str
     secret_file: Path | None = None
     token_file: Path | None = None
