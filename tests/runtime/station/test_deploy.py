@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ import pytest
 from pydantic import BaseModel
 
 pytest.importorskip("pydantic_settings")
-
 from vision_edge.runtime.station.settings import StationSettings
 from vision_edge.runtime.station.systemd import Notifier
 
+tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "examples" / "deploy"
 KEY = re.compile(r"^# (\[[a-z.]+\]|[a-z_0-9]+ = .*)$")

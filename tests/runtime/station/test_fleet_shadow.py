@@ -99,9 +99,7 @@ def test_a_station_without_products_is_compared_all_the_same(sessions: dict[str,
     assert nothing.agreement is None
 
 
-def test_what_an_operator_said_it_is_not_counts(
-    sessions: dict[str, Session], tmp_path: Path
-) -> None:
+def test_what_an_operator_said_it_is_not_counts(sessions: dict[str, Session]) -> None:
     shots = [(label, picture(number, 96)) for number, label in enumerate(LABELS)]
     twin = noisy(picture(0, 96), 5)
     report = compare(

@@ -8,8 +8,12 @@ from typing import Any
 import uvicorn
 
 from vision_edge.runtime.station.app import create_app
+from vision_edge.runtime.station.fleet.host import line_wire
 from vision_edge.runtime.station.service import Station
 from vision_edge.runtime.station.settings import ServerSettings, StationSettings
+from vision_edge.runtime.station.systemd import Notifier
+from vision_edge.runtime.station.wire import Wire
+from vision_edge.runtime.station.wires import make_wires
 
 GRACE_SECONDS = 1
 
@@ -25,7 +29,18 @@ def run_server(settings: StationSettings, serving: Callable[[str], None]) -> Non
         VisionEdgeError: If bundle, gallery or settings are not fit.
     """
     with Station(settings) as station:
+        for wire in _wires(station):
+            station.add_wire(wire)
         _Server(_config(station, settings.server), station, serving).run()
+
+
+def _wires(station: Station) -> list[Wire]:
+    """Return the wires that the settings ask for, not started."""
+    settings = station.settings
+    names = [source.name for source in settings.sources]
+    line = line_wire(station)
+    wires = make_wires(settings, station.name, settings.state_dir, names)
+    return [*wires, *([] if line is None else [line])]
 
 
 class _Server(uvicorn.Server):
@@ -36,13 +51,21 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._station, self._serving = station, serving
+        self._notifier = Notifier()
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._serving(address_of(self, self._station.settings.server))
+            address = address_of(self, self._station.settings.server)
+            self._serving(address)
+            self._notifier.ready(f"serving on {address}")
+
+    async def on_tick(self, counter: int) -> bool:
+        self._notifier.beat()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: Any = None) -> None:
+        self._notifier.stopping()
         self._station.hub.close()
         await super().shutdown(sockets)
 

@@ -23,6 +23,13 @@ from vision_edge.runtime.consensus import Method
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.grabbers import Backend, GrabberOptions
 from vision_edge.runtime.live import LiveSettings
+from vision_edge.runtime.station.fleet.settings import FleetSettings
+from vision_edge.runtime.station.wires.settings import (
+    ModbusSettings,
+    MqttSettings,
+    OpcuaSettings,
+    WebhookSettings,
+)
 from vision_edge.runtime.view import Flip, View
 
 NAME = r"^[^\W_][\w.-]{0,39}$"
@@ -213,6 +220,11 @@ class StationSettings(BaseSettings):
         sources: At least one camera, stream, video or folder.
         provider: ONNX Runtime provider, or `auto`.
         threads: CPU threads an inference; default: all cores.
+        mqtt: The section `[mqtt]`; each section that is absent is a wire that there is not.
+        webhook: The section `[webhook]`.
+        modbus: The section `[modbus]`.
+        opcua: The section `[opcua]`.
+        fleet: The section `[fleet]`.
     """
 
     model_config = SettingsConfigDict(
@@ -228,11 +240,11 @@ class StationSettings(BaseSettings):
     scoring: ScoringSettings = ScoringSettings()
     review: ReviewSettings = ReviewSettings()
     server: ServerSettings = ServerSettings()
-    mqtt: dict[str, Any] | None = None
-    webhook: dict[str, Any] | None = None
-    modbus: dict[str, Any] | None = None
-    opcua: dict[str, Any] | None = None
-    fleet: dict[str, Any] | None = None
+    mqtt: MqttSettings | None = None
+    webhook: WebhookSettings | None = None
+    modbus: ModbusSettings | None = None
+    opcua: OpcuaSettings | None = None
+    fleet: FleetSettings | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> StationSettings:

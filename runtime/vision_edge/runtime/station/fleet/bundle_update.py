@@ -32,7 +32,9 @@ _LOG = logging.getLogger(__name__)
 FRAME_PAUSE_S, FRAME_LIMIT_S = 0.25, 20.0
 """Between two looks at the sources for frames to try a bundle on, and how long that may take."""
 
-State = Literal["idle", "fetching", "trying", "switching", "switched", "accepted", "refused", "failed"]
+State = Literal[
+    "idle", "fetching", "trying", "switching", "switched", "accepted", "refused", "failed"
+]
 RUNNING: tuple[State, ...] = ("fetching", "trying", "switching")
 
 
@@ -52,6 +54,9 @@ class Host(Protocol):
 
     def undo_switch(self, author: str | None = None) -> None:
         """Return to the bundle before."""
+
+    def in_use(self) -> set[Path]:
+        """Return the bundles that must stay."""
 
     def pictures(self) -> Material:
         """Return what is registered, and under review, now."""
@@ -109,14 +114,25 @@ class BundleUpdate:
             author: Who asks for it.
 
         Raises:
+            BundleError: If the settings do not say where bundles come from.
             UpdateBusyError: If one is under way.
         """
+        if self._settings.bundle_from is None:
+            raise BundleError(
+                "this station takes no bundles",
+                fix="set bundle_from in [fleet]: a folder, or an https address",
+            )
         with self._lock:
             if self._state in RUNNING:
                 raise UpdateBusyError(
                     f"an update is under way ({self._state})", fix="wait for its end"
                 )
-            self._state, self._reference, self._error, self._report = "fetching", reference, "", None
+            self._state, self._reference, self._error, self._report = (
+                "fetching",
+                reference,
+                "",
+                None,
+            )
         arguments = (reference, sha256, dry_run, author)
         self._thread = threading.Thread(
             target=self._run, args=arguments, name="bundle update", daemon=True
@@ -157,15 +173,13 @@ class BundleUpdate:
             self._state = "trying"
             report = self._try(path)
             self._keep(report)
-            if not report.accepted or dry_run:
-                self._end("refused" if not report.accepted else "accepted", report)
-                self._prune(None)
-                return
-            before = self._host.session.bundle.path
-            self._state = "switching"
-            self._host.switch(path, author)
-            self._prune(before)
-            self._end("switched", report)
+            outcome: State = "accepted" if report.accepted else "refused"
+            if report.accepted and not dry_run:
+                self._state = "switching"
+                self._host.switch(path, author)
+                outcome = "switched"
+            self._prune({path.resolve()} if report.accepted else set())
+            self._end(outcome, report)
         except VisionEdgeError as error:
             _LOG.warning("update: %s", error.what)
             self._fail(f"{error.what}; {error.fix}" if error.fix else error.what)
@@ -180,9 +194,7 @@ class BundleUpdate:
         material = bounded(
             Material(pictures.snapshots, pictures.negatives, frames), limits.max_pictures
         )
-        return compare(
-            self._host.session, new, material, limits, self._scoring, rest=self._rest
-        )
+        return compare(self._host.session, new, material, limits, self._scoring, rest=self._rest)
 
     def _rest(self, seconds: float) -> None:
         """Leave the station as much time as the trial took: verdicts come first."""
@@ -208,12 +220,9 @@ class BundleUpdate:
             text = json.dumps(report.document(), indent=1, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")
 
-    def _prune(self, former: Path | None) -> None:
-        """Forget bundles in the store that are neither in use nor to be returned to."""
-        kept = {self._host.session.bundle.path.resolve()}
-        if former is None:
-            return
-        kept.add(former.resolve())
+    def _prune(self, wanted: set[Path]) -> None:
+        """Forget bundles in the store that are neither in use nor `wanted`."""
+        kept = self._host.in_use() | wanted
         for folder in self._store.glob("bundle-*"):
             if folder.resolve() not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -231,9 +240,9 @@ def bounded(material: Material, most: int) -> Material:
     if material.count <= most:
         return material
     negatives = _evenly(list(material.negatives), most // 5)
-    half = (most - len(negatives)) // 2
-    frames = _evenly(list(material.frames), max(half, most - len(negatives) - len(material.snapshots)))
-    snapshots = _evenly(list(material.snapshots), most - len(negatives) - len(frames))
+    left = most - len(negatives)
+    frames = _evenly(list(material.frames), max(left // 2, left - len(material.snapshots)))
+    snapshots = _evenly(list(material.snapshots), left - len(frames))
     return Material(snapshots, negatives, frames)
 
 

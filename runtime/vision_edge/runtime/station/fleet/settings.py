@@ -77,4 +77,6 @@ class FleetSettings(_Part):
         place = self.bundle_from or ""
         if "://" in place and not place.startswith("https://"):
             raise ValueError(f"bundle_from must be a folder or an https address; got {place!r}")
+        if place and "://" not in place and not Path(place).is_absolute():
+            raise ValueError(f"bundle_from must be a whole path, from / on; got {place!r}")
         return self
