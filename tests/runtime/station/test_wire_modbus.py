@@ -23,7 +23,9 @@ def test_registers_tell_a_verdict() -> None:
     table = RegisterMap(["a", "b"], {"valve": 7}, lambda: now[0])
     now[0] = 165.5
     states = {
-        "b": SourceState(0x12345, record(1, "b", margin=None, score=-0.5, age_ms=1e9), 165.0, "live")
+        "b": SourceState(
+            0x12345, record(1, "b", margin=None, score=-0.5, age_ms=1e9), 165.0, "live"
+        )
     }
     registers = table.registers(states)
     assert len(registers) == table.size == 48

@@ -1,4 +1,4 @@
-"""What the wires that are servers share: an event loop in a thread of its own, and starting again."""
+"""What the wires that are servers share: an event loop in a thread of its own."""
 
 from __future__ import annotations
 
