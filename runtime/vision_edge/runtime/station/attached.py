@@ -1,4 +1,4 @@
-"""What a station is attached to: the plant's wires, and the line that it shares its gallery with."""
+"""What a station is attached to: the plant's wires, and the line that shares its gallery."""
 
 from __future__ import annotations
 

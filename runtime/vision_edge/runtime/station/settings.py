@@ -72,6 +72,7 @@ class SourceSettings(Section):
         trigger: `"none"` gives a verdict a frame, the others one a part.
         interval: Seconds a part, with `interval`.
         empty: Picture of the empty scene, for `presence`; parts are cut out where it is given.
+        max_rate: Frames a second that are judged at most, with trigger `none`; by default all.
         consensus: How the frames of a part agree.
         debounce: Seconds without the same part again.
         loop: A file starts again at its end, played at its own rate; for trials.
@@ -93,6 +94,7 @@ class SourceSettings(Section):
     trigger: Trigger = "none"
     interval: Annotated[float, Field(ge=0.01, le=3600)] = 2.0
     empty: Path | None = None
+    max_rate: Annotated[float, Field(gt=0, le=1000)] | None = None
     consensus: Method = "mean"
     debounce: Seconds = 0.0
     loop: bool = False
@@ -107,6 +109,8 @@ class SourceSettings(Section):
         _checked(lambda: self.view)
         if self.trigger == "presence" and self.empty is None:
             raise ValueError('trigger = "presence" needs empty = "PICTURE of the empty scene"')
+        if self.max_rate is not None and self.trigger != "none":
+            raise ValueError('max_rate is for trigger = "none": the others judge a part as a whole')
         if self.loop and live_address(self.address) is not None:
             raise ValueError("loop is for files; a camera never ends")
         return self
