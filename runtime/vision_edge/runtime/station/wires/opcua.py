@@ -9,6 +9,7 @@ from collections import deque
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import quote
 
 from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.runtime.station.wire import Record, WireHealth
@@ -121,7 +122,7 @@ class OpcuaWire(ServerWire):
         await server.init()
         server.set_endpoint(self._where)
         server.set_server_name(f"vision-edge {self._station}")
-        await server.set_application_uri(f"{NAMESPACE}:{self._station}")
+        await server.set_application_uri(f"{NAMESPACE}:{quote(self._station)}")
         server.limits.max_message_size = _MESSAGE_BYTES
         server.limits.max_chunk_count = _MESSAGE_BYTES // server.limits.max_recv_buffer + 1
         server.iserver.max_connections = _CLIENTS

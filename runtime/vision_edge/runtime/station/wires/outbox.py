@@ -83,6 +83,11 @@ class Outbox:
         return self._file.first - 1
 
     @property
+    def written(self) -> int:
+        """The number of the newest entry that has reached the disk."""
+        return self._file.last
+
+    @property
     def set_aside(self) -> Path | None:
         """Where a damaged file was moved to, or None."""
         return self._file.set_aside
