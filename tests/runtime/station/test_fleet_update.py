@@ -16,12 +16,13 @@ from helpers_runtime import LABELS, make_bundle, noisy, picture, weights
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
-from fastapi.testclient import TestClient
+import httpx
+from helpers_cli import refused_command, run_command
+from helpers_station import served
 
 from vision_edge.runtime.bundle import load_bundle
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.pipeline import snapshot_of
-from vision_edge.runtime.station.app import create_app
 from vision_edge.runtime.station.fleet.bundle_update import bounded
 from vision_edge.runtime.station.fleet.host import line_wire
 from vision_edge.runtime.station.fleet.shadow import Material
@@ -34,8 +35,8 @@ RELAXED = {"max_latency_ratio": 1000.0, "live_frames": 4}
 class Run:
     """A started station and a client that may do everything."""
 
-    def __init__(self, station: Station, client: TestClient, incoming: Path) -> None:
-        self.station, self.client, self.incoming = station, client, incoming
+    def __init__(self, station: Station, client: httpx.Client, url: str, incoming: Path) -> None:
+        self.station, self.client, self.url, self.incoming = station, client, url, incoming
 
     def get(self) -> dict[str, Any]:
         answer = self.client.get("/api/v1/bundle")
@@ -79,22 +80,16 @@ def run(tmp_path: Path) -> Iterator[Run]:
         gallery=tmp_path / "gallery.db",
         sources=sources,
         threads=1,
-        server={"requests_per_second": 10_000},
+        server={"requests_per_second": 10_000, "port": 0},
         fleet={"bundle_from": str(incoming), "shadow": RELAXED},
     )
-    with Station(settings) as station:
-        with station.gallery("tester") as gallery:
+    with served(settings) as made:
+        with made.station.gallery("tester") as gallery:
             for number, label in enumerate(LABELS):
                 shown = [noisy(picture(number, 96), 50 + 10 * number + k) for k in range(2)]
-                model = station.products.model
+                model = made.station.products.model
                 gallery.add(label, [snapshot_of(image, model, label) for image in shown])
-        app = create_app(station)
-        client = TestClient(app, base_url="http://127.0.0.1")
-        client.headers["X-CSRF-Token"] = client.get("/api/v1/me").json()["csrf"]
-        yield Run(station, client, incoming)
-        client.close()
-        for middleware in app.user_middleware:
-            middleware.kwargs["audit"].close()  # type: ignore[attr-defined]
+        yield Run(made.station, made.client, made.url, incoming)
 
 
 def test_a_good_bundle_takes_over_and_the_former_comes_back(run: Run, tmp_path: Path) -> None:
@@ -144,6 +139,29 @@ def test_what_cannot_be_had_says_why(run: Run) -> None:
     assert nothing.status_code == 409
     del run.client.headers["X-CSRF-Token"]
     assert run.client.post("/api/v1/bundle", json={"path": "equal"}).status_code == 403
+
+
+def test_the_command_line_asks_a_running_station(run: Run, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    said = run_command("update", "equal", "--station", run.url, "--dry-run", "--json", report)
+    assert "accepted" in said
+    assert "tried only" in said
+    assert json.loads(report.read_text())["state"] == "accepted"
+    assert "in use" in run_command("update", "equal", "--station", run.url)
+    assert run.bundle == "equal"
+    run_command("update", "--undo", "--station", run.url)
+    assert run.bundle == "present"
+    refused = refused_command("update", "absent", "--station", run.url)
+    assert "no such bundle" in str(refused)
+    for wrong in (["--undo", "equal"], ["x", "--station", "ftp://x"], ["x"], []):
+        address = [] if "--station" in wrong else ["--station", "http://127.0.0.1:1"]
+        refused_command("update", *wrong, *address)
+    token = tmp_path / "token"
+    token.write_text("two words")
+    refused_command("update", "x", "--station", run.url, "--token-file", token)
+    token.write_text("unknown-token-of-some-length")
+    unknown = refused_command("update", "x", "--station", run.url, "--token-file", token)
+    assert "refuses" in str(unknown)
 
 
 def test_pictures_are_bounded_and_evenly_chosen() -> None:
