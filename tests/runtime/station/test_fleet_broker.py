@@ -8,19 +8,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import cv2
 import pytest
 from helpers_line import MODEL, embed, snapshot
-from helpers_mosquitto import Mosquitto
+from helpers_runtime import make_bundle, noisy, picture, weights
 
 pytest.importorskip("paho.mqtt.client")
+pytest.importorskip("pydantic_settings")
+
+from helpers_wires import Broker, until
 
 from vision_edge.runtime.gallery import Gallery
+from vision_edge.runtime.pipeline import snapshot_of
 from vision_edge.runtime.snapshots import Snapshot
 from vision_edge.runtime.station.fleet.entries import product_key
 from vision_edge.runtime.station.fleet.gallery_sync import GallerySync, gentle
+from vision_edge.runtime.station.fleet.host import line_wire
 from vision_edge.runtime.station.fleet.line_sync import Access
 from vision_edge.runtime.station.fleet.settings import FleetSettings
+from vision_edge.runtime.station.service import Station
+from vision_edge.runtime.station.settings import StationSettings
 from vision_edge.runtime.station.wire import Commands
 from vision_edge.runtime.station.wires.settings import MqttSettings
 
@@ -59,15 +68,14 @@ class Post:
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
-    made = Mosquitto(tmp_path_factory.mktemp("mosquitto"))
-    made.start()
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    made = Broker(tmp_path_factory.mktemp("mosquitto")).start()
     yield made
-    made.stop()
+    made.kill()
 
 
 @pytest.fixture
-def posts(broker: Mosquitto, tmp_path: Path) -> Iterator[list[Post]]:
+def posts(broker: Broker, tmp_path: Path) -> Iterator[list[Post]]:
     made = [Post(tmp_path / f"{name}.db", name, broker.port) for name in NAMES]
     for post in made:
         post.start()
@@ -77,19 +85,12 @@ def posts(broker: Mosquitto, tmp_path: Path) -> Iterator[list[Post]]:
     assert not [thread for thread in threading.enumerate() if thread.name == "line"]
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
-
-
 def all_have(posts: list[Post], labels: list[str]) -> Callable[[], bool]:
     return lambda: all(post.labels() == labels for post in posts)
 
 
 def test_partitions_restarts_and_a_broker_that_forgets(
-    broker: Mosquitto, posts: list[Post], tmp_path: Path
+    broker: Broker, posts: list[Post], tmp_path: Path
 ) -> None:
     north, south, west = posts
     with north.gallery() as gallery:
@@ -98,7 +99,7 @@ def test_partitions_restarts_and_a_broker_that_forgets(
     until(all_have(posts, ["bolt"]))
     assert all(post.wire and post.wire.health().state == "ok" for post in posts)
 
-    broker.stop()  # partition: everyone is alone
+    broker.kill()  # partition, and this broker keeps nothing over it
     until(lambda: all(p.wire is not None and p.wire.health().state != "ok" for p in posts))
     with north.gallery() as gallery:
         gallery.rename("bolt", "screw")
@@ -108,9 +109,9 @@ def test_partitions_restarts_and_a_broker_that_forgets(
     with west.gallery() as gallery:
         gallery.add("washer", [snapshot(4)])
     broker.start()
-    until(all_have([north, south], ["nut", "screw"]))
+    until(all_have([north, south], ["nut", "screw"]), 30)
     west.start()
-    until(all_have(posts, ["nut", "screw", "washer"]))
+    until(all_have(posts, ["nut", "screw", "washer"]), 30)
     with Gallery(south.path) as gallery:
         authors = {(event.author, event.kind) for event in gallery.events()}
     assert ("station:north", "rename") in authors
@@ -131,7 +132,7 @@ def test_partitions_restarts_and_a_broker_that_forgets(
         newcomer.stop()
 
 
-def test_noise_from_strangers_harms_nobody(broker: Mosquitto, posts: list[Post]) -> None:
+def test_noise_from_strangers_harms_nobody(broker: Broker, posts: list[Post]) -> None:
     from paho.mqtt.client import Client
     from paho.mqtt.enums import CallbackAPIVersion
 
@@ -164,3 +165,45 @@ def test_a_broker_that_is_away_is_no_error(tmp_path: Path) -> None:
     until(lambda: post.wire is not None and "no connection" in post.wire.health().detail)
     assert post.wire.health().state == "connecting"
     post.stop()
+
+
+def shared_settings(folder: Path, name: str, port: int, **bundle: Any) -> StationSettings:
+    make_bundle(folder / name / "bundle", name=name, **bundle)
+    shots = folder / name / "shots"
+    shots.mkdir()
+    for number in range(2):
+        assert cv2.imwrite(str(shots / f"{number}.png"), noisy(picture(number, 96), number))
+    return StationSettings(
+        bundle=folder / name / "bundle",
+        gallery=folder / name / "gallery.db",
+        station={"name": name},
+        sources=[{"name": "top", "address": str(shots), "loop": True, "fps": 20.0}],
+        threads=1,
+        mqtt={"host": "127.0.0.1", "port": port},
+        fleet={"line": "hall-2", "share_gallery": True, "poll_s": 0.05},
+    )
+
+
+def test_a_product_shown_at_one_station_is_recognised_at_another(
+    broker: Broker, tmp_path: Path
+) -> None:
+    east = shared_settings(tmp_path, "east", broker.port)
+    west = shared_settings(tmp_path, "west", broker.port, matrix=weights(7))
+    with Station(east) as one, Station(west) as other:
+        for station in (one, other):
+            wire = line_wire(station)
+            assert wire is not None
+            station.add_wire(wire)
+        assert one.session.bundle.manifest.identity != other.session.bundle.manifest.identity
+        with one.gallery("anna") as gallery:
+            for number, label in enumerate(("bolt", "nut")):
+                model = one.products.model
+                gallery.add(label, [snapshot_of(picture(number, 96), model, label)])
+        until(lambda: {r["label"] for r in other.records(20)} >= {"bolt", "nut"}, 30)
+        (health,) = other.wire_health()
+        assert (health.name, health.state) == ("line", "ok")
+        with other.products.opened() as gallery:
+            assert {event.author for event in gallery.events()} == {"station:east"}
+        with other.gallery("otto") as gallery:
+            gallery.rollback(0)
+        until(lambda: one.products.count == 0)

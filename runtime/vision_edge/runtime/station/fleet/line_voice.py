@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ class Voice:
     ) -> None:
         self.published = 0
         self._station, self._line, self._outlet, self._limits = station, line, outlet, limits
-        self._random = random.Random(seed)  # noqa: S311 - it spreads messages in time
+        self._salt = secrets.token_hex(4) if seed is None else str(seed)
         self._broker: _Broker | None = None
 
     @property
@@ -134,7 +135,7 @@ class Voice:
         if held is not None and held.order >= mine.order:
             broker.due.pop(key, None)
             return
-        at = now + delay * self._random.random()
+        at = now + delay * self._share(mine)
         broker.due[key] = min(at, broker.due.get(key, at))
 
     def speak(self, gallery: Gallery, awaited: Iterable[Entry], now: float) -> None:
@@ -152,11 +153,21 @@ class Voice:
             broker.settled = True
             for key in self._line.entries:
                 self._compare(broker, key, now, JITTER_S)
-        for key in [key for key, at in broker.due.items() if at <= now][:AT_A_TIME]:
+        due = [(at, key) for key, at in broker.due.items() if at <= now]
+        due.sort(key=lambda pair: (pair[0], not self._line.entries[pair[1]].pictures))
+        for _, key in due[:AT_A_TIME]:
             if not self._outlet.room:
                 return
             del broker.due[key]
             self._say(broker, gallery, self._line.entries[key], awaited)
+
+    def _share(self, entry: Entry) -> float:
+        """Return which share of a delay an entry waits: one for all that was changed at once.
+
+        What a rename makes is said together, the new name first, so that nobody sees neither.
+        """
+        change = f"{self._salt} {entry.station} {entry.clock.ms}"
+        return random.Random(change).random()  # noqa: S311 - it spreads messages in time
 
     def _say(
         self, broker: _Broker, gallery: Gallery, entry: Entry, awaited: Iterable[Entry]
