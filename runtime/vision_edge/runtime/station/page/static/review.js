@@ -1,0 +1,127 @@
+// The queue of pictures that the station was not sure of.
+
+import { get, post } from "./api.js";
+import { failed, start, watchStatus } from "./common.js";
+import { ask, field } from "./dialogs.js";
+import { button, byId, clock, el, icon, say, score, t, tn } from "./dom.js";
+import { clearError, showError, toast } from "./notices.js";
+
+const LIMIT = 60;
+const QUICK = 8;
+
+const chosen = new Set();
+let items = [];
+let pending = 0;
+let products = [];
+
+async function load() {
+  clearError(byId("problem"));
+  try {
+    const [queue, known] = await Promise.all([get(`review?limit=${LIMIT}`), get("products")]);
+    items = queue.items;
+    pending = queue.pending;
+    products = known.products.map((product) => product.label);
+  } catch (error) {
+    showError(byId("problem"), error);
+  }
+  for (const id of chosen) if (!items.some((item) => item.id === id)) chosen.delete(id);
+  draw();
+}
+
+function draw() {
+  byId("items").replaceChildren(...items.map(card));
+  byId("empty").hidden = items.length > 0;
+  say(byId("count"), pending > items.length ? t("review.of", { n: items.length, all: pending }) : items.length ? tn("review.count", items.length) : "");
+  drawSelection();
+}
+
+function card(item) {
+  const id = `item-${item.id}`;
+  const box = el("input", { type: "checkbox", class: "unseen", id, checked: chosen.has(item.id) });
+  box.addEventListener("change", () => {
+    if (box.checked) chosen.add(item.id);
+    else chosen.delete(item.id);
+    drawSelection();
+  });
+  const near = item.nearest ? t("review.nearest", { label: item.nearest, score: score(item.score) }) : t("verdict.unknown");
+  const words = el("span", { class: "picture-words" },
+    el("span", { class: "picture-band", "data-band": item.band }, icon(item.band === "review" ? "check" : "unknown", "mark small"), t(`band.${item.band}`)),
+    el("span", { class: "picture-near" }, near),
+    el("span", { class: "quiet" }, `${item.source} · ${clock(item.time)}`));
+  return el("div", { class: "picture-card" }, box,
+    el("label", { for: id }, el("img", { src: `/api/v1/review/${encodeURIComponent(item.id)}.jpg`, alt: t("review.alt", { time: clock(item.time), source: item.source }), loading: "lazy", draggable: "false" }), el("span", { class: "tick" }, icon("done")), words));
+}
+
+function drawSelection() {
+  const count = chosen.size;
+  byId("bar").hidden = count === 0;
+  byId("all").hidden = items.length === 0;
+  say(byId("all"), count ? t("review.none") : t("review.all"));
+  say(byId("selected"), tn("review.selected", count));
+  const names = likely();
+  const chips = names.slice(0, QUICK).map((label) => button(label, { kind: "chip", run: () => assign(label) }));
+  chips.push(button(names.length > QUICK ? t("review.other") : t("review.new"), { kind: "chip quiet-chip", icon: "add", run: assignOther }));
+  byId("assign").replaceChildren(...chips);
+}
+
+/** Products, those that the chosen pictures are nearest to first. */
+function likely() {
+  const votes = new Map();
+  for (const item of items) if (chosen.has(item.id) && item.nearest) votes.set(item.nearest, (votes.get(item.nearest) || 0) + 1);
+  return [...products].sort((a, b) => (votes.get(b) || 0) - (votes.get(a) || 0));
+}
+
+async function assign(label) {
+  const ids = [...chosen];
+  await act("assign", { ids, label }, tn("review.assigned", ids.length) + ` ${label}`);
+}
+
+async function assignOther() {
+  const { input, nodes } = field("other", t("register.name"), { maxlength: 200, list: "labels" });
+  const list = el("datalist", { id: "labels" }, ...products.map((label) => el("option", { value: label })));
+  const ids = [...chosen];
+  const done = await ask({
+    title: tn("review.assign-title", ids.length), body: [...nodes, list], confirm: t("review.assign-confirm"),
+    run: () => post("review/assign", { ids, label: input.value.trim() }),
+  });
+  if (done) finished(done, `${tn("review.assigned", ids.length)} ${input.value.trim()}`);
+}
+
+async function act(what, body, words) {
+  try {
+    finished(await post(`review/${what}`, body), words);
+  } catch (error) {
+    failed(error);
+  }
+}
+
+function finished(done, words) {
+  chosen.clear();
+  toast(words, { actions: [[t("undo"), () => undo(done)]] });
+  load();
+}
+
+async function undo() {
+  try {
+    await post("undo");
+    toast(t("undone"));
+  } catch (error) {
+    failed(error);
+  }
+  load();
+}
+
+start();
+byId("items").addEventListener("submit", (event) => event.preventDefault());
+byId("reject").addEventListener("click", () => act("reject", { ids: [...chosen] }, tn("review.rejected", chosen.size)));
+byId("dismiss").addEventListener("click", () => act("dismiss", { ids: [...chosen] }, tn("review.dismissed", chosen.size)));
+byId("all").addEventListener("click", () => {
+  if (chosen.size) chosen.clear();
+  else for (const item of items) chosen.add(item.id);
+  draw();
+});
+watchStatus(({ status }) => {
+  const now = status && status.review ? status.review.pending : pending;
+  if (now > pending && chosen.size === 0) load();
+});
+load();
