@@ -23,6 +23,7 @@ COMMANDS = {
     "export": ("vision_edge.toolkit.cli.export", "Merge, export and check a bundle for devices."),
     "register": ("vision_edge.runtime.cli.register", "Register a product from a snapshot."),
     "run": ("vision_edge.runtime.cli.run", "Give verdicts on a camera, video or images."),
+    "serve": ("vision_edge.runtime.cli.serve", "Run the station: page, API, verdicts, wires."),
     "gallery": ("vision_edge.runtime.cli.gallery", "Look at and change registered products."),
     "demo": ("vision_edge.runtime.cli.demo", "See the whole product work on a rendered line."),
     "assets": ("vision_edge.runtime.cli.assets", "List and verify the models that ship."),
