@@ -31,7 +31,7 @@ export function upload(path, field, file) {
   return request("POST", path, form);
 }
 
-async function request(method, path, body, { patience = PATIENCE_MS, again = true } = {}) {
+async function request(method, path, body, { patience = PATIENCE_MS, again = true, keepalive = false } = {}) {
   const headers = { Accept: "application/json" };
   if (method === "POST" && path !== "login") headers["X-CSRF-Token"] = await token();
   let payload;
@@ -40,12 +40,12 @@ async function request(method, path, body, { patience = PATIENCE_MS, again = tru
     headers["Content-Type"] = "application/json";
     payload = JSON.stringify(body);
   }
-  const response = await send(path, { method, headers, body: payload }, patience);
-  const document_ = await parsed(response);
-  if (response.ok) return document_;
-  const retry = again && (await recovered(response, document_, method, path));
-  if (retry) return request(method, path, body, { patience, again: false });
-  throw new ApiError(response.status, described(response, document_), document_);
+  const response = await send(path, { method, headers, body: payload, keepalive }, patience);
+  const answer = await parsed(response);
+  if (response.ok) return answer;
+  const retry = again && (await recovered(response, answer, method, path));
+  if (retry) return request(method, path, body, { patience, keepalive, again: false });
+  throw new ApiError(response.status, described(response, answer), answer);
 }
 
 async function send(path, options, patience) {
@@ -87,7 +87,8 @@ async function recovered(response, body, method, path) {
   return false;
 }
 
-async function token() {
+/** The token that changes need; asked for once, so that later there is no wait for it. */
+export async function token() {
   if (csrf === null) csrf = (await get("me")).csrf || "";
   return csrf;
 }

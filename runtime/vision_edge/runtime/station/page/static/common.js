@@ -1,6 +1,6 @@
 // What every page has: theme, sign-out, the count of pictures to review, the connection's state.
 
-import { get, onSignIn, post } from "./api.js";
+import { ApiError, get, onSignIn, post, token } from "./api.js";
 import { ask, field } from "./dialogs.js";
 import { byId, say, setIcon, t } from "./dom.js";
 import { takeNotice, toast } from "./notices.js";
@@ -57,12 +57,19 @@ export function start() {
   const notice = takeNotice();
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refreshStatus(); });
   refreshStatus();
+  token().catch(() => {});
   return notice;
 }
 
-/** Take the last change of the gallery back, and say so. */
-export async function undoChange(then = () => {}) {
+/**
+ * Take the last change of the gallery back, and say so.
+ *
+ * With `version` only if that is still the latest: nobody else's change is taken back by mistake.
+ */
+export async function undoChange(then = () => {}, version = null) {
   try {
+    const now = version === null ? null : (await get("products")).version;
+    if (now !== version) throw new ApiError(409, { what: t("undo.changed"), fix: t("undo.changed.fix") });
     await post("undo");
     toast(t("undone"));
   } catch (error) {

@@ -44,11 +44,9 @@ function model({ bundle, provider, notes }) {
 }
 
 function station(status) {
-  const gallery = status.gallery || {};
-  const count = Array.isArray(gallery.products) ? gallery.products.length : gallery.products;
   return [list([
-    ["health.name", status.station], ["health.version", status.version], ["health.products", count],
-    ["health.gallery", gallery.version], ["health.pending", status.review && status.review.pending],
+    ["health.name", status.station], ["health.version", status.version], ["health.products", status.gallery.products],
+    ["health.gallery", status.gallery.version], ["health.pending", status.review.pending],
     ["health.clock", new Date(status.time).toLocaleString(document.documentElement.lang)],
   ])];
 }

@@ -55,30 +55,23 @@ class Tile {
   draw(connected) {
     this.drawCamera(connected);
     const why = this.staleness(connected);
-    const band = this.record ? this.record.band : "none";
+    const shown = products === 0 ? null : this.record;
+    const band = shown ? shown.band : "none";
     this.verdict.dataset.band = band;
     this.verdict.toggleAttribute("data-old", why !== null);
-    const mark = !this.record ? "none" : why !== null ? "old" : band === "review" ? "check" : band;
+    const mark = !shown ? "none" : why !== null ? "old" : band === "review" ? "check" : band;
     setIcon(this.verdict.querySelector(".mark"), mark);
-    const label = shownName(this.record);
+    const label = shownName(shown);
     const field = this.verdict.querySelector(".label");
     say(field, label);
     field.dataset.length = lengthOf(label);
-    say(this.verdict.querySelector(".band"), this.bandWord(band, why));
-    say(this.verdict.querySelector(".facts"), this.facts());
+    say(this.verdict.querySelector(".band"), this.bandWord(shown, why));
+    say(this.verdict.querySelector(".facts"), factsOf(shown));
   }
 
-  bandWord(band, why) {
-    if (!this.record) return why ?? (products === 0 ? t("verdict.no-products") : t("verdict.waiting"));
-    return why === null ? t(`band.${band}`) : `${why} – ${t(`was.${band}`)}`;
-  }
-
-  facts() {
-    if (!this.record) return "";
-    const { band, nearest, time } = this.record;
-    const facts = [t("fact.score", { score: score(this.record.score) }), ago(secondsSince(time))];
-    if (band === "unknown" && nearest) facts.unshift(t("fact.nearest", { label: nearest }));
-    return facts.filter(Boolean).join(" · ");
+  bandWord(record, why) {
+    if (!record) return products === 0 ? t("verdict.no-products") : why ?? t("verdict.waiting");
+    return why === null ? t(`band.${record.band}`) : `${why} – ${t(`was.${record.band}`)}`;
   }
 
   drawCamera(connected) {
@@ -96,6 +89,13 @@ class Tile {
 
 /** Longer names are drawn smaller, so that they fit. */
 const lengthOf = (label) => (label.length > 60 ? "long" : label.length > 24 ? "middle" : label.length > 11 ? "short" : "tiny");
+
+function factsOf(record) {
+  if (!record) return "";
+  const facts = [t("fact.score", { score: score(record.score) }), ago(secondsSince(record.time))];
+  if (record.band === "unknown" && record.nearest) facts.unshift(t("fact.nearest", { label: record.nearest }));
+  return facts.join(" · ");
+}
 
 function shownName(record) {
   if (!record) return "";
@@ -157,6 +157,7 @@ function draw() {
 
 /** Tell a screen reader what changed, at most every few seconds. */
 function speak(connected) {
+  if (products === 0) return;
   const parts = [...tiles.values()].filter((tile) => tile.record).map((tile) => {
     const why = tile.staleness(connected);
     const verdict = why ?? `${t(`band.${tile.record.band}`)}: ${shownName(tile.record)}`;
@@ -181,26 +182,24 @@ async function catchUp() {
 
 function onStatus({ status, connected }) {
   if (status) {
-    products = countOf(status.gallery && status.gallery.products);
+    products = status.gallery.products;
     for (const source of status.sources) {
       const tile = tiles.get(source.name);
       if (!tile) continue;
       tile.source = source;
-      if (source.trigger !== undefined) tile.trigger.hidden = source.trigger !== "command";
+      tile.trigger.hidden = source.trigger !== "command";
     }
   }
   for (const tile of tiles.values()) tile.preview.keep(connected, tile.source ? tile.source.state : null, tiles.size);
   draw();
 }
 
-const countOf = (products_) => (Array.isArray(products_) ? products_.length : typeof products_ === "number" ? products_ : null);
-
 /** Say what was just registered, with a way back and on. */
 function welcome(notice) {
   if (!notice || notice.kind !== "registered") return;
   const another = `/register?source=${encodeURIComponent(notice.source || "")}&label=${encodeURIComponent(notice.label)}`;
   toast(t("registered", { label: notice.label }), {
-    actions: [[t("undo"), () => undoChange(refreshStatus)], [t("register.another"), () => location.assign(another)]],
+    actions: [[t("undo"), () => undoChange(refreshStatus, notice.version)], [t("register.another"), () => location.assign(another)]],
   });
 }
 

@@ -2,23 +2,33 @@
 
 import { announce, button, byId, el, icon, t } from "./dom.js";
 
-const SHOWN_MS = 12000;
+const SHOWN_MS = 8000;
 const LATER = "station-toast";
 
-/** Show a message at the foot of the page; `actions` are `[text, function]` pairs. */
-export function toast(text, { actions = [], kind = "good" } = {}) {
+/**
+ * Show a message at the foot of the page; `actions` are `[text, function]` pairs.
+ *
+ * Returns what closes it; `gone` is called once when it is closed without an action.
+ */
+export function toast(text, { actions = [], kind = "good", gone = () => {} } = {}) {
   const node = el("div", { class: "toast", "data-kind": kind });
   node.append(icon(kind === "bad" ? "warn" : "done"), el("p", {}, text));
-  const close = () => node.remove();
+  let left = gone;
+  const close = () => { node.remove(); const call = left; left = () => {}; call(); };
   for (const [label, run] of actions) {
-    node.append(button(label, { kind: "on-dark", icon: label === t("undo") ? "undo" : null, run: async () => { close(); await run(); } }));
+    const act = () => { left = () => {}; close(); return run(); };
+    node.append(button(label, { kind: "on-dark", icon: label === t("undo") ? "undo" : null, run: act }));
   }
   node.append(el("button", { type: "button", class: "button on-dark square", title: t("close"), onclick: close }, icon("close"), el("span", { class: "unseen" }, t("close"))));
+  closeLast();
+  closeLast = close;
   byId("toasts").replaceChildren(node);
   announce(text);
   expire(node, close);
   return close;
 }
+
+let closeLast = () => {};
 
 /** Keep a message for the next page of this tab. */
 export function toastOnNextPage(notice) {
@@ -56,9 +66,10 @@ export function clearError(box) {
 }
 
 function expire(node, close) {
-  let timer = setTimeout(close, SHOWN_MS);
+  let timer = null;
   const hold = () => clearTimeout(timer);
   const go = () => { hold(); timer = setTimeout(close, SHOWN_MS); };
+  go();
   node.addEventListener("focusin", hold);
   node.addEventListener("focusout", go);
   node.addEventListener("pointerenter", hold);

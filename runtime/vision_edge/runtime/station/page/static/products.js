@@ -66,7 +66,7 @@ function enlarge(label, id) {
   const close = show({
     title: label,
     body: [el("img", { class: "large", src: picture(id), alt: t("snapshot.alt", { id, label }) })],
-    actions: [button(t("snapshot.drop"), { kind: "huge", icon: "remove", run: () => { close(); drop(label, id); } })],
+    actions: !isEngineer() ? [] : [button(t("snapshot.drop"), { kind: "huge", icon: "remove", run: () => { close(); drop(label, id); } })],
   });
 }
 
@@ -76,7 +76,7 @@ async function drop(label, id) {
     body: [el("img", { class: "large", src: picture(id), alt: t("snapshot.alt", { id, label }) }), el("p", {}, t("snapshot.drop-text", { label }))],
     run: () => post(`snapshots/${encodeURIComponent(id)}/drop`),
   });
-  if (done) changed(t("snapshot.dropped", { label }));
+  if (done) changed(t("snapshot.dropped", { label }), done);
 }
 
 async function rename(label) {
@@ -85,7 +85,7 @@ async function rename(label) {
     title: t("products.rename-title"), body: nodes, confirm: t("products.rename"),
     run: () => post("products/rename", { label, new: input.value.trim() }),
   });
-  if (done) changed(t("products.renamed", { label: input.value.trim() }));
+  if (done) changed(t("products.renamed", { label: input.value.trim() }), done);
 }
 
 async function remove(label, count) {
@@ -94,11 +94,11 @@ async function remove(label, count) {
     body: [el("p", { class: "product-name" }, label), el("p", {}, tn("products.remove-text", count))],
     run: () => post("products/remove", { label }),
   });
-  if (done) changed(t("products.removed", { label }));
+  if (done) changed(t("products.removed", { label }), done);
 }
 
-function changed(words) {
-  toast(words, { actions: [[t("undo"), () => undoChange(load)]] });
+function changed(words, done) {
+  toast(words, { actions: [[t("undo"), () => undoChange(load, done.version)]] });
   load();
 }
 
@@ -122,12 +122,12 @@ async function rollback(event) {
     body: [el("p", {}, t("history.back-text", { n: version - event.version, version: event.version }))],
     run: () => post("rollback", { version: event.version }),
   });
-  if (done) changed(t("history.went-back", { version: event.version }));
+  if (done) changed(t("history.went-back", { version: event.version }), done);
 }
 
 const notice = start();
 if (notice && notice.kind === "registered") {
-  toast(t("registered", { label: notice.label }), { actions: [[t("undo"), () => undoChange(load)]] });
+  toast(t("registered", { label: notice.label }), { actions: [[t("undo"), () => undoChange(load, notice.version)]] });
 }
 byId("search").addEventListener("input", draw);
 byId("undo").addEventListener("click", () => undoChange(load));

@@ -82,20 +82,25 @@ async function checkNow() {
   }
 }
 
+/** Show what speaks against it; `about` is what was looked at. */
 function drawWarnings(problems, similar, about) {
-  warned = problems.length ? about : null;
-  const notes = problems.map(({ message, fix }) => {
-    const words = el("div", {}, el("p", { class: "what" }, message));
-    if (fix) words.append(el("p", { class: "fix" }, fix));
-    return el("div", { class: "note warn" }, icon("warn"), words);
-  });
-  const near = similar.filter((item) => item.label !== label()).slice(0, 3);
-  if (near.length) {
-    const chips = near.map((item) => button(`${item.label}  ${score(item.score)}`, { kind: "chip", run: () => choose(item.label) }));
-    notes.push(el("p", { class: "field" }, t("register.similar")), el("div", { class: "chips" }, ...chips));
+  const others = similar.filter((item) => item.label !== label());
+  warned = label() && (problems.length || others.length) ? about : null;
+  const notes = problems.map(({ message, fix }) => note(message, fix));
+  if (others.length) {
+    const [{ label: nearest, score: likeness }] = others;
+    if (label()) notes.push(note(t("register.similar.what", { label: nearest, score: score(likeness) }), t("register.similar.fix")));
+    else notes.push(el("p", { class: "field" }, t("register.similar")));
+    notes.push(el("div", { class: "chips" }, ...others.slice(0, 3).map((item) => button(item.label, { kind: "chip", run: () => choose(item.label) }))));
   }
   byId("warnings").replaceChildren(...notes);
   drawName();
+}
+
+function note(message, fix) {
+  const words = el("div", {}, el("p", { class: "what" }, message));
+  if (fix) words.append(el("p", { class: "fix" }, fix));
+  return el("div", { class: "note warn" }, icon("warn"), words);
 }
 
 function drawName() {

@@ -1,10 +1,11 @@
 // The queue of pictures that the station was not sure of.
 
 import { get, post } from "./api.js";
-import { failed, start, watchStatus } from "./common.js";
+import { refreshStatus, start, watchStatus } from "./common.js";
+import { Decisions } from "./decisions.js";
 import { ask, field } from "./dialogs.js";
 import { button, byId, clock, el, icon, say, score, t, tn } from "./dom.js";
-import { clearError, showError, toast } from "./notices.js";
+import { clearError, showError } from "./notices.js";
 
 const LIMIT = 60;
 const QUICK = 8;
@@ -13,6 +14,8 @@ const chosen = new Set();
 let items = [];
 let pending = 0;
 let products = [];
+
+const decisions = new Decisions(byId("problem"), refreshStatus);
 
 async function load() {
   clearError(byId("problem"));
@@ -71,57 +74,44 @@ function likely() {
   return [...products].sort((a, b) => (votes.get(b) || 0) - (votes.get(a) || 0));
 }
 
-async function assign(label) {
-  const ids = [...chosen];
-  await act("assign", { ids, label }, tn("review.assigned", ids.length) + ` ${label}`);
+function assign(label) {
+  decide("assign", { label }, `${tn("review.assigned", chosen.size)} ${label}`);
 }
 
 async function assignOther() {
   const { input, nodes } = field("other", t("register.name"), { maxlength: 200, list: "labels" });
   const list = el("datalist", { id: "labels" }, ...products.map((label) => el("option", { value: label })));
-  const ids = [...chosen];
-  const done = await ask({
-    title: tn("review.assign-title", ids.length), body: [...nodes, list], confirm: t("review.assign-confirm"),
-    run: () => post("review/assign", { ids, label: input.value.trim() }),
+  await ask({
+    title: tn("review.assign-title", chosen.size), body: [...nodes, list], confirm: t("review.assign-confirm"),
+    run: async () => { if (input.value.trim()) assign(input.value.trim()); else throw { what: t("review.nameless"), fix: t("review.nameless.fix") }; },
   });
-  if (done) finished(done, `${tn("review.assigned", ids.length)} ${input.value.trim()}`);
 }
 
-async function act(what, body, words) {
-  try {
-    finished(await post(`review/${what}`, body), words);
-  } catch (error) {
-    failed(error);
-  }
-}
-
-function finished(done, words) {
+/** Take the chosen pictures out of sight; the station is told when it can no longer be undone. */
+async function decide(what, more, words) {
+  const ids = [...chosen];
+  await decisions.settle();
+  const taken = items.filter((item) => chosen.has(item.id));
+  items = items.filter((item) => !chosen.has(item.id));
   chosen.clear();
-  toast(words, { actions: [[t("undo"), () => undo(done)]] });
-  load();
-}
-
-async function undo() {
-  try {
-    await post("undo");
-    toast(t("undone"));
-  } catch (error) {
-    failed(error);
-  }
-  load();
+  draw();
+  decisions.take({
+    words,
+    commit: (options) => post(`review/${what}`, { ids, ...more }, options),
+    restore: () => { items = [...taken, ...items]; draw(); },
+  });
 }
 
 start();
 byId("items").addEventListener("submit", (event) => event.preventDefault());
-byId("reject").addEventListener("click", () => act("reject", { ids: [...chosen] }, tn("review.rejected", chosen.size)));
-byId("dismiss").addEventListener("click", () => act("dismiss", { ids: [...chosen] }, tn("review.dismissed", chosen.size)));
+byId("reject").addEventListener("click", () => decide("reject", {}, tn("review.rejected", chosen.size)));
+byId("dismiss").addEventListener("click", () => decide("dismiss", {}, tn("review.dismissed", chosen.size)));
 byId("all").addEventListener("click", () => {
   if (chosen.size) chosen.clear();
   else for (const item of items) chosen.add(item.id);
   draw();
 });
 watchStatus(({ status }) => {
-  const now = status && status.review ? status.review.pending : pending;
-  if (now > pending && chosen.size === 0) load();
+  if (status && status.review.pending !== pending && chosen.size === 0 && !decisions.open) load();
 });
 load();
