@@ -1,44 +1,91 @@
-"""The HTTP side of a station: a FastAPI application."""
+"""The HTTP side of a station: a FastAPI application behind a guard."""
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from importlib.metadata import version
+from importlib.util import find_spec
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import PlainTextResponse
+from starlette.types import Lifespan
 
+from vision_edge.runtime.station.api import (
+    answers,
+    captures,
+    probes,
+    products,
+    review,
+    session,
+    sources,
+    verdicts,
+)
+from vision_edge.runtime.station.api.routes import PREFIX
+from vision_edge.runtime.station.audit import AuditLog
+from vision_edge.runtime.station.auth import SCHEMES, Auth
+from vision_edge.runtime.station.guard import Guard
+from vision_edge.runtime.station.preview import Previews
 from vision_edge.runtime.station.service import Station
-from vision_edge.runtime.station.sse import event_stream
+from vision_edge.runtime.station.streams import Streams
 
-PREFIX = "/api/v1"
+_TOPICS = (verdicts, sources, captures, products, review, session)
 
 
-def create_app(station: Station) -> FastAPI:
-    """Return the application over a station, which its caller starts and closes."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=f"{PREFIX}/openapi.json")
+def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """Return the application over a station, which its caller starts and closes.
 
-    @app.get("/", include_in_schema=False)
+    Args:
+        station: What it shows and changes.
+        lifespan: What else begins and ends with it.
+
+    Raises:
+        VisionEdgeError: If a file of users or tokens cannot be used.
+    """
+    settings = station.settings.server
+    app = FastAPI(
+        title="vision-edge station",
+        version=version("vision-edge"),
+        description="Verdicts, products and review of one station.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{PREFIX}/openapi.json",
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.station = station
+    app.state.auth = Auth(settings)
+    app.state.previews = Previews()
+    app.state.streams = Streams(settings.max_streams)
+    answers.install(app, station)
+    app.include_router(probes.router)
+    for topic in _TOPICS:
+        app.include_router(topic.router, prefix=PREFIX, dependencies=SCHEMES)
+    app.include_router(_pages(station, app.state.auth))
+    audit = AuditLog(station.settings.state_dir / "audit.jsonl")
+    app.add_middleware(Guard, settings=settings, audit=audit, metrics=station.metrics)
+    return app
+
+
+def _pages(station: Station, auth: Auth) -> APIRouter:
+    """Return the operator's pages, or what says where the API is."""
+    if find_spec("vision_edge.runtime.station.page") is None:
+        return _plain(station)
+    page = importlib.import_module("vision_edge.runtime.station.page.page")
+
+    def visitor(request: Request) -> object:
+        identity = auth.identify(request)
+        return identity and page.Visitor(identity.user.name, identity.user.role)
+
+    sign_in = auth.settings.users_file is not None
+    router: APIRouter = page.page_router(station, visitor, sign_in=sign_in)
+    return router
+
+
+def _plain(station: Station) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
     def root() -> PlainTextResponse:
         return PlainTextResponse(f"vision-edge station {station.name}\n{PREFIX}/openapi.json\n")
 
-    @app.get("/livez")
-    def livez() -> PlainTextResponse:
-        return PlainTextResponse("ok\n")
-
-    @app.get("/readyz")
-    def readyz() -> JSONResponse:
-        return JSONResponse({"ready": station.ready}, 200 if station.ready else 503)
-
-    @app.get(f"{PREFIX}/status")
-    def status() -> dict[str, Any]:
-        return station.status()
-
-    @app.get(f"{PREFIX}/verdicts")
-    def verdicts(limit: int = 50, source: str | None = None) -> dict[str, Any]:
-        return {"verdicts": station.records(limit, source)}
-
-    @app.get(f"{PREFIX}/verdicts/stream")
-    async def stream(request: Request) -> StreamingResponse:
-        return StreamingResponse(event_stream(station), media_type="text/event-stream")
-
-    return app
+    return router

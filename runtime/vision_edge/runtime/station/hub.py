@@ -97,6 +97,11 @@ class Hub:
         self._closed = False
 
     @property
+    def closed(self) -> bool:
+        """Whether it tells nobody any more."""
+        return self._closed
+
+    @property
     def subscribers(self) -> int:
         """How many listen."""
         return len(self._subscriptions)

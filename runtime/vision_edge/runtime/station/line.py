@@ -87,17 +87,27 @@ class Line:
         camera = camera_of(self._source)
         return self._state if camera is None else camera.state.value
 
+    @property
+    def is_camera(self) -> bool:
+        """Whether the source is a camera or stream, of which only fresh frames count."""
+        return live_address(self.settings.address) is not None
+
+    @property
+    def age_ms(self) -> float | None:
+        """Age of the latest frame in milliseconds; None before the first."""
+        frame = self.latest
+        return None if frame is None else 1000 * (time.monotonic() - frame.captured)
+
     def status(self) -> dict[str, object]:
         """Return what the page shows of it."""
-        frame = self.latest
-        age = None if frame is None else round(1000 * (time.monotonic() - frame.captured), 1)
+        age = self.age_ms
         camera = live_address(self.settings.address)
         return {
             "name": self.name,
             "address": camera[1] if camera else self.settings.address,
             "state": self.state,
             "frames": self.frames,
-            "age_ms": age,
+            "age_ms": None if age is None else round(age, 1),
             "reconnects": self.reconnects,
             "message": self._message,
             "trigger": self.settings.trigger,
@@ -153,7 +163,6 @@ class Line:
 
     def _judge(self, backoff: Backoff) -> None:
         """Give verdicts until the source ends; with another model it goes on with that."""
-        self._set("connecting", self._message)
         empty = self.settings.empty
         self.presence = Presence(self.settings.view.apply(read_image(empty))) if empty else None
         source = opened(self.settings, self._unreadable, self._live_state)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -43,9 +42,9 @@ class _Server(uvicorn.Server):
         if self.started:
             self._serving(address_of(self, self._station.settings.server))
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    async def shutdown(self, sockets: Any = None) -> None:
         self._station.hub.close()
-        super().handle_exit(sig, frame)
+        await super().shutdown(sockets)
 
 
 def address_of(server: uvicorn.Server, settings: ServerSettings) -> str:

@@ -8,31 +8,35 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from vision_edge.runtime.bundle import load_bundle
+from vision_edge.runtime.bundle import Bundle, load_bundle
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery import Gallery
 from vision_edge.runtime.session import Session, open_session
 from vision_edge.runtime.sources import Frame
+from vision_edge.runtime.station.captures import Capture, Captures
 from vision_edge.runtime.station.hub import Hub, Subscription
 from vision_edge.runtime.station.identifiers import Identifiers
 from vision_edge.runtime.station.line import Line, LineEvents
+from vision_edge.runtime.station.metrics import Metrics
 from vision_edge.runtime.station.model import Model
-from vision_edge.runtime.station.products import Products
+from vision_edge.runtime.station.products import Products, fingerprint_of
+from vision_edge.runtime.station.registrar import Registrar
+from vision_edge.runtime.station.request_error import RequestError
+from vision_edge.runtime.station.review import ReviewQueue
 from vision_edge.runtime.station.settings import StationSettings
-from vision_edge.runtime.station.wire import Commands, Record, Wire
+from vision_edge.runtime.station.state import BundleState, StateFolder
+from vision_edge.runtime.station.wire import Commands, Record, Wire, WireHealth
 from vision_edge.runtime.verdict import Verdict
 
 log = logging.getLogger(__name__)
 KEPT_RECORDS = 1000
 STOP_SECONDS = 3.0
-
-
-class NotFoundError(VisionEdgeError):
-    """There is no source, capture, snapshot or picture of that name."""
 
 
 class Station:
@@ -44,17 +48,25 @@ class Station:
     Attributes:
         name: What it is called.
         hub: Where its events are told.
+        metrics: What is observed of it.
+        captures: Pictures that wait to be registered.
+        state: Its own folder, from the start to the end.
     """
 
     def __init__(self, settings: StationSettings) -> None:
         self.settings = settings
         self.name = settings.station.name
         self.hub = Hub()
+        self.metrics = Metrics(self)
+        self.captures = Captures(settings.server.capture_seconds)
+        self.state: StateFolder | None = None
         self._identifiers = Identifiers()
         self._records: deque[Record] = deque(maxlen=KEPT_RECORDS)
         self._wires: list[Wire] = []
         self._lines: dict[str, Line] = {}
         self._products: Products | None = None
+        self._review: ReviewQueue | None = None
+        self._switching = threading.Lock()
         self._closing = threading.Lock()
         self._closed = False
 
@@ -74,18 +86,51 @@ class Station:
                 error: it is tried again.
         """
         settings = self.settings
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
-        session = open_session(load_bundle(settings.bundle), settings.provider, settings.threads)
-        model = Model(session)
+        self.state = StateFolder(settings.state_dir)
+        try:
+            self._start(self.state)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, state: StateFolder) -> None:
+        settings = self.settings
+        self._bundle = state.bundle(settings.bundle)
+        model = self._opened_model()
         products = Products(settings.gallery, model, settings.scoring, self._gallery_told)
         products.start()
         self._products = products
+        self._review = ReviewQueue(state.path / "review.db", settings.review, self._review_told)
+        self.registrar = Registrar(products, self._review)
         events = LineEvents(self._verdict, self._line_state)
         self._lines = {
             source.name: Line(source, lambda: products.model, events) for source in settings.sources
         }
         for line in self._lines.values():
             line.start()
+
+    def _opened_model(self) -> Model:
+        """Open the bundle that the gallery belongs to: the one switched to last, or before."""
+        settings, state = self.settings, self._bundle
+        wanted = fingerprint_of(settings.gallery)
+        paths = dict.fromkeys(filter(None, (state.current, state.former, state.configured)))
+        for path in paths:
+            if wanted is None:
+                break
+            try:
+                bundle = load_bundle(path)
+            except VisionEdgeError as error:
+                log.warning("%s", error.what)
+                continue
+            if bundle.manifest.identity.fingerprint == wanted:
+                former = state.current if path != state.current else state.former
+                self._bundle = replace(state, current=path, former=former)
+                return self._model_of(bundle)
+        return self._model_of(load_bundle(settings.bundle))
+
+    def _model_of(self, bundle: Bundle) -> Model:
+        session = open_session(bundle, self.settings.provider, self.settings.threads)
+        return Model(session, self.metrics.inference)
 
     def close(self) -> None:
         """Stop sources and wires within seconds; more than once does nothing."""
@@ -108,6 +153,10 @@ class Station:
             thread.join(max(0.0, until - time.monotonic()))
         if self._products is not None:
             self._products.close()
+        if self._review is not None:
+            self._review.close()
+        if self.state is not None:
+            self.state.close()
 
     @property
     def session(self) -> Session:
@@ -124,6 +173,27 @@ class Station:
         if self._products is None:
             raise VisionEdgeError("the station is not started", fix="wait until /readyz says so")
         return self._products
+
+    @property
+    def review(self) -> ReviewQueue:
+        """Pictures that wait for a person.
+
+        Raises:
+            VisionEdgeError: If the station is not started.
+        """
+        if self._review is None:
+            raise VisionEdgeError("the station is not started", fix="wait until /readyz says so")
+        return self._review
+
+    @property
+    def lines(self) -> list[Line]:
+        """All sources, in the order of the settings."""
+        return list(self._lines.values())
+
+    @property
+    def closed(self) -> bool:
+        """Whether it stops or has stopped."""
+        return self._closed
 
     @property
     def ready(self) -> bool:
@@ -148,9 +218,9 @@ class Station:
             "provider": session.provider,
             "notes": [*session.notes, *filter(None, [products.problem])],
             "sources": [line.status() for line in self._lines.values()],
-            "wires": [vars(wire.health()) for wire in self._wires],
+            "wires": [asdict(health) for health in self.wire_health()],
             "gallery": {"version": products.version, "products": products.count},
-            "review": {"pending": 0},
+            "review": {"pending": self.review.pending},
         }
 
     def records(self, limit: int = 50, source: str | None = None) -> list[Record]:
@@ -168,11 +238,70 @@ class Station:
         wire.start(Commands(self.trigger))
         self._wires.append(wire)
 
+    def wire_health(self) -> list[WireHealth]:
+        """Return how each wire is doing."""
+        return [_health_of(wire) for wire in self._wires]
+
+    def freeze(self, source: str) -> Capture:
+        """Keep a source's latest frame, to be registered.
+
+        Raises:
+            RequestError: If there is no such source, or it shows nothing now.
+        """
+        line = self.line(source)
+        frame, age = line.latest, line.age_ms
+        if frame is None or (line.is_camera and (age or 0.0) > line.settings.max_age_ms):
+            raise RequestError(
+                409, "no_frame", f"source {source!r} shows nothing now (it is {line.state})",
+                "check its cable, power and network",
+            )  # fmt: skip
+        return self.captures.add(frame.image, frame.source, presence=line.presence)
+
+    def switch(self, bundle: Path | str, author: str | None = None) -> None:
+        """Go over to another bundle between two verdicts, with the gallery embedded anew.
+
+        The former bundle is remembered, also over a restart; `undo_switch` returns to it.
+
+        Args:
+            bundle: The bundle's folder.
+            author: Who does it.
+
+        Raises:
+            VisionEdgeError: If the bundle is not fit; the former goes on.
+        """
+        with self._switching:
+            path = Path(bundle).absolute()
+            model = self._model_of(load_bundle(path))
+            before = self._bundle
+            after = replace(before, current=str(path), former=before.current)
+            self._keep(after)
+            try:
+                self.products.switch(model, author or "station")
+            except BaseException:
+                self._keep(before)
+                raise
+        self.hub.publish("state", {"bundle": model.session.bundle.manifest.name})
+
+    def undo_switch(self, author: str | None = None) -> None:
+        """Return to the bundle before the last switch.
+
+        Raises:
+            VisionEdgeError: If there is none, or it is not fit any more.
+        """
+        if self._bundle.former is None:
+            raise VisionEdgeError("there is no former bundle", fix="switch to one by its path")
+        self.switch(self._bundle.former, author)
+
+    def _keep(self, state: BundleState) -> None:
+        assert self.state is not None
+        self.state.keep_bundle(state)
+        self._bundle = state
+
     def trigger(self, source: str | None = None) -> None:
         """Judge a part now, at one source or at all that are judged on command.
 
         Raises:
-            NotFoundError: If there is no such source.
+            RequestError: If there is no such source.
             VisionEdgeError: If it is not judged on command, or none is.
         """
         if source is not None:
@@ -190,12 +319,13 @@ class Station:
         """Return the line of a source.
 
         Raises:
-            NotFoundError: If there is none of that name.
+            RequestError: If there is none of that name.
         """
         if source not in self._lines:
-            raise NotFoundError(
-                f"there is no source {source[:40]!r}", fix=f"there are: {', '.join(self._lines)}"
-            )
+            raise RequestError(
+                404, "not_found", f"there is no source {source[:40]!r}",
+                f"there are: {', '.join(self._lines)}",
+            )  # fmt: skip
         return self._lines[source]
 
     @contextmanager
@@ -208,9 +338,8 @@ class Station:
         Raises:
             GalleryError: If it cannot be opened.
         """
-        with self.products.opened(author) as gallery:
+        with self.products.changing(author) as gallery:
             yield gallery
-        self.gallery_changed()
 
     def gallery_changed(self) -> None:
         """Classify with the gallery as it is now, at once.
@@ -229,9 +358,11 @@ class Station:
             **verdict.document(),
         }
         self._records.append(record)
+        self.metrics.verdict(record)
+        self.review.offer(frame, record, line.presence)
         self.hub.publish("verdict", record)
         for wire in self._wires:
-            wire.verdict(record)
+            _deliver(wire, record)
 
     def _line_state(self, line: Line) -> None:
         status = line.status()
@@ -240,3 +371,22 @@ class Station:
 
     def _gallery_told(self, version: int, products: int) -> None:
         self.hub.publish("gallery", {"version": version, "products": products})
+
+    def _review_told(self, pending: int) -> None:
+        self.hub.publish("review", {"pending": pending})
+
+
+def _deliver(wire: Wire, record: Record) -> None:
+    """Hand a verdict to a wire; one that fails does not stop the others."""
+    try:
+        wire.verdict(record)
+    except Exception:
+        log.exception("the wire %s failed", wire.name)
+
+
+def _health_of(wire: Wire) -> WireHealth:
+    try:
+        return wire.health()
+    except Exception:
+        log.exception("the wire %s failed", wire.name)
+        return WireHealth(wire.name, "down", "failed unexpectedly; see the log")
