@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,7 +45,6 @@ def serve(
 
     settings = load_settings(config, **_given(bundle, source, gallery, host, port))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         run_server(settings, lambda url: typer.echo(f"serving on {url}", err=True))
     typer.echo("stopped", err=True)

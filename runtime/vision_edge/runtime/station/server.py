@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 
+from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.station.app import create_app
 from vision_edge.runtime.station.service import Station
-from vision_edge.runtime.station.settings import ServerSettings, StationSettings
+from vision_edge.runtime.station.settings import StationSettings
 
 GRACE_SECONDS = 1
+_MAX_HEADERS = 32 * 1024
 
 
 def run_server(settings: StationSettings, serving: Callable[[str], None]) -> None:
@@ -22,53 +26,70 @@ def run_server(settings: StationSettings, serving: Callable[[str], None]) -> Non
         serving: Called with the page's address once it can be opened.
 
     Raises:
-        VisionEdgeError: If bundle, gallery or settings are not fit.
+        VisionEdgeError: If bundle, gallery or settings are not fit, or the port is taken.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Station(settings) as station:
-        _Server(_config(station, settings.server), station, serving).run()
+        server = StationServer(station, serving)
+        server.run()
+        if not server.started:
+            raise VisionEdgeError(
+                f"cannot serve on {settings.server.host}:{settings.server.port}",
+                fix="see above why; another program may use that port",
+            )
 
 
-class _Server(uvicorn.Server):
-    """A server that ends its streams when it is to stop, so that it need not wait for them."""
+class StationServer(uvicorn.Server):
+    """A server that ends its streams when it is to stop, so that it need not wait for them.
 
-    def __init__(
-        self, config: uvicorn.Config, station: Station, serving: Callable[[str], None]
-    ) -> None:
-        super().__init__(config)
+    Args:
+        station: A started station.
+        serving: Called with the page's address once it can be opened.
+    """
+
+    def __init__(self, station: Station, serving: Callable[[str], None] = str) -> None:
+        super().__init__(_config(station))
         self._station, self._serving = station, serving
 
+    @property
+    def address(self) -> str:
+        """The page's address, with the port that is in use."""
+        settings = self._station.settings.server
+        bound = [socket.getsockname()[1] for server in self.servers for socket in server.sockets]
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        return f"{'https' if settings.tls else 'http'}://{host}:{bound[0]}"
+
     async def startup(self, sockets: Any = None) -> None:
+        """Begin to listen."""
         await super().startup(sockets)
         if self.started:
-            self._serving(address_of(self, self._station.settings.server))
+            self._serving(self.address)
 
     async def shutdown(self, sockets: Any = None) -> None:
+        """End the streams, then all connections."""
         self._station.hub.close()
         await super().shutdown(sockets)
 
 
-def address_of(server: uvicorn.Server, settings: ServerSettings) -> str:
-    """Return the page's address, with the port that is in use."""
-    port = next((s.getsockname()[1] for x in server.servers for s in x.sockets), settings.port)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{'https' if settings.tls else 'http'}://{host}:{port}"
-
-
-def _config(station: Station, server: ServerSettings) -> uvicorn.Config:
+def _config(station: Station) -> uvicorn.Config:
+    server = station.settings.server
     return uvicorn.Config(
         create_app(station),
         host=server.host,
         port=server.port,
         ssl_certfile=server.tls_cert,
         ssl_keyfile=server.tls_key,
+        http="h11",
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        lifespan="off",
-        ws="none",
+        proxy_headers=False,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        h11_max_incomplete_event_size=32 * 1024,
-        backlog=128,
+        h11_max_incomplete_event_size=_MAX_HEADERS,
         use_colors=False,
     )

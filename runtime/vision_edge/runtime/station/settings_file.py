@@ -129,8 +129,9 @@ def _origin(location: Sequence[int | str], path: Path | None) -> str:
 def _shown(key: str, value: object) -> str:
     if any(word in key.lower() for word in _SECRET):
         return "***"
-    text = value if isinstance(value, str) else repr(value)
-    return repr(without_credentials(text) if "://" in text else text)[:120]
+    if isinstance(value, str) and "://" in value:
+        value = without_credentials(value)
+    return repr(value)[:120]
 
 
 def _nearest(location: Sequence[int | str]) -> str:
