@@ -127,6 +127,7 @@ ENGLISH: Mapping[str, str] = {
     "review.of": "{n} of {all} pictures",
     "review.actions": "What they are",
     "review.all": "Choose all",
+    "review.newer": "Show new ones",
     "review.none": "Choose none",
     "review.selected.one": "1 chosen. It is:",
     "review.selected.many": "{n} chosen. They are:",

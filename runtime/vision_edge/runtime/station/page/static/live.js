@@ -92,7 +92,8 @@ const lengthOf = (label) => (label.length > 60 ? "long" : label.length > 24 ? "m
 
 function factsOf(record) {
   if (!record) return "";
-  const facts = [t("fact.score", { score: score(record.score) }), ago(secondsSince(record.time))];
+  const facts = [ago(secondsSince(record.time))];
+  if (record.nearest) facts.unshift(t("fact.score", { score: score(record.score) }));
   if (record.band === "unknown" && record.nearest) facts.unshift(t("fact.nearest", { label: record.nearest }));
   return facts.join(" · ");
 }
@@ -128,7 +129,8 @@ function recentRow(record, times) {
   const line = el("li", { "data-band": record.band });
   line.append(icon(record.band === "review" ? "check" : record.band, "mark small"));
   const words = el("div", {}, el("p", { class: "recent-label" }, shownName(record)));
-  const facts = [clock(record.time), score(record.score)];
+  const facts = [clock(record.time)];
+  if (record.nearest) facts.push(score(record.score));
   if (tiles.size > 1) facts.unshift(record.source_name);
   if (times > 1) facts.push(t("recent.times", { n: times }));
   words.append(el("p", { class: "quiet" }, el("span", { class: "unseen" }, `${t(`band.${record.band}`)}: `), facts.join(" · ")));

@@ -24,6 +24,7 @@ async function load() {
     items = queue.items;
     pending = queue.pending;
     products = known.products.map((product) => product.label);
+    byId("newer").hidden = true;
   } catch (error) {
     showError(byId("problem"), error);
   }
@@ -97,7 +98,7 @@ async function decide(what, more, words) {
   draw();
   decisions.take({
     words,
-    commit: (options) => post(`review/${what}`, { ids, ...more }, options),
+    commit: async (options) => { ({ pending } = await post(`review/${what}`, { ids, ...more }, options)); },
     restore: () => { items = [...taken, ...items]; draw(); },
   });
 }
@@ -111,7 +112,11 @@ byId("all").addEventListener("click", () => {
   else for (const item of items) chosen.add(item.id);
   draw();
 });
+byId("newer").addEventListener("click", load);
+// New pictures come when they are asked for: a grid that moves under a finger is no good.
 watchStatus(({ status }) => {
-  if (status && status.review.pending !== pending && chosen.size === 0 && !decisions.open) load();
+  const now = status ? status.review.pending : pending;
+  if (items.length === 0 && now > 0 && !decisions.open) load();
+  byId("newer").hidden = now <= pending || decisions.open !== null;
 });
 load();
