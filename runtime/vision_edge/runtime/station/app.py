@@ -21,7 +21,6 @@ from vision_edge.runtime.station.api import (
     verdicts,
 )
 from vision_edge.runtime.station.api.routes import PREFIX
-from vision_edge.runtime.station.audit import AuditLog
 from vision_edge.runtime.station.auth import SCHEMES, Auth
 from vision_edge.runtime.station.guard import Guard
 from vision_edge.runtime.station.preview import Previews
@@ -35,7 +34,7 @@ def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -
     """Return the application over a station, which its caller starts and closes.
 
     Args:
-        station: What it shows and changes.
+        station: What it shows and changes; started.
         lifespan: What else begins and ends with it.
 
     Raises:
@@ -61,8 +60,7 @@ def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -
     for topic in _TOPICS:
         app.include_router(topic.router, prefix=PREFIX, dependencies=SCHEMES)
     app.include_router(_pages(station, app.state.auth))
-    audit = AuditLog(station.settings.state_dir / "audit.jsonl")
-    app.add_middleware(Guard, settings=settings, audit=audit, metrics=station.metrics)
+    app.add_middleware(Guard, settings=settings, audit=station.audit, metrics=station.metrics)
     return app
 
 

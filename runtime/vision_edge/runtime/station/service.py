@@ -12,13 +12,14 @@ from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vision_edge.runtime.bundle import Bundle, load_bundle
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery import Gallery
 from vision_edge.runtime.session import Session, open_session
 from vision_edge.runtime.sources import Frame
+from vision_edge.runtime.station.audit import AuditLog
 from vision_edge.runtime.station.captures import Capture, Captures
 from vision_edge.runtime.station.hub import Hub, Subscription
 from vision_edge.runtime.station.identifiers import Identifiers
@@ -34,6 +35,7 @@ from vision_edge.runtime.station.state import BundleState, StateFolder
 from vision_edge.runtime.station.wire import Commands, Record, Wire, WireHealth
 from vision_edge.runtime.verdict import Verdict
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 KEPT_RECORDS = 1000
 STOP_SECONDS = 3.0
@@ -66,6 +68,7 @@ class Station:
         self._lines: dict[str, Line] = {}
         self._products: Products | None = None
         self._review: ReviewQueue | None = None
+        self._audit: AuditLog | None = None
         self._switching = threading.Lock()
         self._closing = threading.Lock()
         self._closed = False
@@ -95,6 +98,7 @@ class Station:
 
     def _start(self, state: StateFolder) -> None:
         settings = self.settings
+        self._audit = AuditLog(state.path / "audit.jsonl")
         self._bundle = state.bundle(settings.bundle)
         model = self._opened_model()
         products = Products(settings.gallery, model, settings.scoring, self._gallery_told)
@@ -151,12 +155,9 @@ class Station:
             thread.start()
         for thread in (*joins, *closes):
             thread.join(max(0.0, until - time.monotonic()))
-        if self._products is not None:
-            self._products.close()
-        if self._review is not None:
-            self._review.close()
-        if self.state is not None:
-            self.state.close()
+        for part in (self._products, self._review, self._audit, self.state):
+            if part is not None:
+                part.close()
 
     @property
     def session(self) -> Session:
@@ -170,9 +171,7 @@ class Station:
         Raises:
             VisionEdgeError: If the station is not started.
         """
-        if self._products is None:
-            raise VisionEdgeError("the station is not started", fix="wait until /readyz says so")
-        return self._products
+        return _started(self._products)
 
     @property
     def review(self) -> ReviewQueue:
@@ -181,9 +180,16 @@ class Station:
         Raises:
             VisionEdgeError: If the station is not started.
         """
-        if self._review is None:
-            raise VisionEdgeError("the station is not started", fix="wait until /readyz says so")
-        return self._review
+        return _started(self._review)
+
+    @property
+    def audit(self) -> AuditLog:
+        """Who did what.
+
+        Raises:
+            VisionEdgeError: If the station is not started.
+        """
+        return _started(self._audit)
 
     @property
     def lines(self) -> list[Line]:
@@ -374,6 +380,12 @@ class Station:
 
     def _review_told(self, pending: int) -> None:
         self.hub.publish("review", {"pending": pending})
+
+
+def _started(part: T | None) -> T:
+    if part is None:
+        raise VisionEdgeError("the station is not started", fix="wait until /readyz says so")
+    return part
 
 
 def _deliver(wire: Wire, record: Record) -> None:
