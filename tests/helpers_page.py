@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +11,10 @@ from typing import Any
 
 import cv2
 import pytest
-import uvicorn
+from helpers_station import Served, served, settings_for
 
 from vision_edge.runtime.assets import asset
 from vision_edge.runtime.demo.conveyor import ConveyorConfig, render_snapshot
-from vision_edge.runtime.station.app import create_app
-from vision_edge.runtime.station.service import Station
-from vision_edge.runtime.station.settings import StationSettings
 
 selenium = pytest.importorskip("selenium")
 
@@ -50,36 +46,16 @@ def rendered(folder: Path, part: str, seeds: Sequence[int] = (0,)) -> Path:
 
 
 @contextmanager
-def serving(folder: Path, sources: dict[str, Path], **more: Any) -> Iterator[tuple[Station, str]]:
-    """Serve a station with the bundle that ships; yield it and its address."""
+def serving(folder: Path, sources: dict[str, Path], **sections: Any) -> Iterator[Served]:
+    """Serve a station with the bundle that ships."""
     looped = {"loop": True, "fps": 3.0}
-    settings = StationSettings.model_validate(
-        {
-            "bundle": asset("bundle"),
-            "gallery": folder / "products.db",
-            "threads": 1,
-            "station": {"name": "line-1"},
-            "review": {"per_minute": 120.0},
-            "sources": [{"name": n, "address": str(p), **looped} for n, p in sources.items()],
-            **more,
-        }
+    tables = [{"name": name, "address": path, **looped} for name, path in sources.items()]
+    review = {"per_minute": 120.0}
+    settings = settings_for(
+        asset("bundle"), folder / "products.db", *tables, review=review, **sections
     )
-    with Station(settings) as station:
-        config = uvicorn.Config(
-            create_app(station), port=0, log_config=None, lifespan="off", ws="none"
-        )
-        config.timeout_graceful_shutdown = 1
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        try:
-            until(lambda: server.started)
-            port = server.servers[0].sockets[0].getsockname()[1]
-            yield station, f"http://127.0.0.1:{port}"
-        finally:
-            station.hub.close()
-            server.should_exit = True
-            thread.join(5)
+    with served(settings) as running:
+        yield running
 
 
 @contextmanager
@@ -165,8 +141,15 @@ class Page:
 
     def click(self, selector: str, text: str | None = None) -> None:
         """Press an element when it is there and enabled."""
-        until(lambda: self.js("return !arguments[0].disabled", self.one(selector, text)))
-        self.one(selector, text).click()
+
+        def clicked() -> bool:
+            element = self.one(selector, text)
+            if not element.is_enabled():
+                return False
+            element.click()
+            return True
+
+        until(clicked)
 
     def text(self, selector: str) -> str:
         """Return the text of the first visible element, empty if there is none."""

@@ -12,38 +12,38 @@ pytest.importorskip("fastapi")
 pytest.importorskip("selenium")
 
 from helpers_page import PHONE, TABLET, Page, browser, rendered, serving, until
+from helpers_station import Served
 from selenium.webdriver.common.keys import Keys
 
 from vision_edge.runtime.preprocess import decode_image
-from vision_edge.runtime.station.service import Station
 
 EVIL = '"/><script>alert(1)</script>' + "x" * 140 + " 🛠️ O'Hara/7"
 
 
 @pytest.fixture(scope="module")
-def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Station, str]]:
+def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("page")
     sources = {
-        "nut": rendered(folder / "nut", "hex_nut", (0, 1)),
-        "elbow": rendered(folder / "elbow", "pipe_elbow"),
+        "nut": rendered(folder / "nut", "hex_nut", range(4)),
+        "elbow": rendered(folder / "elbow", "pipe_elbow", range(4)),
     }
     with serving(folder, sources) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def shared_page(station: tuple[Station, str]) -> Iterator[Page]:
+def shared_page(station: Served) -> Iterator[Page]:
     with browser() as opened:
-        opened.url = station[1]
+        opened.url = station.url
         yield opened
 
 
 @pytest.fixture
-def page(shared_page: Page, station: tuple[Station, str]) -> Iterator[Page]:
+def page(shared_page: Page, station: Served) -> Iterator[Page]:
     """The browser; whatever a test does, nothing may be complained of, and no gallery stays."""
     yield shared_page
     shared_page.screen(TABLET)
-    with station[0].gallery("test") as gallery:
+    with station.station.gallery("test") as gallery:
         if gallery.version:
             gallery.rollback(0)
     assert shared_page.complaints() == []
@@ -57,8 +57,8 @@ def register(page: Page, source: str, name: str) -> None:
     page.one(".source")  # back at the live view
 
 
-def labels(station: tuple[Station, str]) -> dict[str, int]:
-    with station[0].products.opened() as gallery:
+def labels(station: Served) -> dict[str, int]:
+    with station.station.products.opened() as gallery:
         return {label: len(ids) for label, ids in gallery.state().items()}
 
 
@@ -66,7 +66,7 @@ def tile(source: str, part: str) -> str:
     return f'.source[data-source="{source}"] {part}'
 
 
-def test_two_taps_and_a_scan_register_a_part(page: Page, station: tuple[Station, str]) -> None:
+def test_two_taps_and_a_scan_register_a_part(page: Page, station: Served) -> None:
     page.open("/")
     until(lambda: "Nothing registered" in page.text(tile("nut", ".band")))
     assert page.one(tile("nut", ".verdict")).get_attribute("data-band") == "none"
@@ -95,7 +95,7 @@ def test_two_taps_and_a_scan_register_a_part(page: Page, station: tuple[Station,
     until(lambda: "Nothing registered" in page.text(tile("nut", ".band")))
 
 
-def test_keys_alone_register_a_part(page: Page, station: tuple[Station, str]) -> None:
+def test_keys_alone_register_a_part(page: Page, station: Served) -> None:
     page.open("/")
     page.one(tile("elbow", "[data-register]"))
     body = page.one("body")
@@ -122,7 +122,7 @@ def test_keys_alone_register_a_part(page: Page, station: tuple[Station, str]) ->
     page.one(".source")  # back at the live view
 
 
-def test_a_crop_by_finger_is_what_is_kept(page: Page, station: tuple[Station, str]) -> None:
+def test_a_crop_by_finger_is_what_is_kept(page: Page, station: Served) -> None:
     page.open("/register?source=nut")
     frame = page.one("#crop-box")
     page.js(
@@ -142,13 +142,13 @@ def test_a_crop_by_finger_is_what_is_kept(page: Page, station: tuple[Station, st
     page.one("#name").send_keys("cropped")
     page.click("#confirm")
     page.one(".source")
-    with station[0].products.opened() as gallery:
+    with station.station.products.opened() as gallery:
         (identifier,) = gallery.state()["cropped"]
         image = decode_image(gallery.snapshots.jpeg(identifier), "snapshot")
     assert image.shape == (180, 240, 3)
 
 
-def test_warnings_are_said_and_can_be_accepted(page: Page, station: tuple[Station, str]) -> None:
+def test_warnings_are_said_and_can_be_accepted(page: Page, station: Served) -> None:
     register(page, "nut", "first")
 
     page.open("/register?source=nut")
@@ -162,12 +162,12 @@ def test_warnings_are_said_and_can_be_accepted(page: Page, station: tuple[Statio
     assert labels(station) == {"first": 1, "second": 1}
 
 
-def test_an_error_is_said_and_the_name_stays(page: Page, station: tuple[Station, str]) -> None:
+def test_an_error_is_said_and_the_name_stays(page: Page, station: Served) -> None:
     page.open("/register?source=nut")
     page.one("#crop-box")
     page.one("#name").send_keys("kept")
     until(lambda: page.one("#confirm").is_enabled())
-    station[0].captures.__init__(300)  # type: ignore[misc]  # the station forgot the picture
+    station.station.captures.__init__(300)  # type: ignore[misc]  # the station forgot the picture
 
     page.click("#confirm")
 
@@ -182,15 +182,15 @@ def test_an_error_is_said_and_the_name_stays(page: Page, station: tuple[Station,
     assert all("404" in complaint for complaint in page.complaints())
 
 
-def test_review_assigns_in_one_tap_and_undoes(page: Page, station: tuple[Station, str]) -> None:
+def test_review_assigns_in_one_tap_and_undoes(page: Page, station: Served) -> None:
     register(page, "nut", "nut")
-    until(lambda: station[0].review.pending >= 3)
+    until(lambda: station.station.review.pending >= 3)
     page.open("/review")
     cards = until(lambda: page.all(".picture-card label")[:2])
     chosen = [card.get_attribute("for") for card in cards]
-    before = station[0].review.pending
-    for card in cards:
-        card.click()
+    before = station.station.review.pending
+    for identifier in chosen:
+        page.click(f'label[for="{identifier}"]')
     assert page.text("#selected") == "2 chosen. They are:"
 
     page.click("#assign .chip", "nut")
@@ -200,34 +200,34 @@ def test_review_assigns_in_one_tap_and_undoes(page: Page, station: tuple[Station
 
     until(lambda: page.js("return document.getElementById(arguments[0])", chosen[0]))
     assert labels(station) == {"nut": 1}
-    assert station[0].review.pending >= before
+    assert station.station.review.pending >= before
 
     for identifier in chosen:
         page.click(f'label[for="{identifier}"]')
     page.click("#assign .chip", "nut")
     page.click(".tab", "Products")  # leaving settles it
 
-    until(lambda: labels(station)["nut"] > 1)  # the two may be one and the same picture
+    until(lambda: labels(station)["nut"] > 1)  # two of them may be one and the same picture
     page.one(".product-name", "nut")
 
 
-def test_review_says_no_product_and_dismisses(page: Page, station: tuple[Station, str]) -> None:
-    until(lambda: station[0].review.pending >= 2)
+def test_review_says_no_product_and_dismisses(page: Page, station: Served) -> None:
+    until(lambda: station.station.review.pending >= 2)
     for action, kind in (("#reject", "negative"), ("#dismiss", None)):
         page.open("/review")
-        page.one(".picture-card label").click()
+        page.click(".picture-card label")
         identifier = str(page.one(".picture-card label").get_attribute("for"))
         page.click(action)
         page.click('.toast [title="Close"]')
         name = identifier.removeprefix("item-")
-        until(lambda name=name: name not in {i["id"] for i in station[0].review.items(1000)})
-        with station[0].products.opened() as gallery:
+        until(lambda name=name: name not in {i["id"] for i in station.station.review.items(1000)})
+        with station.station.products.opened() as gallery:
             kinds = [event.kind for event in gallery.events()][-1:]
         assert kind is None or kinds == [kind]
 
 
 def test_products_are_renamed_removed_and_brought_back(
-    page: Page, station: tuple[Station, str]
+    page: Page, station: Served
 ) -> None:
     register(page, "nut", "old name")
     page.open("/products")
@@ -255,9 +255,9 @@ def test_products_are_renamed_removed_and_brought_back(
     page.one(".event-words", "old name renamed to new name")
 
 
-def test_any_name_is_only_text(page: Page, station: tuple[Station, str]) -> None:
+def test_any_name_is_only_text(page: Page, station: Served) -> None:
     register(page, "nut", "plain")
-    with station[0].gallery("test") as gallery:
+    with station.station.gallery("test") as gallery:
         gallery.rename("plain", EVIL)
     for path in ("/", "/register?source=nut", "/review", "/products"):
         for screen in (TABLET, PHONE):
@@ -269,7 +269,7 @@ def test_any_name_is_only_text(page: Page, station: tuple[Station, str]) -> None
 
 
 def test_a_verdict_is_never_current_without_the_station(
-    page: Page, station: tuple[Station, str]
+    page: Page, station: Served
 ) -> None:
     register(page, "nut", "here")
     page.open("/")

@@ -58,6 +58,14 @@ export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** Put new children into a container; who had the focus by its `data-key` has it again. */
+export function redraw(container, ...nodes) {
+  const focused = container.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  container.replaceChildren(...nodes);
+  const again = focused && [...container.querySelectorAll("[data-key]")].find((node) => node.dataset.key === focused);
+  if (again) again.focus();
+}
+
 /** Announce something once to a screen reader. */
 export function announce(text) {
   say(byId("said"), text);

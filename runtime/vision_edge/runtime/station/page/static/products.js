@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { isEngineer, start, undoChange } from "./common.js";
 import { ask, field, show } from "./dialogs.js";
-import { button, byId, clock, el, icon, say, t, tn, tOr } from "./dom.js";
+import { button, byId, clock, el, icon, redraw, say, t, tn, tOr } from "./dom.js";
 import { clearError, showError, toast } from "./notices.js";
 
 const THUMBS = 6;
@@ -32,21 +32,21 @@ function draw() {
   byId("search-row").hidden = products.length < SEARCH_FROM;
   byId("empty").hidden = products.length > 0;
   say(byId("count"), products.length ? tn("products.count", products.length) : "");
-  byId("products").replaceChildren(...fitting.map(card));
+  redraw(byId("products"), ...fitting.map(card));
   byId("undo").hidden = version < 1;
-  byId("events").replaceChildren(...events.map(eventRow));
+  redraw(byId("events"), ...events.map(eventRow));
 }
 
 function card({ label, snapshots }) {
   const thumbs = snapshots.slice(0, THUMBS).map((id) =>
-    el("button", { type: "button", class: "thumb", onclick: () => enlarge(label, id), "aria-label": t("snapshot.open", { id, label }) },
+    el("button", { type: "button", class: "thumb", "data-key": `thumb ${id}`, onclick: () => enlarge(label, id), "aria-label": t("snapshot.open", { id, label }) },
       el("img", { src: picture(id), alt: "", loading: "lazy" })));
   const more = snapshots.length > THUMBS ? el("span", { class: "quiet" }, t("products.more", { n: snapshots.length - THUMBS })) : null;
   const actions = [
     link("add", t("products.add-snapshot"), `/register?label=${encodeURIComponent(label)}&from=products`),
-    button(t("products.rename"), { icon: "rename", run: () => rename(label) }),
+    button(t("products.rename"), { icon: "rename", "data-key": `rename ${snapshots[0]}`, run: () => rename(label) }),
   ];
-  if (isEngineer()) actions.push(button(t("products.remove"), { icon: "remove", run: () => remove(label, snapshots.length) }));
+  if (isEngineer()) actions.push(button(t("products.remove"), { icon: "remove", "data-key": `remove ${snapshots[0]}`, run: () => remove(label, snapshots.length) }));
   return el("li", { class: "card product" },
     el("h2", { class: "product-name" }, label),
     el("p", { class: "quiet" }, tn("products.snapshots", snapshots.length)),
@@ -107,7 +107,7 @@ function eventRow(event) {
     el("p", { class: "event-words" }, words(event)),
     el("p", { class: "quiet" }, t("history.by", { version: event.version, author: event.author, time: clock(event.time) })));
   if (event.version === version) row.append(el("p", { class: "event-now" }, t("history.now")));
-  else if (isEngineer()) row.append(button(t("history.back"), { icon: "undo", run: () => rollback(event) }));
+  else if (isEngineer()) row.append(button(t("history.back"), { icon: "undo", "data-key": `back ${event.version}`, run: () => rollback(event) }));
   return row;
 }
 

@@ -3,7 +3,7 @@
 import { get, post, upload } from "./api.js";
 import { start } from "./common.js";
 import { Crop } from "./crop.js";
-import { byId, button, el, icon, say, score, t, tn } from "./dom.js";
+import { byId, button, el, icon, redraw, say, score, t, tn } from "./dom.js";
 import { screenKeys } from "./keys.js";
 import { clearError, showError, toastOnNextPage } from "./notices.js";
 
@@ -119,13 +119,8 @@ function drawChips() {
   const exact = products.some((product) => product.label === label());
   const fitting = products.filter((product) => exact || product.label.toLowerCase().includes(wanted));
   byId("known").hidden = fitting.length === 0;
-  const focused = document.activeElement.closest && document.activeElement.closest("#chips");
-  if (focused && exact) {
-    for (const chip of byId("chips").children) chip.setAttribute("aria-pressed", String(chip.textContent === label()));
-    return;
-  }
-  byId("chips").replaceChildren(...fitting.slice(0, CHIPS).map((product) =>
-    button(product.label, { kind: "chip", run: () => choose(product.label), "aria-pressed": String(product.label === label()) })));
+  redraw(byId("chips"), ...fitting.slice(0, CHIPS).map((product) =>
+    button(product.label, { kind: "chip", "data-key": product.label, run: () => choose(product.label), "aria-pressed": String(product.label === label()) })));
 }
 
 function choose(text) {

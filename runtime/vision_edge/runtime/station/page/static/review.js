@@ -4,7 +4,7 @@ import { get, post } from "./api.js";
 import { refreshStatus, start, watchStatus } from "./common.js";
 import { Decisions } from "./decisions.js";
 import { ask, field } from "./dialogs.js";
-import { button, byId, clock, el, icon, say, score, t, tn } from "./dom.js";
+import { button, byId, clock, el, icon, redraw, say, score, t, tn } from "./dom.js";
 import { clearError, showError } from "./notices.js";
 
 const LIMIT = 60;
@@ -33,7 +33,7 @@ async function load() {
 }
 
 function draw() {
-  byId("items").replaceChildren(...items.map(card));
+  redraw(byId("items"), ...items.map(card));
   byId("empty").hidden = items.length > 0;
   say(byId("count"), pending > items.length ? t("review.of", { n: items.length, all: pending }) : items.length ? tn("review.count", items.length) : "");
   drawSelection();
@@ -41,7 +41,7 @@ function draw() {
 
 function card(item) {
   const id = `item-${item.id}`;
-  const box = el("input", { type: "checkbox", class: "unseen", id, checked: chosen.has(item.id) });
+  const box = el("input", { type: "checkbox", class: "unseen", id, "data-key": item.id, checked: chosen.has(item.id) });
   box.addEventListener("change", () => {
     if (box.checked) chosen.add(item.id);
     else chosen.delete(item.id);
