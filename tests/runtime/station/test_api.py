@@ -15,6 +15,10 @@ def capture(live: Served, number: int = 40) -> str:
     return str(live.ok(live.post("/captures", files=files), 201)["capture"])
 
 
+def labels(live: Served) -> set[str]:
+    return {product["label"] for product in live.ok(live.get("/products"))["products"]}
+
+
 def test_probes_and_metrics(live: Served) -> None:
     eventually(lambda: live.station.records(1, "good"))
     assert live.client.get("/livez").text == "ok\n"
@@ -139,6 +143,17 @@ def test_uploads_register_all_or_nothing(live: Served) -> None:
     refused = live.post("/products/upload", data=data, files=broken)
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_image")
     assert live.ok(live.get("/products"))["version"] == made["version"]
+
+
+def test_undo_takes_back_a_whole_change_and_then_the_one_before(live: Served) -> None:
+    live.ok(live.post("/products/rename", {"label": "nut", "new": "M8"}))
+    files = [("images", (f"{n}.jpg", jpeg(60 + n), "image/jpeg")) for n in range(3)]
+    data = {"label": "gear", "accept_warnings": "true"}
+    assert live.ok(live.post("/products/upload", data=data, files=files), 201)["version"] == 7
+    assert live.ok(live.post("/undo"))["version"] == 8
+    assert labels(live) == {"bolt", "M8", "washer"}
+    live.ok(live.post("/undo"))
+    assert labels(live) == {"bolt", "nut", "washer"}
 
 
 def test_products_change_and_history_leads_back(live: Served) -> None:

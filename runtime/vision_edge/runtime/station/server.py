@@ -18,6 +18,7 @@ from vision_edge.runtime.station.systemd import Notifier
 
 GRACE_SECONDS = 1
 _MAX_HEADERS = 32 * 1024
+_MAX_CONNECTIONS = 500
 
 
 def run_server(settings: StationSettings, serving: Callable[[str], object]) -> None:
@@ -101,6 +102,7 @@ def _config(station: Station) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=5,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=_MAX_HEADERS,
         use_colors=False,
