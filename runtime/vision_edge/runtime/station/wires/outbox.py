@@ -185,16 +185,20 @@ class Outbox:
                 number = self._expiring.popleft()[1]
         return number
 
-    def _written(self, rows: list[tuple[str, bytes]], delete_to: int) -> bool:
-        """Commit, and keep within the limits; on failure put the rows back, and return False."""
+    def _written(self, rows: list[tuple[str, bytes]], done: int) -> bool:
+        """Commit rows, and delete the entries up to `done` and what there is no room for.
+
+        On failure the rows are put back, and the answer is False.
+        """
         try:
-            delete_to = max(delete_to, self._overflow(rows))
+            overflow = self._overflow(rows)
+            delete_to = max(done, overflow)
             self._file.commit(rows, delete_to)
         except sqlite3.Error as error:
-            self._put_back(rows, delete_to, f"verdicts cannot be written to disk: {error}")
+            self._put_back(rows, done, f"verdicts cannot be written to disk: {error}")
             return False
         with self._changed:
-            lost = delete_to - max(self._acknowledged, self._file.first - 1)
+            lost = overflow - max(done, self._acknowledged, self._file.first - 1)
             self._file.count(rows, delete_to)
             self._writing = 0
             self.problem = None
@@ -205,13 +209,13 @@ class Outbox:
             self._on_commit()
         return True
 
-    def _put_back(self, rows: list[tuple[str, bytes]], delete_to: int, problem: str) -> None:
+    def _put_back(self, rows: list[tuple[str, bytes]], done: int, problem: str) -> None:
         """Keep for the next attempt what a commit that failed was to do."""
         with self._changed:
             self._writing = 0
             self._pending.extendleft(reversed(rows))
-            if delete_to:
-                self._expiring.appendleft((0.0, delete_to))
+            if done:
+                self._expiring.appendleft((0.0, done))
             self.problem = problem
         self._complain(problem)
 
