@@ -22,6 +22,7 @@ from vision_edge.runtime.station.api import (
 )
 from vision_edge.runtime.station.api.routes import PREFIX
 from vision_edge.runtime.station.auth import SCHEMES, Auth
+from vision_edge.runtime.station.fleet.api import fleet_router
 from vision_edge.runtime.station.guard import Guard
 from vision_edge.runtime.station.preview import Previews
 from vision_edge.runtime.station.service import Station
@@ -59,6 +60,7 @@ def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -
     app.include_router(probes.router)
     for topic in _TOPICS:
         app.include_router(topic.router, prefix=PREFIX, dependencies=SCHEMES)
+    app.include_router(fleet_router(station), prefix=PREFIX, dependencies=SCHEMES)
     app.include_router(_pages(station, app.state.auth))
     app.add_middleware(Guard, settings=settings, audit=station.audit, metrics=station.metrics)
     return app
