@@ -32,7 +32,7 @@ from vision_edge.runtime.station.request_error import RequestError
 from vision_edge.runtime.station.review import ReviewQueue
 from vision_edge.runtime.station.settings import StationSettings
 from vision_edge.runtime.station.state import BundleState, StateFolder
-from vision_edge.runtime.station.wire import Commands, Record, Wire, WireHealth
+from vision_edge.runtime.station.wire import Commands, Record, StateWire, Wire, WireHealth
 from vision_edge.runtime.verdict import Verdict
 
 T = TypeVar("T")
@@ -243,6 +243,8 @@ class Station:
         """Start a wire; every verdict goes to it from now on."""
         wire.start(Commands(self.trigger))
         self._wires.append(wire)
+        for line in self._lines.values():
+            _tell_state(wire, line.status())
 
     def wire_health(self) -> list[WireHealth]:
         """Return how each wire is doing."""
@@ -374,6 +376,8 @@ class Station:
         status = line.status()
         log.info("%s: %s %s", line.name, status["state"], status["message"])
         self.hub.publish("state", status)
+        for wire in self._wires:
+            _tell_state(wire, status)
 
     def _gallery_told(self, version: int, products: int) -> None:
         self.hub.publish("gallery", {"version": version, "products": products})
@@ -392,6 +396,15 @@ def _deliver(wire: Wire, record: Record) -> None:
     """Hand a verdict to a wire; one that fails does not stop the others."""
     try:
         wire.verdict(record)
+    except Exception:
+        log.exception("the wire %s failed", wire.name)
+
+
+def _tell_state(wire: Wire, status: dict[str, Any]) -> None:
+    """Tell a wire, if it wants to know, how a source is."""
+    try:
+        if isinstance(wire, StateWire):
+            wire.state(status["name"], status)
     except Exception:
         log.exception("the wire %s failed", wire.name)
 
