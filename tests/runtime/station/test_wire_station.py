@@ -19,9 +19,7 @@ def test_a_station_speaks_and_listens_through_a_broker(
     consumer = Consumer(broker.port)
     source = {"name": "press", "address": shots, "loop": True, "fps": 60, "trigger": "command"}
     mqtt = {"port": broker.port, "topic_prefix": PREFIX}
-    settings = settings_for(
-        bundle_path, registered, source, station={"name": "line-1"}, mqtt=mqtt
-    )
+    settings = settings_for(bundle_path, registered, source, station={"name": "line-1"}, mqtt=mqtt)
     with Station(settings) as station:
         for wire in wires_of(station):
             station.add_wire(wire)
