@@ -24,10 +24,13 @@ class OutboxSettings(_Section):
     Attributes:
         outbox_rows: Verdicts kept at most; beyond that the oldest are dropped, and counted.
         outbox_mb: Megabytes of verdicts kept at most.
+        outbox_ms: Milliseconds that verdicts gather to be written together: more spares a flash
+            disk, and delays their delivery as much.
     """
 
     outbox_rows: int = Field(1_000_000, ge=100, le=100_000_000)
     outbox_mb: int = Field(512, ge=1, le=100_000)
+    outbox_ms: float = Field(0.0, ge=0, le=10_000, allow_inf_nan=False)
 
 
 class MqttSettings(OutboxSettings):
