@@ -82,7 +82,7 @@ def test_topics_are_one_level_a_name() -> None:
     assert level("x\ny") == "x%0Ay"
 
 
-def load(wire: MqttWire, stop: threading.Event, sent: list[int], pause: float = 0.001) -> None:
+def load(wire: MqttWire, stop: threading.Event, sent: list[int], pause: float = 0.005) -> None:
     while not stop.is_set():
         wire.verdict(record(len(sent)))
         sent.append(len(sent))
@@ -129,12 +129,13 @@ def test_nothing_is_lost_to_a_broker_that_forgets_what_it_has_acknowledged(tmp_p
     consumer = Consumer(broker.port, f"{PREFIX}/+/verdict/#")
     broker.save()
     consumer.close()
-    wire = wire_to(broker.port, tmp_path)
+    wire = wire_to(broker.port, tmp_path, repeat_s=2.0)
     wire.start(Commands(lambda source: None))
     for number in range(200):
         wire.verdict(record(number))
     until(lambda: wire.health().queued == 0)  # all acknowledged
     broker.kill()
+    time.sleep(2.2)  # longer than `repeat_s`
     broker.start()
     wire.verdict(record(200))
     until(lambda: wire.health().queued == 0)

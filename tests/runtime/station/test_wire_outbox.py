@@ -78,15 +78,37 @@ def test_numbers_are_never_used_twice_even_when_the_file_is_lost(tmp_path: Path)
     box.close()
 
 
-def test_acknowledged_entries_are_kept_for_a_while_to_be_sent_again(tmp_path: Path) -> None:
-    box = outbox(tmp_path / "o.db", retain_s=0.6)
+def test_entries_are_kept_until_the_peer_has_outlived_its_acknowledgement(tmp_path: Path) -> None:
+    box = outbox(tmp_path / "o.db", retain_s=0.4)
     box.append("cam", b"1")
     assert box.flush(5.0)
     box.acknowledge(box.start + 1)
-    assert box.queued == 0
-    time.sleep(0.3)
+    assert (box.queued, box.doubtful) == (0, False)
+    time.sleep(0.8)  # that time has passed says nothing about the peer
     assert payloads(box) == [b"1"]
+    assert box.doubtful
+    box.acknowledge(0)
     until(lambda: not payloads(box), 3.0)
+    assert not box.doubtful
+    box.close()
+
+
+def test_after_a_crash_of_the_peer_acknowledgements_count_anew(tmp_path: Path) -> None:
+    box = outbox(tmp_path / "o.db", retain_s=0.4)
+    for number in range(3):
+        box.append("cam", b"%d" % number)
+    assert box.flush(5.0)
+    start = box.start
+    box.acknowledge(start + 2)
+    assert box.queued == 1
+    assert box.rewind() == start
+    assert box.queued == 3
+    time.sleep(0.5)
+    box.acknowledge(start + 1)  # is alive now, but the other one is not acknowledged any more
+    time.sleep(0.6)
+    assert len(payloads(box)) == 3
+    box.acknowledge(0)
+    until(lambda: payloads(box) == [b"1", b"2"], 3.0)
     box.close()
 
 

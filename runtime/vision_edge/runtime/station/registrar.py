@@ -121,13 +121,16 @@ class Registrar:
         return version
 
     def _snapshots(self, identifiers: Sequence[str]) -> list[Snapshot]:
+        """Embed pictures under review; what several of them show to the last bit counts once."""
         with self._products.steady() as model:
+            pictures = self._review.pictures(identifiers)
+            distinct = {jpeg: (i, source) for i, (source, jpeg) in pictures.items()}
             return [
                 snapshot_from(
                     Picture(decode_image(jpeg, f"review {i}"), jpeg, f"review of {source}", ()),
                     model,
                 )
-                for i, (source, jpeg) in self._review.pictures(identifiers).items()
+                for jpeg, (i, source) in distinct.items()
             ]
 
 

@@ -1,10 +1,11 @@
 """MQTT: verdicts out with QoS 1 from an outbox, triggers in.
 
 Every connection is a new session, and what to send is decided here alone: from the oldest entry
-that the outbox still holds, in order. The outbox holds what is not acknowledged, and for a few
-seconds what is, since a broker that crashes may lose what it has acknowledged. Each message bears
-the outbox's number, by which a consumer drops what it has had (`payload.OnlyNew`). QoS 2 would not
-do: a broker that loses its memory between PUBREC and PUBREL answers PUBCOMP all the same.
+that the outbox still holds, in order. The outbox lets go of an entry only when the broker was alive
+for some seconds after it had acknowledged it, since a broker that crashes loses what it has not yet
+written. Each message bears the outbox's number, by which a consumer drops what it has had
+(`payload.OnlyNew`). QoS 2 would not do: a broker that loses its memory between PUBREC and PUBREL
+answers PUBCOMP all the same.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class MqttWire(OutboxWire):
         except LinkError as error:
             self._say("down" if error.lasting else "connecting", f"{where}: {error}")
         finally:
+            self.outbox.rewind()
             link.close()
             if time.monotonic() - began > _STEADY_S:
                 self._backoff.reset()
@@ -109,7 +111,7 @@ class MqttWire(OutboxWire):
 
     def _pump(self, link: Link) -> None:
         """Send what the outbox holds and note what is acknowledged, until the connection ends."""
-        cursor = self.outbox.start
+        cursor = self.outbox.rewind()
         progress = time.monotonic()
         while not self._finished():
             link.check()
@@ -126,6 +128,7 @@ class MqttWire(OutboxWire):
                 cursor, sent = entry.sequence, True
             if not sent:
                 self._sleep(0.5)
+                self._probe(link)
         link.last_words(self._topics.status, b"offline")
         link.flush(_LAST_WORDS_S)
 
@@ -144,15 +147,22 @@ class MqttWire(OutboxWire):
             self._discovery.done()
         return sent
 
+    def _probe(self, link: Link) -> None:
+        """Have the broker answer something, where that would settle what it has acknowledged."""
+        if self.outbox.doubtful and not link.waiting and not self._posts:
+            self._posts.append((self._topics.status, b"online"))
+
     def _note_acknowledged(self, link: Link) -> bool:
         """Pass acknowledgements on to the outbox; return whether there was one."""
         delivered, refused = link.acknowledged()
         if refused:
             self._give_up(refused, "the broker refuses them as malformed")
+        if delivered is None:
+            return False
+        self.outbox.acknowledge(delivered)
         if delivered:
-            self.outbox.acknowledge(delivered)
             self._backoff.reset()
-        return delivered > 0
+        return True
 
     def _command(self, link: Link) -> None:
         """Carry out the triggers that have come in."""

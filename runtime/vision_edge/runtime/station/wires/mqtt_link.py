@@ -109,21 +109,24 @@ class Link:
         """Publish retained, past what waits for an acknowledgement."""
         self._client.publish(topic, payload, qos=0, retain=True)
 
-    def acknowledged(self) -> tuple[int, int]:
-        """Return up to which sequence all is answered since the last call (or 0), and refusals.
+    def acknowledged(self) -> tuple[int | None, int]:
+        """Return what was answered since the last call, and how many of it were refusals.
+
+        The first is the highest sequence up to which all is answered, 0 if only other messages
+        were, and None if nothing was.
 
         Raises:
             LinkError: If the broker refuses a verdict, for a reason that may pass.
         """
         refused = self._take_answers()
-        done = 0
+        done: int | None = None
         while self._in_flight:
             mid, sequence = next(iter(self._in_flight.items()))
             if mid not in self._answered:
                 break
             self._answered.remove(mid)
             del self._in_flight[mid]
-            done = sequence or done
+            done = sequence or done or 0
         return done, refused
 
     def flush(self, seconds: float) -> None:

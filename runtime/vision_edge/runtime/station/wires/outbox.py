@@ -33,7 +33,8 @@ class Outbox:
         path: The SQLite file.
         max_rows: Entries kept at most, on disk and, where the disk fails, in memory.
         max_bytes: Bytes of payload kept at most.
-        retain_s: Seconds that an acknowledged entry is kept, to be sent again.
+        retain_s: Seconds that the peer must be seen alive after it has acknowledged an entry,
+            before the entry is deleted: a peer that dies sooner may have lost it.
         on_commit: Called from the outbox's thread when entries have reached the disk.
 
     Attributes:
@@ -62,7 +63,8 @@ class Outbox:
         self._pending: deque[tuple[str, bytes]] = deque()
         self._writing = 0  # rows of the transaction under way
         self._acknowledged = 0  # highest number
-        self._expiring: deque[tuple[float, int]] = deque()  # (time to delete, number)
+        self._expiring: deque[tuple[float, int]] = deque()  # (peer to be alive at, number)
+        self._alive = 0.0  # when the peer was last seen alive
         self._closing = False
         self._complained = 0.0
         self.dropped = 0
@@ -115,16 +117,34 @@ class Outbox:
         return [] if after >= self._file.last else self._file.after(after, limit)
 
     def acknowledge(self, sequence: int) -> None:
-        """Take all entries up to a number as delivered."""
+        """Take all entries up to a number as received by the peer, which is alive."""
+        now = time.monotonic()
         with self._changed:
-            if sequence <= self._acknowledged:
-                return
-            self._acknowledged = sequence
-            self._expiring.append((time.monotonic() + self._retain_s, sequence))
+            self._alive = now
+            if sequence > self._acknowledged:
+                self._acknowledged = sequence
+                self._expiring.append((now + self._retain_s, sequence))
             self._changed.notify()
 
+    def rewind(self) -> int:
+        """Take all entries that are still here as not acknowledged: the peer may have died.
+
+        Returns:
+            The number before that of the oldest entry.
+        """
+        with self._changed:
+            self._acknowledged = self._file.first - 1
+            self._expiring.clear()
+            return self._acknowledged
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a sign of life of the peer would let entries be deleted."""
+        with self._changed:
+            return bool(self._expiring) and self._expiring[0][0] <= time.monotonic()
+
     def close(self) -> None:
-        """Write what is queued, forget what is acknowledged, and close the file."""
+        """Write what is queued, and close the file."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -137,7 +157,7 @@ class Outbox:
         while True:
             rows, closing = self._collected(tidied + _TIDY_S)
             tidied = time.monotonic()
-            written = self._written(rows, self._deletable(closing))
+            written = self._written(rows, self._deletable())
             if closing and (not written or not self._pending):
                 return
             if not written:
@@ -148,8 +168,8 @@ class Outbox:
         with self._changed:
             while not (self._pending or self._closing):
                 wait = None
-                if self._expiring:
-                    wait = max(tidy_at, self._expiring[0][0]) - time.monotonic()
+                if self._expiring and self._expiring[0][0] <= self._alive:
+                    wait = tidy_at - time.monotonic()
                     if wait <= 0:
                         break
                 self._changed.wait(wait)
@@ -157,11 +177,11 @@ class Outbox:
             self._writing = len(rows)
             return rows, self._closing
 
-    def _deletable(self, everything: bool) -> int:
+    def _deletable(self) -> int:
         """Return the highest number that may be deleted."""
-        now, number = time.monotonic(), 0
+        number = 0
         with self._changed:
-            while self._expiring and (everything or self._expiring[0][0] <= now):
+            while self._expiring and self._expiring[0][0] <= self._alive:
                 number = self._expiring.popleft()[1]
         return number
 

@@ -48,7 +48,8 @@ class MqttSettings(OutboxSettings):
         keepalive: Seconds of silence after which a connection is checked.
         in_flight: Verdicts sent before the first of them is acknowledged.
         repeat_s: Verdicts acknowledged in the last so many seconds before a connection broke are
-            sent again, since a broker that crashed may have lost them.
+            sent again, since a broker that crashed may have lost them: more than its own interval
+            between two savings. 0 repeats only what was not acknowledged.
         discovery: Announce the sources to Home Assistant and what understands its messages.
         discovery_prefix: First level of the topics of those announcements.
     """
