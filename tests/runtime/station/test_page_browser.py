@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -226,9 +225,7 @@ def test_review_says_no_product_and_dismisses(page: Page, station: Served) -> No
         assert kind is None or kinds == [kind]
 
 
-def test_products_are_renamed_removed_and_brought_back(
-    page: Page, station: Served
-) -> None:
+def test_products_are_renamed_removed_and_brought_back(page: Page, station: Served) -> None:
     register(page, "nut", "old name")
     page.open("/products")
     page.click(".product .button", "Rename")
@@ -268,9 +265,7 @@ def test_any_name_is_only_text(page: Page, station: Served) -> None:
     assert not page.js("return document.querySelector('main script')")
 
 
-def test_a_verdict_is_never_current_without_the_station(
-    page: Page, station: Served
-) -> None:
+def test_a_verdict_is_never_current_without_the_station(page: Page, station: Served) -> None:
     register(page, "nut", "here")
     page.open("/")
     until(lambda: page.text(tile("nut", ".band")) == "Recognised")

@@ -20,7 +20,7 @@ GRACE_SECONDS = 1
 _MAX_HEADERS = 32 * 1024
 
 
-def run_server(settings: StationSettings, serving: Callable[[str], None]) -> None:
+def run_server(settings: StationSettings, serving: Callable[[str], object]) -> None:
     """Run a station until SIGTERM or SIGINT.
 
     Args:
@@ -52,7 +52,7 @@ class StationServer(uvicorn.Server):
         serving: Called with the page's address once it can be opened.
     """
 
-    def __init__(self, station: Station, serving: Callable[[str], None] = str) -> None:
+    def __init__(self, station: Station, serving: Callable[[str], object] = str) -> None:
         super().__init__(_config(station))
         self._station, self._serving = station, serving
         self._notifier = Notifier()
