@@ -20,7 +20,9 @@ from vision_edge.runtime.station.users import (
     write_accounts,
 )
 
-app = command_app("Say who may use a station: people with passwords, programs with tokens.", group=True)
+app = command_app(
+    "Say who may use a station: people with passwords, programs with tokens.", group=True
+)
 
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 File = Annotated[Path, typer.Option("--file", help="The users' file: users_file in [server].")]
@@ -65,9 +67,7 @@ def list_users(file: File) -> None:
 @app.command()
 def token(
     name: Annotated[str, typer.Argument(help="What the program is called, in the audit log.")],
-    file: Annotated[
-        Path, typer.Option("--file", help="The tokens' file: token_file in [server].")
-    ],
+    file: Annotated[Path, typer.Option("--file", help="The tokens' file: token_file in [server].")],
     role: RoleName = "operator",
 ) -> None:
     """Make a token for a program and print it; the file only gets its hash."""
