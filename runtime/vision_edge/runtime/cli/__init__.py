@@ -24,6 +24,7 @@ COMMANDS = {
     "register": ("vision_edge.runtime.cli.register", "Register a product from a snapshot."),
     "run": ("vision_edge.runtime.cli.run", "Give verdicts on a camera, video or images."),
     "serve": ("vision_edge.runtime.cli.serve", "Run the station: page, API, verdicts, wires."),
+    "update": ("vision_edge.runtime.cli.update", "Have a station take a new bundle, or go back."),
     "user": ("vision_edge.runtime.cli.user", "Say who may use a station."),
     "gallery": ("vision_edge.runtime.cli.gallery", "Look at and change registered products."),
     "demo": ("vision_edge.runtime.cli.demo", "See the whole product work on a rendered line."),

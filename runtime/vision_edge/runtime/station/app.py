@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from importlib.metadata import version
-from importlib.util import find_spec
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import PlainTextResponse
 from starlette.types import Lifespan
 
 from vision_edge.runtime.station.api import (
@@ -22,7 +19,9 @@ from vision_edge.runtime.station.api import (
 )
 from vision_edge.runtime.station.api.routes import PREFIX
 from vision_edge.runtime.station.auth import SCHEMES, Auth
+from vision_edge.runtime.station.fleet.api import fleet_router
 from vision_edge.runtime.station.guard import Guard
+from vision_edge.runtime.station.page.page import Visitor, page_router
 from vision_edge.runtime.station.preview import Previews
 from vision_edge.runtime.station.service import Station
 from vision_edge.runtime.station.streams import Streams
@@ -59,31 +58,17 @@ def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -
     app.include_router(probes.router)
     for topic in _TOPICS:
         app.include_router(topic.router, prefix=PREFIX, dependencies=SCHEMES)
+    app.include_router(fleet_router(station), prefix=PREFIX, dependencies=SCHEMES)
     app.include_router(_pages(station, app.state.auth))
     app.add_middleware(Guard, settings=settings, audit=station.audit, metrics=station.metrics)
     return app
 
 
 def _pages(station: Station, auth: Auth) -> APIRouter:
-    """Return the operator's pages, or what says where the API is."""
-    if find_spec("vision_edge.runtime.station.page") is None:
-        return _plain(station)
-    page = importlib.import_module("vision_edge.runtime.station.page.page")
+    """Return the operator's pages."""
 
-    def visitor(request: Request) -> object:
+    def visitor(request: Request) -> Visitor | None:
         identity = auth.identify(request)
-        return identity and page.Visitor(identity.user.name, identity.user.role)
+        return None if identity is None else Visitor(identity.user.name, identity.user.role)
 
-    sign_in = auth.settings.users_file is not None
-    router: APIRouter = page.page_router(station, visitor, sign_in=sign_in)
-    return router
-
-
-def _plain(station: Station) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
-
-    @router.get("/")
-    def root() -> PlainTextResponse:
-        return PlainTextResponse(f"vision-edge station {station.name}\n{PREFIX}/openapi.json\n")
-
-    return router
+    return page_router(station, visitor, sign_in=auth.settings.users_file is not None)

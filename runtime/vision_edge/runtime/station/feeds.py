@@ -97,6 +97,7 @@ class Gate:
         current: Returns the model of the moment.
         seen: Called with each frame.
         stopping: Ends it for good.
+        max_rate: Frames a second that are passed at most; the others are seen, and no more.
 
     Attributes:
         over: Whether the source has ended, or is to end.
@@ -108,7 +109,10 @@ class Gate:
         current: Callable[[], Model],
         seen: Callable[[Frame], None],
         stopping: threading.Event,
+        max_rate: float | None = None,
     ) -> None:
+        self._period = 0.0 if max_rate is None else 1.0 / max_rate
+        self._due = float("-inf")
         self.name, self.live, self.fps = source.name, source.live, source.fps
         self.over = False
         self._frames = iter(source)
@@ -132,8 +136,17 @@ class Gate:
                 self._pending = frame
                 return
             self._seen(frame)
-            yield frame
+            if self._is_due(frame.captured):
+                yield frame
         self.over = True
+
+    def _is_due(self, captured: float) -> bool:
+        """Whether a frame's turn has come; a late one does not put the next off."""
+        late = captured - self._due
+        if late < 0:
+            return False
+        self._due = (self._due if late < self._period else captured) + self._period
+        return True
 
     def close(self) -> None:
         """Nothing to release; the source is its opener's."""

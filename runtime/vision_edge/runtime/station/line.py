@@ -168,7 +168,7 @@ class Line:
         source = opened(self.settings, self._unreadable, self._live_state)
         self._source = source
         with closing(source):
-            gate = Gate(source, self._model, self._seen, self._stopping)
+            gate = Gate(source, self._model, self._seen, self._stopping, self.settings.max_rate)
             if not source.live:
                 self._set("live")
             while not gate.over:

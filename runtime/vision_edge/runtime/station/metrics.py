@@ -123,7 +123,7 @@ class _Readings(Collector):
             "vision_edge_wire_dropped", "Verdicts given up.", labels=["wire"]
         )
         up = GaugeMetricFamily("vision_edge_wire_ok", "Whether it works.", labels=["wire"])
-        for health in self._station.wire_health():
+        for health in self._station.wiring.health():
             queued.add_metric([health.name], health.queued)
             dropped.add_metric([health.name], health.dropped)
             up.add_metric([health.name], float(health.state == "ok"))

@@ -11,14 +11,16 @@ import uvicorn
 
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.station.app import create_app
+from vision_edge.runtime.station.attached import wires_of
 from vision_edge.runtime.station.service import Station
 from vision_edge.runtime.station.settings import StationSettings
+from vision_edge.runtime.station.systemd import Notifier
 
 GRACE_SECONDS = 1
 _MAX_HEADERS = 32 * 1024
 
 
-def run_server(settings: StationSettings, serving: Callable[[str], None]) -> None:
+def run_server(settings: StationSettings, serving: Callable[[str], object]) -> None:
     """Run a station until SIGTERM or SIGINT.
 
     Args:
@@ -31,6 +33,8 @@ def run_server(settings: StationSettings, serving: Callable[[str], None]) -> Non
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Station(settings) as station:
+        for wire in wires_of(station):
+            station.add_wire(wire)
         server = StationServer(station, serving)
         server.run()
         if not server.started:
@@ -48,9 +52,10 @@ class StationServer(uvicorn.Server):
         serving: Called with the page's address once it can be opened.
     """
 
-    def __init__(self, station: Station, serving: Callable[[str], None] = str) -> None:
+    def __init__(self, station: Station, serving: Callable[[str], object] = str) -> None:
         super().__init__(_config(station))
         self._station, self._serving = station, serving
+        self._notifier = Notifier()
 
     @property
     def address(self) -> str:
@@ -65,9 +70,16 @@ class StationServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._serving(self.address)
+            self._notifier.ready(f"serving on {self.address}")
+
+    async def on_tick(self, counter: int) -> bool:
+        """Tell systemd that the event loop turns."""
+        self._notifier.beat()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: Any = None) -> None:
         """End the streams, then all connections."""
+        self._notifier.stopping()
         self._station.hub.close()
         await super().shutdown(sockets)
 

@@ -8,37 +8,38 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vision_edge.runtime.bundle import Bundle, load_bundle
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery import Gallery
-from vision_edge.runtime.session import Session, open_session
+from vision_edge.runtime.session import Session
 from vision_edge.runtime.sources import Frame
 from vision_edge.runtime.station.audit import AuditLog
+from vision_edge.runtime.station.bundles import Bundles
 from vision_edge.runtime.station.captures import Capture, Captures
 from vision_edge.runtime.station.hub import Hub, Subscription
 from vision_edge.runtime.station.identifiers import Identifiers
 from vision_edge.runtime.station.line import Line, LineEvents
 from vision_edge.runtime.station.metrics import Metrics
 from vision_edge.runtime.station.model import Model
-from vision_edge.runtime.station.products import Products, fingerprint_of
+from vision_edge.runtime.station.products import Products
 from vision_edge.runtime.station.registrar import Registrar
 from vision_edge.runtime.station.request_error import RequestError
 from vision_edge.runtime.station.review import ReviewQueue
 from vision_edge.runtime.station.settings import StationSettings
-from vision_edge.runtime.station.state import BundleState, StateFolder
-from vision_edge.runtime.station.wire import Commands, Record, Wire, WireHealth
+from vision_edge.runtime.station.state import StateFolder
+from vision_edge.runtime.station.wire import Commands, Record, Wire
+from vision_edge.runtime.station.wiring import Wiring
 from vision_edge.runtime.verdict import Verdict
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 KEPT_RECORDS = 1000
-STOP_SECONDS = 3.0
+STOP_SECONDS = 1.5
 
 
 class Station:
@@ -50,6 +51,7 @@ class Station:
     Attributes:
         name: What it is called.
         hub: Where its events are told.
+        wiring: Its wires.
         metrics: What is observed of it.
         captures: Pictures that wait to be registered.
         state: Its own folder, from the start to the end.
@@ -64,12 +66,12 @@ class Station:
         self.state: StateFolder | None = None
         self._identifiers = Identifiers()
         self._records: deque[Record] = deque(maxlen=KEPT_RECORDS)
-        self._wires: list[Wire] = []
+        self.wiring = Wiring()
         self._lines: dict[str, Line] = {}
         self._products: Products | None = None
         self._review: ReviewQueue | None = None
         self._audit: AuditLog | None = None
-        self._switching = threading.Lock()
+        self._bundles: Bundles | None = None
         self._closing = threading.Lock()
         self._closed = False
 
@@ -99,8 +101,8 @@ class Station:
     def _start(self, state: StateFolder) -> None:
         settings = self.settings
         self._audit = AuditLog(state.path / "audit.jsonl")
-        self._bundle = state.bundle(settings.bundle)
-        model = self._opened_model()
+        self._bundles = Bundles(settings, state, self.metrics.inference)
+        model = self._bundles.open()
         products = Products(settings.gallery, model, settings.scoring, self._gallery_told)
         products.start()
         self._products = products
@@ -113,29 +115,6 @@ class Station:
         for line in self._lines.values():
             line.start()
 
-    def _opened_model(self) -> Model:
-        """Open the bundle that the gallery belongs to: the one switched to last, or before."""
-        settings, state = self.settings, self._bundle
-        wanted = fingerprint_of(settings.gallery)
-        paths = dict.fromkeys(filter(None, (state.current, state.former, state.configured)))
-        for path in paths:
-            if wanted is None:
-                break
-            try:
-                bundle = load_bundle(path)
-            except VisionEdgeError as error:
-                log.warning("%s", error.what)
-                continue
-            if bundle.manifest.identity.fingerprint == wanted:
-                former = state.current if path != state.current else state.former
-                self._bundle = replace(state, current=path, former=former)
-                return self._model_of(bundle)
-        return self._model_of(load_bundle(settings.bundle))
-
-    def _model_of(self, bundle: Bundle) -> Model:
-        session = open_session(bundle, self.settings.provider, self.settings.threads)
-        return Model(session, self.metrics.inference)
-
     def close(self) -> None:
         """Stop sources and wires within seconds; more than once does nothing."""
         with self._closing:
@@ -143,18 +122,18 @@ class Station:
                 return
             self._closed = True
         self.hub.close()
-        until = time.monotonic() + STOP_SECONDS
         for line in self._lines.values():
             line.stop()
         joins = [
             threading.Thread(target=line.join, args=(STOP_SECONDS,), daemon=True)
             for line in self._lines.values()
         ]
-        closes = [threading.Thread(target=wire.close, daemon=True) for wire in self._wires]
-        for thread in (*joins, *closes):
+        for thread in joins:
             thread.start()
-        for thread in (*joins, *closes):
+        until = time.monotonic() + STOP_SECONDS
+        for thread in joins:
             thread.join(max(0.0, until - time.monotonic()))
+        self.wiring.close()
         for part in (self._products, self._review, self._audit, self.state):
             if part is not None:
                 part.close()
@@ -224,7 +203,7 @@ class Station:
             "provider": session.provider,
             "notes": [*session.notes, *filter(None, [products.problem])],
             "sources": [line.status() for line in self._lines.values()],
-            "wires": [asdict(health) for health in self.wire_health()],
+            "wires": [asdict(health) for health in self.wiring.health()],
             "gallery": {"version": products.version, "products": products.count},
             "review": {"pending": self.review.pending},
         }
@@ -240,13 +219,10 @@ class Station:
         return self.hub.subscribe(size)
 
     def add_wire(self, wire: Wire) -> None:
-        """Start a wire; every verdict goes to it from now on."""
-        wire.start(Commands(self.trigger))
-        self._wires.append(wire)
-
-    def wire_health(self) -> list[WireHealth]:
-        """Return how each wire is doing."""
-        return [_health_of(wire) for wire in self._wires]
+        """Start a wire; every verdict, and every source's state, goes to it from now on."""
+        self.wiring.add(wire, Commands(self.trigger))
+        for line in self._lines.values():
+            self.wiring.state(line.name, line.status())
 
     def freeze(self, source: str) -> Capture:
         """Keep a source's latest frame, to be registered.
@@ -275,18 +251,9 @@ class Station:
         Raises:
             VisionEdgeError: If the bundle is not fit; the former goes on.
         """
-        with self._switching:
-            path = Path(bundle).absolute()
-            model = self._model_of(load_bundle(path))
-            before = self._bundle
-            after = replace(before, current=str(path), former=before.current)
-            self._keep(after)
-            try:
-                self.products.switch(model, author or "station")
-            except BaseException:
-                self._keep(before)
-                raise
-        self.hub.publish("state", {"bundle": model.session.bundle.manifest.name})
+        self._bundle_told(
+            _started(self._bundles).switch(self.products, bundle, author or "station")
+        )
 
     def undo_switch(self, author: str | None = None) -> None:
         """Return to the bundle before the last switch.
@@ -294,14 +261,7 @@ class Station:
         Raises:
             VisionEdgeError: If there is none, or it is not fit any more.
         """
-        if self._bundle.former is None:
-            raise VisionEdgeError("there is no former bundle", fix="switch to one by its path")
-        self.switch(self._bundle.former, author)
-
-    def _keep(self, state: BundleState) -> None:
-        assert self.state is not None
-        self.state.keep_bundle(state)
-        self._bundle = state
+        self._bundle_told(_started(self._bundles).undo(self.products, author or "station"))
 
     def trigger(self, source: str | None = None) -> None:
         """Judge a part now, at one source or at all that are judged on command.
@@ -367,16 +327,19 @@ class Station:
         self.metrics.verdict(record)
         self.review.offer(frame, record, line.presence)
         self.hub.publish("verdict", record)
-        for wire in self._wires:
-            _deliver(wire, record)
+        self.wiring.verdict(record)
 
     def _line_state(self, line: Line) -> None:
         status = line.status()
         log.info("%s: %s %s", line.name, status["state"], status["message"])
         self.hub.publish("state", status)
+        self.wiring.state(line.name, status)
 
     def _gallery_told(self, version: int, products: int) -> None:
         self.hub.publish("gallery", {"version": version, "products": products})
+
+    def _bundle_told(self, model: Model) -> None:
+        self.hub.publish("state", {"bundle": model.session.bundle.manifest.name})
 
     def _review_told(self, pending: int) -> None:
         self.hub.publish("review", {"pending": pending})
@@ -386,19 +349,3 @@ def _started(part: T | None) -> T:
     if part is None:
         raise VisionEdgeError("the station is not started", fix="wait until /readyz says so")
     return part
-
-
-def _deliver(wire: Wire, record: Record) -> None:
-    """Hand a verdict to a wire; one that fails does not stop the others."""
-    try:
-        wire.verdict(record)
-    except Exception:
-        log.exception("the wire %s failed", wire.name)
-
-
-def _health_of(wire: Wire) -> WireHealth:
-    try:
-        return wire.health()
-    except Exception:
-        log.exception("the wire %s failed", wire.name)
-        return WireHealth(wire.name, "down", "failed unexpectedly; see the log")

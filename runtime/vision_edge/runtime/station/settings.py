@@ -23,6 +23,13 @@ from vision_edge.runtime.consensus import Method
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.grabbers import Backend, GrabberOptions
 from vision_edge.runtime.live import LiveSettings
+from vision_edge.runtime.station.fleet.settings import FleetSettings
+from vision_edge.runtime.station.wires.settings import (
+    ModbusSettings,
+    MqttSettings,
+    OpcuaSettings,
+    WebhookSettings,
+)
 from vision_edge.runtime.view import Flip, View
 
 NAME = r"^[^\W_][\w.-]{0,39}$"
@@ -65,6 +72,7 @@ class SourceSettings(Section):
         trigger: `"none"` gives a verdict a frame, the others one a part.
         interval: Seconds a part, with `interval`.
         empty: Picture of the empty scene, for `presence`; parts are cut out where it is given.
+        max_rate: Frames a second that are judged at most, with trigger `none`; by default all.
         consensus: How the frames of a part agree.
         debounce: Seconds without the same part again.
         loop: A file starts again at its end, played at its own rate; for trials.
@@ -86,6 +94,7 @@ class SourceSettings(Section):
     trigger: Trigger = "none"
     interval: Annotated[float, Field(ge=0.01, le=3600)] = 2.0
     empty: Path | None = None
+    max_rate: Annotated[float, Field(gt=0, le=1000)] | None = None
     consensus: Method = "mean"
     debounce: Seconds = 0.0
     loop: bool = False
@@ -100,6 +109,8 @@ class SourceSettings(Section):
         _checked(lambda: self.view)
         if self.trigger == "presence" and self.empty is None:
             raise ValueError('trigger = "presence" needs empty = "PICTURE of the empty scene"')
+        if self.max_rate is not None and self.trigger != "none":
+            raise ValueError('max_rate is for trigger = "none": the others judge a part as a whole')
         if self.loop and live_address(self.address) is not None:
             raise ValueError("loop is for files; a camera never ends")
         return self
@@ -213,6 +224,11 @@ class StationSettings(BaseSettings):
         sources: At least one camera, stream, video or folder.
         provider: ONNX Runtime provider, or `auto`.
         threads: CPU threads an inference; default: all cores.
+        mqtt: The section `[mqtt]`; each section that is absent is a wire that there is not.
+        webhook: The section `[webhook]`.
+        modbus: The section `[modbus]`.
+        opcua: The section `[opcua]`.
+        fleet: The section `[fleet]`.
     """
 
     model_config = SettingsConfigDict(
@@ -228,11 +244,11 @@ class StationSettings(BaseSettings):
     scoring: ScoringSettings = ScoringSettings()
     review: ReviewSettings = ReviewSettings()
     server: ServerSettings = ServerSettings()
-    mqtt: dict[str, Any] | None = None
-    webhook: dict[str, Any] | None = None
-    modbus: dict[str, Any] | None = None
-    opcua: dict[str, Any] | None = None
-    fleet: dict[str, Any] | None = None
+    mqtt: MqttSettings | None = None
+    webhook: WebhookSettings | None = None
+    modbus: ModbusSettings | None = None
+    opcua: OpcuaSettings | None = None
+    fleet: FleetSettings | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> StationSettings:
