@@ -56,6 +56,18 @@ def test_events_stream_as_they_happen(live: Served) -> None:
     eventually(lambda: live.station.hub.subscribers == 0)
 
 
+def test_who_listens_again_is_told_what_was_missed(live: Served) -> None:
+    eventually(lambda: len(live.station.records()) > 5)
+    *_, after = live.station.records(5)
+    path, headers = f"{API}/verdicts/stream", {"Last-Event-ID": after["id"]}
+    with live.client.stream("GET", path, headers=headers) as response:
+        lines = (line[4:] for line in response.iter_lines() if line.startswith("id: "))
+        told = [next(lines) for _ in range(8)]
+    known = [record["id"] for record in reversed(live.station.records(1000))]
+    start = known.index(after["id"]) + 1
+    assert told == known[start : start + 8]
+
+
 def test_frames_and_previews_are_encoded_once_for_all(live: Served) -> None:
     eventually(lambda: live.station.line("good").latest)
     frame = live.get("/sources/good/frame.jpg")

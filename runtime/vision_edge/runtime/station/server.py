@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -37,7 +38,8 @@ def run_server(settings: StationSettings, serving: Callable[[str], object]) -> N
         for wire in wires_of(station):
             station.add_wire(wire)
         server = StationServer(station, serving)
-        server.run()
+        with suppress(SystemExit):  # uvicorn's answer to a port that is taken
+            server.run()
         if not server.started:
             raise VisionEdgeError(
                 f"cannot serve on {settings.server.host}:{settings.server.port}",
