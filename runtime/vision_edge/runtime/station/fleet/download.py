@@ -109,13 +109,14 @@ class Downloader:
         have = _size(path)
         tag = path.with_name(path.name + ".etag")
         headers = {}
-        if have and tag.exists():
-            headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text()}
+        if have and tag.exists() and (known := tag.read_text()):
+            headers = {"Range": f"bytes={have}-", "If-Range": known}
         try:
             response = self._open(url, headers)
         except urllib.error.HTTPError as error:
-            if error.code == 416:  # it is all there, or another file's
+            if error.code == 416:  # the part is of another file
                 path.unlink()
+                raise http.client.HTTPException("the file has changed") from error
             raise
         with response:
             start = have if response.status == 206 and _starts_at(response, have) else 0

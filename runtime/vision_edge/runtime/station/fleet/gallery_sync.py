@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, Queue
 
 from vision_edge.runtime.backoff import Backoff
@@ -86,7 +87,7 @@ class GallerySync:
         return WireHealth(self.name, state, "; ".join(notes), sync.pending, counts["refused"])
 
     def close(self) -> None:
-        """Say what there is to say, and stop."""
+        """Stop; what was not said yet is said after the next start."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(_CLOSE_S)
@@ -137,13 +138,7 @@ class GallerySync:
         self._say("connecting", f"connecting to {self._mqtt.host}:{self._mqtt.real_port}")
         link = self._link = LineLink(self._mqtt, self._station, self._base, self._inbox)
         while not link.ended and not self._stop.is_set():
-            for message in self._messages():
-                if message is CONNECTED:
-                    self._sync.connected()
-                    self._say("ok", f"line {self._settings.line}")
-                else:
-                    self._sync.receive(*message)
-            self._tick()
+            self._step(self._messages())
         if link.ended:
             raise OSError(link.ended)
 
@@ -158,15 +153,27 @@ class GallerySync:
             pass
         return found
 
-    def _tick(self) -> None:
+    def _step(self, messages: list[Message]) -> None:
+        """Take messages, then do what is due; a gallery that cannot be used now is waited for."""
+        line = f"line {self._settings.line}"
+        for message in messages:
+            if message is CONNECTED:
+                self._sync.connected()
+                self._say("ok", line)
+            else:
+                self._hear(*message)
         try:
             self._sync.tick()
-        except VisionEdgeError as error:  # the gallery is being bound to another model, say
-            self._say("ok", f"line {self._settings.line}; the gallery waits: {error.what}")
+        except VisionEdgeError as error:  # it is being bound to another model, say
+            self._say(self._said[0], f"{line}; the gallery waits: {error.what}")
             self._stop.wait(self._settings.poll_s)
         else:
             if self._said[0] == "ok":
-                self._said = ("ok", f"line {self._settings.line}, {len(self._line.entries)} known")
+                self._said = ("ok", f"{line}, {len(self._line.entries)} known")
+
+    def _hear(self, topic: str, payload: bytes) -> None:
+        with suppress(VisionEdgeError):  # who misses a picture will ask again
+            self._sync.receive(topic, payload)
 
     def _hang_up(self) -> None:
         self._sync.disconnected()

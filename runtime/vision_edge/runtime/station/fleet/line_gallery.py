@@ -88,6 +88,11 @@ class LineGallery:
         """The newest entry of each key, as of the last exchange; not to be changed."""
         return {} if self._known is None else self._known.entries
 
+    @property
+    def seen(self) -> int:
+        """The gallery's version as of the last exchange; -1 before the first."""
+        return -1 if self._known is None else self._known.seen
+
     def exchange(
         self, gallery: Gallery, arrived: Sequence[Entry] = (), pictures: Sequence[Snapshot] = ()
     ) -> Exchange:

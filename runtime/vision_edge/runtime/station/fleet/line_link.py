@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Message = tuple[str, bytes]
 IN_FLIGHT = 64
 """Messages on their way to the broker at most, each of `pictures.PIECE` or an entry."""
-INBOX, FULL_S = 2000, 5.0
+INBOX, FULL_S = 2000, 20.0
 """Messages that wait to be looked at; a connection that finds no room for so long is ended."""
 CONNECTED: Message = ("", b"connected")
 

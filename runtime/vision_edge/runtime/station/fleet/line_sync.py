@@ -129,10 +129,9 @@ class LineSync:
         elif match["picture"]:
             self._take_piece(match["picture"], int(match["piece"]), payload)
         else:
-            with self._access.gallery() as gallery:
-                asked_before = payload not in (b"", b"1")
-                now = self._access.now()
-                self._voice.answer(match["want"], gallery, now, asked_before=asked_before)
+            asked_before = payload not in (b"", b"1")
+            gallery, now = self._access.gallery, self._access.now()
+            self._voice.answer(match["want"], gallery, now, asked_before=asked_before)
 
     def tick(self) -> None:
         """Do what is due: look for changes here, show those of others, speak."""
@@ -207,13 +206,13 @@ class LineSync:
         if version == self._version:
             return
         changed = self._line.exchange(gallery).changed
-        self._version = (str(gallery.path), gallery.version)
+        self._version = (str(gallery.path), self._line.seen)
         self.counts["changed"] += len(changed)
         for entry in changed:
             self._voice.news(entry.key, self._access.now(), own=True)
 
     def _start_fetches(self, gallery: Gallery, now: float) -> None:
-        if not self._waiting:
+        if not self._waiting or not self._voice.settled:  # first listen, then work
             return
         total = sum(entry.size for entry in self._line.entries.values())
         for entry in self._fetching.choose(self._waiting, now):
@@ -227,8 +226,7 @@ class LineSync:
                 continue
             missing = [p for p in entry.pictures if gallery.snapshots.find(p.sha256) is None]
             self._fetching.start(entry, missing, now)
-        if self._voice.connected:
-            self._fetching.remind(now)
+        self._fetching.remind(now)
 
     def _too_large(self, entry: Entry, total: int) -> str | None:
         if any(picture.bytes > self._limits.picture for picture in entry.pictures):
@@ -257,7 +255,7 @@ class LineSync:
         for entry in ready:
             self._waiting.pop(entry.key, None)
             self._fetching.done(entry.key)
-        self._version = (str(gallery.path), gallery.version)
+        self._version = (str(gallery.path), self._line.seen)
         self.counts["changed"] += len(result.changed)
         self.counts["applied"] += len(result.applied)
         for entry in (*result.changed, *result.applied):

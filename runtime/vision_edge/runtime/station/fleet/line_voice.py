@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,8 +15,8 @@ from vision_edge.runtime.station.fleet.entries import Entry
 from vision_edge.runtime.station.fleet.line_gallery import Limits, LineGallery
 from vision_edge.runtime.station.fleet.pictures import piece_count, pieces_of
 
-SETTLE_S = 1.0
-"""The line is known when the broker has been quiet for so long after a subscription."""
+SETTLE_S, SETTLE_LIMIT_S = 1.0, 15.0
+"""The line is known when the broker has been quiet for so long, or was heard for so long."""
 JITTER_S = 0.5
 AT_A_TIME = 20
 ANSWER_S = 2.0
@@ -44,6 +45,7 @@ class _Broker:
     """What is known of the broker during one connection.
 
     Attributes:
+        began: When the connection was made.
         quiet_since: When it last sent an entry.
         settled: Whether it has sent all that it holds.
         held: The entries that it holds.
@@ -55,6 +57,7 @@ class _Broker:
         answered: When a picture was last sent to who missed it.
     """
 
+    began: float
     quiet_since: float
     settled: bool = False
     held: dict[str, Entry] = field(default_factory=dict)
@@ -96,9 +99,9 @@ class Voice:
         self._broker: _Broker | None = None
 
     @property
-    def connected(self) -> bool:
-        """Whether there is a connection."""
-        return self._broker is not None
+    def settled(self) -> bool:
+        """Whether there is a connection, and what the broker holds is known."""
+        return self._broker is not None and self._broker.settled
 
     @property
     def due(self) -> int:
@@ -107,7 +110,7 @@ class Voice:
 
     def begin(self, now: float) -> None:
         """Begin a connection, of which nothing is known yet."""
-        self._broker = _Broker(now)
+        self._broker = _Broker(now, now)
 
     def end(self) -> None:
         """End a connection."""
@@ -149,10 +152,7 @@ class Voice:
         broker = self._broker
         if broker is None:
             return
-        if not broker.settled and now >= broker.quiet_since + SETTLE_S:
-            broker.settled = True
-            for key in self._line.entries:
-                self._compare(broker, key, now, JITTER_S)
+        self._settle(broker, now)
         due = [(at, key) for key, at in broker.due.items() if at <= now]
         due.sort(key=lambda pair: (pair[0], not self._line.entries[pair[1]].pictures))
         for _, key in due[:AT_A_TIME]:
@@ -160,6 +160,15 @@ class Voice:
                 return
             del broker.due[key]
             self._say(broker, gallery, self._line.entries[key], awaited)
+
+    def _settle(self, broker: _Broker, now: float) -> None:
+        """Once the broker has told all that it holds, plan to tell it what it lacks."""
+        quiet, heard = now - broker.quiet_since, now - broker.began
+        if broker.settled or (quiet < SETTLE_S and heard < SETTLE_LIMIT_S):
+            return
+        broker.settled = True
+        for key in self._line.entries:
+            self._compare(broker, key, now, JITTER_S)
 
     def _share(self, entry: Entry) -> float:
         """Return which share of a delay an entry waits: one for all that was changed at once.
@@ -207,17 +216,36 @@ class Voice:
         for number, piece in pieces_of(gallery.snapshots.jpeg(identifier)):
             self._outlet.publish(f"picture/{sha256}/{number}", piece, retain=True)
 
-    def answer(self, sha256: str, gallery: Gallery, now: float, *, asked_before: bool) -> None:
-        """Send a picture that someone misses: its author at the first call, anyone later."""
-        authors = [
-            entry.station
+    def answer(
+        self,
+        sha256: str,
+        gallery: Callable[[], AbstractContextManager[Gallery]],
+        now: float,
+        *,
+        asked_before: bool,
+    ) -> None:
+        """Send a picture that someone misses: its author at the first call, anyone later.
+
+        Args:
+            sha256: The picture; one that no entry speaks of is nobody's business.
+            gallery: Opens the gallery.
+            now: The time, in seconds.
+            asked_before: Whether the first call went unheard.
+        """
+        broker = self._broker
+        if broker is None or broker.pictures.get(sha256, 0) <= 0:
+            return
+        if now - broker.answered.get(sha256, -1e9) < ANSWER_S:
+            return
+        if not asked_before and not self._is_mine(sha256):
+            return
+        broker.answered[sha256] = now
+        with gallery() as opened:
+            self._send_picture(opened, sha256)
+
+    def _is_mine(self, sha256: str) -> bool:
+        """Whether an entry of this station's speaks of a picture."""
+        return any(
+            entry.station == self._station and any(p.sha256 == sha256 for p in entry.pictures)
             for entry in self._line.entries.values()
-            if any(picture.sha256 == sha256 for picture in entry.pictures)
-        ]
-        if self._broker is None or not authors:
-            return
-        if self._station not in authors and not asked_before:
-            return
-        if now - self._broker.answered.get(sha256, -1e9) >= ANSWER_S:
-            self._broker.answered[sha256] = now
-            self._send_picture(gallery, sha256)
+        )
