@@ -30,6 +30,7 @@ from pydantic import ValidationError
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.station.wire import Commands
 from vision_edge.runtime.station.wires.mqtt import MqttWire
+from vision_edge.runtime.station.wires.mqtt_link import in_the_clear
 from vision_edge.runtime.station.wires.mqtt_topics import Topics, level
 from vision_edge.runtime.station.wires.settings import MqttSettings
 
@@ -342,6 +343,17 @@ def test_files_that_are_missing_are_said_at_once(tmp_path: Path) -> None:
         wire_to(1, tmp_path, username="x", password_file=tmp_path / "password")
     with pytest.raises(VisionEdgeError, match="tls_ca"):
         wire_to(1, tmp_path, tls=True, tls_ca=tmp_path / "ca.pem")
+
+
+def test_a_password_in_the_clear_is_warned_of(tmp_path: Path) -> None:
+    login = {"username": "line", "password_file": tmp_path / "password"}
+    for settings, warns in (
+        (MqttSettings(host="10.0.0.9", **login), True),  # type: ignore[arg-type]
+        (MqttSettings(host="10.0.0.9", tls=True, **login), False),  # type: ignore[arg-type]
+        (MqttSettings(host="127.0.0.1", **login), False),  # type: ignore[arg-type]
+        (MqttSettings(host="10.0.0.9"), False),
+    ):
+        assert ("unencrypted" in in_the_clear(settings)) == warns
 
 
 @pytest.mark.parametrize(
