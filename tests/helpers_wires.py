@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ class Broker:
             self.process = subprocess.Popen(
                 ["mosquitto", "-c", str(self._config)], stdout=log, stderr=log
             )
+        weakref.finalize(self, _end, self.process)  # where a test fails before it kills it
         until(self._listens, what=(self.folder / "log").read_text())
         return self
 
@@ -104,6 +106,12 @@ class Broker:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 class Consumer:
