@@ -72,12 +72,11 @@ class Broker:
         self.process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def that_remembers(cls, folder: Path) -> Broker:
-        """Return one whose sessions survive `kill -9`, as they were up to a second before."""
+    def that_remembers(cls, folder: Path, every_s: int = 1) -> Broker:
+        """Return one whose sessions survive `kill -9`, as they were when it last saved them."""
         folder.mkdir(parents=True, exist_ok=True)
-        return cls(
-            folder, "persistence true", f"persistence_location {folder}/", "autosave_interval 1"
-        )
+        where, interval = f"persistence_location {folder}/", f"autosave_interval {every_s}"
+        return cls(folder, "persistence true", where, interval)
 
     def start(self) -> Broker:
         with (self.folder / "log").open("ab") as log:
