@@ -24,6 +24,46 @@ from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.remote.webelement import WebElement  # noqa: E402
 
 TABLET, PHONE = (1280, 800), (390, 844)
+AUDIT = """
+const shown = (e) => e.checkVisibility({visibilityProperty: true}) && !e.closest("[hidden]");
+const said = (e) => e.tagName + "#" + e.id + "." + e.getAttribute("class");
+const found = [];
+const ids = [...document.querySelectorAll("[id]")].map((e) => e.id);
+for (const id of new Set(ids))
+  if (ids.filter((i) => i === id).length > 1) found.push("twice: " + id);
+const references = ["aria-labelledby", "aria-describedby", "aria-controls"];
+for (const e of document.querySelectorAll(references.map((name) => `[${name}]`).join()))
+  for (const name of references)
+    for (const id of (e.getAttribute(name) || "").split(" ").filter(Boolean))
+      if (!document.getElementById(id)) found.push(`${said(e)} refers to ${id}`);
+for (const e of document.images) if (!e.hasAttribute("alt")) found.push("no alt: " + said(e));
+for (const e of document.querySelectorAll("button, a[href], input, select, [tabindex='0']")) {
+  if (!shown(e)) continue;
+  const label = e.labels && e.labels[0] ? e.labels[0].textContent : "";
+  const name = label || e.getAttribute("aria-label") || e.textContent || e.title;
+  if (!name.trim()) found.push("no name: " + said(e));
+  if (e.tabIndex > 0) found.push("tabindex: " + said(e));
+  const target = e.classList.contains("unseen") && e.labels && e.labels[0] ? e.labels[0] : e;
+  const box = target.getBoundingClientRect();
+  const least = e.matches(".button, .tool, .chip, input") ? 64 : 48;
+  if (!e.matches(".skip, .crop-box, .key") && (box.width < least - 0.5 || box.height < least - 0.5))
+    found.push(`${said(e)} is ${box.width} x ${box.height}`);
+}
+for (const part of ["main", "header", "h1"])
+  if (document.querySelectorAll(part === "header" ? "body > header" : part).length !== 1)
+    found.push("not one " + part);
+if (!document.documentElement.lang || !document.title) found.push("no language or title");
+let level = 1;
+for (const e of document.querySelectorAll("main :is(h1, h2, h3, h4)")) {
+  const now = Number(e.tagName[1]);
+  if (now > level + 1) found.push("heading skips: " + e.textContent);
+  level = now;
+}
+if (document.documentElement.scrollWidth > innerWidth) found.push("scrolls sideways");
+return found;
+"""
+"""What is wrong with a page for fingers, screen readers and narrow screens; ends in a list."""
+
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",  # CI runs as root
@@ -50,7 +90,7 @@ def serving(folder: Path, sources: dict[str, Path], **sections: Any) -> Iterator
     """Serve a station with the bundle that ships."""
     looped = {"loop": True, "fps": 3.0}
     tables = [{"name": name, "address": path, **looped} for name, path in sources.items()]
-    review = {"per_minute": 120.0}
+    review = {"per_minute": 30.0}
     settings = settings_for(
         asset("bundle"), folder / "products.db", *tables, review=review, **sections
     )
@@ -156,9 +196,10 @@ class Page:
         script = "const e = document.querySelector(arguments[0]); return e ? e.innerText : ''"
         return str(self.js(script, selector))
 
-    def scrolls_sideways(self) -> bool:
-        """Whether the page is wider than the screen."""
-        return bool(self.js("return document.documentElement.scrollWidth > innerWidth"))
+    def faults(self) -> list[str]:
+        """Return what is wrong with the page for fingers, screen readers and narrow screens."""
+        found: list[str] = self.js(AUDIT)
+        return found
 
     def complaints(self) -> list[str]:
         """Return what the browser wrote to its console as an error since the last call."""

@@ -89,19 +89,20 @@ class Served:
 
 
 @contextmanager
-def served(settings: StationSettings) -> Iterator[Served]:
+def served(settings: StationSettings, verify: Any = True) -> Iterator[Served]:
     """Start a station and its server; the client bears the CSRF token of a local user."""
     with Station(settings) as station:
         server = StationServer(station)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         eventually(lambda: server.started)
-        with httpx.Client(base_url=server.address, timeout=10.0) as client:
-            if not settings.server.guarded:
-                client.headers["X-CSRF-Token"] = client.get(f"{API}/me").json()["csrf"]
-            try:
+        try:
+            with httpx.Client(base_url=server.address, timeout=10.0, verify=verify) as client:
+                if not settings.server.guarded:
+                    client.headers["X-CSRF-Token"] = client.get(f"{API}/me").json()["csrf"]
                 yield Served(station, server.address, client)
-            finally:
-                server.should_exit = True
-                thread.join(5.0)
-                assert not thread.is_alive()
+            eventually(lambda: not server.server_state.connections)
+        finally:
+            server.should_exit = True
+            thread.join(5.0)
+            assert not thread.is_alive()

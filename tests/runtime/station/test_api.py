@@ -15,6 +15,10 @@ def capture(live: Served, number: int = 40) -> str:
     return str(live.ok(live.post("/captures", files=files), 201)["capture"])
 
 
+def labels(live: Served) -> set[str]:
+    return {product["label"] for product in live.ok(live.get("/products"))["products"]}
+
+
 def test_probes_and_metrics(live: Served) -> None:
     eventually(lambda: live.station.records(1, "good"))
     assert live.client.get("/livez").text == "ok\n"
@@ -50,6 +54,18 @@ def test_events_stream_as_they_happen(live: Served) -> None:
         live.ok(live.post("/products/rename", {"label": "bolt", "new": "screw"}))
         assert "event: gallery" in lines
     eventually(lambda: live.station.hub.subscribers == 0)
+
+
+def test_who_listens_again_is_told_what_was_missed(live: Served) -> None:
+    eventually(lambda: len(live.station.records()) > 5)
+    *_, after = live.station.records(5)
+    path, headers = f"{API}/verdicts/stream", {"Last-Event-ID": after["id"]}
+    with live.client.stream("GET", path, headers=headers) as response:
+        lines = (line[4:] for line in response.iter_lines() if line.startswith("id: "))
+        told = [next(lines) for _ in range(8)]
+    known = [record["id"] for record in reversed(live.station.records(1000))]
+    start = known.index(after["id"]) + 1
+    assert told == known[start : start + 8]
 
 
 def test_frames_and_previews_are_encoded_once_for_all(live: Served) -> None:
@@ -139,6 +155,17 @@ def test_uploads_register_all_or_nothing(live: Served) -> None:
     refused = live.post("/products/upload", data=data, files=broken)
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_image")
     assert live.ok(live.get("/products"))["version"] == made["version"]
+
+
+def test_undo_takes_back_a_whole_change_and_then_the_one_before(live: Served) -> None:
+    live.ok(live.post("/products/rename", {"label": "nut", "new": "M8"}))
+    files = [("images", (f"{n}.jpg", jpeg(60 + n), "image/jpeg")) for n in range(3)]
+    data = {"label": "gear", "accept_warnings": "true"}
+    assert live.ok(live.post("/products/upload", data=data, files=files), 201)["version"] == 7
+    assert live.ok(live.post("/undo"))["version"] == 8
+    assert labels(live) == {"bolt", "M8", "washer"}
+    live.ok(live.post("/undo"))
+    assert labels(live) == {"bolt", "nut", "washer"}
 
 
 def test_products_change_and_history_leads_back(live: Served) -> None:

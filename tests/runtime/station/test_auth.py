@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import ssl
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,6 +118,30 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(guarded: tuple[Served, 
     )
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=strict" in cookie and "secure" not in cookie
+
+
+def test_over_tls_the_cookie_is_secure(
+    guarded: tuple[Served, str], bundle_path: Path, registered: Path, shots: Path, tmp_path: Path
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+         "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    users = guarded[0].station.settings.server.users_file
+    server = {"users_file": users, "tls_cert": certificate, "tls_key": key}
+    settings = settings_for(bundle_path, registered, shots, server=server)
+    trusted = ssl.create_default_context(cafile=str(certificate))
+    with served(settings, verify=trusted) as running:
+        assert running.url.startswith("https://")
+        asked = {"user": "boss", "password": PASSWORDS["boss"]}
+        answer = running.client.post(f"{API}/login", json=asked, headers={"Origin": running.url})
+        assert "secure" in answer.headers["set-cookie"].lower()
+        assert running.get("/me").json()["user"] == "boss"
 
 
 def test_unknown_tokens_are_refused(guarded: tuple[Served, str]) -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from helpers_station import API, Served, jpeg, served, settings_for
 
+from vision_edge.runtime.station import guard
 from vision_edge.runtime.station.guard import SECURITY_HEADERS, host_allowed
 from vision_edge.runtime.station.settings import ServerSettings
 
@@ -131,10 +132,22 @@ def test_too_many_requests_and_too_many_streams_have_to_wait(
             next(pieces)
             second = running.get("/verdicts/stream")
             assert (second.status_code, second.json()["error"]["code"]) == (503, "too_many_streams")
-        codes = [running.get("/me").status_code for _ in range(12)]
+        codes = [running.get("/me").status_code for _ in range(40)]
         assert codes[0] == 200 and codes[-1] == 429
         assert running.get("/me").headers["retry-after"]
         assert running.client.get("/livez").status_code == 200
+
+
+def test_a_body_that_trickles_in_is_given_up(
+    shared: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "BODY_SECONDS", 0.2)
+    lines = ["POST /api/v1/login HTTP/1.1", "Host: localhost", "Content-Length: 20"]
+    lines += ["Content-Type: application/json", "Connection: close", "", "{"]
+    with socket.create_connection(("127.0.0.1", httpx.URL(shared.url).port or 0)) as raw:
+        raw.settimeout(5)
+        raw.sendall("\r\n".join(lines).encode())
+        assert raw.recv(200).startswith(b"HTTP/1.1 408")
 
 
 def test_a_failure_inside_is_told_without_its_traceback(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,14 @@ from helpers_page import PHONE, TABLET, Page, browser, rendered, serving, until
 from helpers_station import Served
 from selenium.webdriver.common.keys import Keys
 
+from vision_edge.runtime.demo.conveyor import ConveyorConfig, render_snapshot
 from vision_edge.runtime.preprocess import decode_image
+from vision_edge.runtime.registration import read_picture, snapshot_from
+from vision_edge.runtime.sources import Frame
+from vision_edge.runtime.station.users import Account, User, hashed, write_accounts
 
 EVIL = '"/><script>alert(1)</script>' + "x" * 140 + " 🛠️ O'Hara/7"
+NUT_FRAME = Frame(render_snapshot("hex_nut", 9, ConveyorConfig(seed=3))[0], "test", 0, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -252,16 +258,19 @@ def test_products_are_renamed_removed_and_brought_back(page: Page, station: Serv
     page.one(".event-words", "old name renamed to new name")
 
 
-def test_any_name_is_only_text(page: Page, station: Served) -> None:
-    register(page, "nut", "plain")
+@pytest.mark.parametrize("path", ["/", "/register?source=nut", "/review", "/products", "/health"])
+def test_pages_fit_fingers_readers_and_screens(page: Page, station: Served, path: str) -> None:
+    """With a name that is long, and would be markup if it were not kept as text."""
     with station.station.gallery("test") as gallery:
-        gallery.rename("plain", EVIL)
-    for path in ("/", "/register?source=nut", "/review", "/products"):
-        for screen in (TABLET, PHONE):
-            page.screen(screen)
-            page.open(path)
-            until(lambda: EVIL in page.js("return document.body.textContent"))
-            assert not page.scrolls_sideways(), (path, screen)
+        gallery.add(EVIL, [snapshot_from(read_picture(NUT_FRAME), station.station.session)])
+    page.open(path)
+    if path != "/health":
+        until(lambda: EVIL in page.js("return document.body.textContent"))
+    if path == "/review":
+        page.click(".picture-card label")
+    for screen in (TABLET, PHONE):
+        page.screen(screen)
+        assert page.faults() == [], screen
     assert not page.js("return document.querySelector('main script')")
 
 
@@ -298,3 +307,37 @@ def test_the_theme_is_chosen_and_kept(page: Page) -> None:
     page.click("#theme")
     page.screen(TABLET, dark=True)
     assert page.js(background) == dark
+
+
+def test_a_role_sees_what_it_may_do_and_nothing_is_lost_at_sign_in(
+    shared_page: Page, tmp_path: Path
+) -> None:
+    users = tmp_path / "users.toml"
+    write_accounts(users, {"anna": Account(User("anna", "operator"), hashed("gloves on hands"))})
+    sources = {"nut": rendered(tmp_path / "nut", "hex_nut")}
+    with serving(tmp_path, sources, server={"users_file": str(users)}) as guarded:
+        page, own = shared_page, shared_page.url
+        page.url = guarded.url
+        page.open("/register?source=nut")
+        page.one("#user").send_keys("anna")
+        page.one("#password").send_keys("wrong password", Keys.ENTER)
+        page.one("#problem", "name or password are wrong")
+        assert page.one("#user").get_attribute("value") == "anna"
+        assert page.faults() == []
+        page.one("#password").send_keys("gloves on hands", Keys.ENTER)
+        page.one("#crop-box")  # where it was asked for
+
+        page.one("#name").send_keys("nut")
+        page.chrome.delete_all_cookies()  # as if the session had ended
+        page.one("dialog #again-password").send_keys("gloves on hands", Keys.ENTER)
+        until(lambda: not page.all("dialog"))
+        page.click("#confirm")
+        page.one(".toast", "nut is registered")
+        page.open("/products")
+        page.one(".product .button", "Rename")
+        assert "Remove" not in page.text("#products")
+        page.click("#sign-out")
+        page.one("#login")
+        page.url = own
+    complaints = page.complaints()
+    assert all("401" in complaint for complaint in complaints), complaints

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -65,6 +66,13 @@ def test_sigterm_ends_it_within_five_seconds_in_spite_of_open_streams(
         assert status["gallery"] == {"version": 3, "products": 3}
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 0
+
+
+def test_a_port_that_is_taken_is_named(bundle_path: Path, registered: Path, shots: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = invoke("serve", bundle_path, shots, "--gallery", registered, "--port", port)
+    assert f"cannot serve on 127.0.0.1:{port}" in str(result.exception)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers_runtime import invoked, make_bundle, weights
 from helpers_station import eventually, settings_for, sharp, strangers
 
-from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.errors import SourceError, VisionEdgeError
+from vision_edge.runtime.grabbers import Grabbed
+from vision_edge.runtime.live import LiveSource
 from vision_edge.runtime.pipeline import snapshot_of
 from vision_edge.runtime.station.request_error import RequestError
 from vision_edge.runtime.station.service import Station
@@ -24,6 +29,7 @@ class Notebook:
         self.records: list[Record] = []
         self.commands: Commands | None = None
         self.closed = False
+        self.states: list[tuple[str, str]] = []
         self._broken = broken
 
     def start(self, commands: Commands) -> None:
@@ -33,6 +39,9 @@ class Notebook:
         if self._broken:
             raise ValueError("broken")
         self.records.append(record)
+
+    def state(self, source: str, status: Record) -> None:
+        self.states.append((source, str(status["state"])))
 
     def health(self) -> WireHealth:
         if self._broken:
@@ -173,6 +182,51 @@ def test_a_switch_embeds_anew_is_kept_over_a_restart_and_can_be_undone(
         assert station.records(1)[0]["known"]
     with Station(settings) as station:
         assert station.status()["bundle"] == before
+
+
+class Flaky:
+    """A camera that can be unplugged; every connection and frame of it is made here."""
+
+    fps: float | None = 50.0
+
+    def __init__(self) -> None:
+        self.plugged = threading.Event()
+
+    def open(self, *_: object) -> Flaky:
+        if not self.plugged.is_set():
+            raise SourceError("no camera answers")
+        return self
+
+    def grab(self) -> Grabbed | None:
+        time.sleep(0.02)
+        return Grabbed(sharp(0), None) if self.plugged.is_set() else None
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_camera_that_is_lost_comes_back_and_everyone_is_told(
+    station_of, shots: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera, wire = Flaky(), Notebook()
+    monkeypatch.setitem(LiveSource.__init__.__kwdefaults__, "opener", camera.open)
+    table = {"address": "rtsp://me:secret@camera/a?x=1", "stale_after": 0.3, "lost_after": 0.6}
+    with Station(station_of({**table, "max_age_ms": 60_000}, shots)) as station:
+
+        def status() -> dict[str, Any]:
+            return dict(station.status()["sources"][0])
+
+        station.add_wire(wire)
+        assert (status()["state"], status()["address"]) == ("connecting", "rtsp://camera/a")
+        camera.plugged.set()
+        eventually(lambda: status()["state"] == "live" and station.records(1, "source-0"))
+        camera.plugged.clear()
+        eventually(lambda: status()["state"] == "lost" and status()["message"])
+        camera.plugged.set()
+        eventually(lambda: status()["state"] == "live" and status()["reconnects"] == 1)
+        assert station.records(1, "source-1")
+    states = [state for source, state in wire.states if source == "source-0"]
+    assert states[0] == "connecting" and {"live", "lost"} <= set(states) and states[-1] == "live"
 
 
 def test_a_frozen_frame_is_the_one_that_was_shown(station_of, shots: Path) -> None:

@@ -49,7 +49,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def wire_to(
     port: int, state_dir: Path, sources: tuple[str, ...] = ("cam",), **more: object
 ) -> MqttWire:
-    settings = MqttSettings(port=port, topic_prefix=PREFIX, **more)  # type: ignore[arg-type]
+    settings = MqttSettings(port=port, **{"topic_prefix": PREFIX, **more})  # type: ignore[arg-type]
     return MqttWire(settings, STATION, state_dir, list(sources))
 
 
@@ -145,6 +145,40 @@ def test_nothing_is_lost_to_a_broker_that_forgets_what_it_has_acknowledged(tmp_p
     wire.close()
     again.close()
     broker.kill()
+
+
+@pytest.mark.slow
+def test_subscribers_that_come_back_after_a_restart_miss_nothing(tmp_path: Path) -> None:
+    """The broker has no memory at all, and the station is back before the consumer."""
+    broker = Broker(tmp_path / "broker").start()
+    consumer = Consumer(broker.port, f"{PREFIX}/+/verdict/#")
+    wire = wire_to(broker.port, tmp_path)
+    wire.start(Commands(lambda source: None))
+    wire.verdict(record(0))
+    until(lambda: consumer.frames == [0])
+    for cycle in range(2):
+        broker.kill()
+        broker.start()
+        for number in range(1 + 20 * cycle, 21 + 20 * cycle):
+            wire.verdict(record(number))
+        until(lambda last=20 * (cycle + 1): consumer.frames[-1:] == [last])
+    assert consumer.frames == list(range(41))
+    assert consumer.only_new.gaps == 0
+    assert "nobody" not in wire.health().detail
+    wire.close()
+    consumer.close()
+    broker.kill()
+
+
+def test_where_nobody_subscribes_verdicts_wait_only_so_long(broker: Broker, tmp_path: Path) -> None:
+    wire = wire_to(broker.port, tmp_path, subscriber_wait_s=0.6, topic_prefix="unheard")
+    wire.start(Commands(lambda source: None))
+    for number in range(30):
+        wire.verdict(record(number))
+    until(lambda: "nobody subscribes" in wire.health().detail)
+    assert (wire.health().state, wire.health().queued) == ("ok", 30)
+    until(lambda: wire.health().queued == 0)
+    wire.close()
 
 
 def test_verdicts_wait_on_disk_while_the_broker_is_away(tmp_path: Path) -> None:
@@ -247,7 +281,7 @@ def guarded_wire(
     options: dict[str, object] = {
         "tls": True, "tls_ca": folder / "ca.pem", "tls_cert": folder / "client.pem",
         "tls_key": folder / "client.key", "username": "line",
-        "password_file": state_dir / "password", **more,
+        "password_file": state_dir / "password", "subscriber_wait_s": 0.0, **more,
     }  # fmt: skip
     return wire_to(broker.port, state_dir, **options)
 
@@ -357,7 +391,7 @@ def test_discovery_is_announced_and_taken_back(broker: Broker, tmp_path: Path) -
         wire = wire_to(broker.port, tmp_path, sources, discovery=discovery)
         wire.state("cam", {"state": "live", "age_ms": 10})
         wire.start(Commands(lambda source: None))
-        until(lambda: wire.health().state == "ok" and not wire._posts)
+        until(lambda: wire.health().state == "ok" and not (wire._posts or wire._untold))
         wire.close()
 
     run(("cam", "left / top"), True)

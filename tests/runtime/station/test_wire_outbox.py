@@ -188,6 +188,26 @@ def test_a_disk_that_fails_loses_nothing_once_it_works_again(
     box.close()
 
 
+def test_entries_gather_to_be_written_together(tmp_path: Path) -> None:
+    commits: list[int] = []
+    box = Outbox(
+        tmp_path / "o.db", max_rows=1000, max_bytes=1 << 20, gather_s=0.3,
+        on_commit=lambda: commits.append(1),
+    )  # fmt: skip
+    for number in range(20):
+        box.append("cam", b"%d" % number)
+        time.sleep(0.001)
+    assert payloads(box) == []
+    assert box.flush(5.0)
+    assert len(payloads(box)) == 20
+    assert len(commits) == 1
+    box.append("cam", b"last")
+    box.close()  # does not wait
+    box = outbox(tmp_path / "o.db")
+    assert payloads(box)[-1] == b"last"
+    box.close()
+
+
 def test_many_threads_may_append(tmp_path: Path) -> None:
     box = outbox(tmp_path / "o.db")
 

@@ -52,8 +52,8 @@ class Bundles:
                 return self._model(bundle)
         return self._model(load_bundle(self._settings.bundle))
 
-    def switch(self, products: Products, bundle: Path | str, author: str) -> Model:
-        """Go over to another bundle, with the gallery embedded anew; return its model.
+    def switch(self, products: Products, bundle: Path | str, author: str) -> None:
+        """Go over to another bundle, with the gallery embedded anew.
 
         Raises:
             VisionEdgeError: If the bundle is not fit; the former goes on.
@@ -68,9 +68,8 @@ class Bundles:
             except BaseException:
                 self._keep(before)
                 raise
-        return model
 
-    def undo(self, products: Products, author: str) -> Model:
+    def undo(self, products: Products, author: str) -> None:
         """Return to the bundle before the last switch.
 
         Raises:
@@ -79,7 +78,7 @@ class Bundles:
         former = self._state.former
         if former is None:
             raise VisionEdgeError("there is no former bundle", fix="switch to one by its path")
-        return self.switch(products, former, author)
+        self.switch(products, former, author)
 
     def _model(self, bundle: Bundle) -> Model:
         session = open_session(bundle, self._settings.provider, self._settings.threads)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +36,10 @@ SECURITY_HEADERS = {
 """Borne by every answer that does not set its own."""
 
 _UNLIMITED = ("/livez", "/readyz")
+_BURST_SECONDS = 6
+"""A page with a hundred pictures loads at once."""
+BODY_SECONDS = 60.0
+"""So long may a body take to come in; a slower sender only holds a connection."""
 
 
 class Guard:
@@ -52,7 +58,7 @@ class Guard:
         self._app, self._settings = app, settings
         self._audit, self._metrics = audit, metrics
         rate = settings.requests_per_second
-        self._buckets = Buckets(rate, 2 * rate)
+        self._buckets = Buckets(rate, _BURST_SECONDS * rate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -154,9 +160,18 @@ class _Body:
     def __init__(self, receive: Receive, most: int) -> None:
         self._receive, self._most = receive, most
         self._bytes = 0
+        self._whole = False
+        self._until = time.monotonic() + BODY_SECONDS
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        if self._whole:  # only waits for the client to go
+            return await self._receive()
+        try:
+            left = max(0.0, self._until - time.monotonic())
+            message = await asyncio.wait_for(self._receive(), left)
+        except asyncio.TimeoutError:
+            raise HTTPException(408, "the request's body came too slowly") from None
+        self._whole = not message.get("more_body", False)
         self._bytes += len(message.get("body", b""))
         if self._bytes > self._most:
             # an HTTPException, since FastAPI takes any other for a body that cannot be parsed

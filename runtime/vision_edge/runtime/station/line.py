@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -166,8 +166,7 @@ class Line:
         empty = self.settings.empty
         self.presence = Presence(self.settings.view.apply(read_image(empty))) if empty else None
         source = opened(self.settings, self._unreadable, self._live_state)
-        self._source = source
-        with closing(source):
+        with closing(source), self._in_use(source):
             gate = Gate(source, self._model, self._seen, self._stopping, self.settings.max_rate)
             if not source.live:
                 self._set("live")
@@ -178,7 +177,15 @@ class Line:
                     self._events.verdict(self, frame, verdict)
                     if self._stopping.is_set():
                         break
-        self._source = None
+
+    @contextmanager
+    def _in_use(self, source: Source) -> Iterator[None]:
+        """Show a source's state as the line's, for a block."""
+        self._source = source
+        try:
+            yield
+        finally:
+            self._source = None
 
     def _told(self, source: Source, model: Model) -> Iterator[tuple[Frame, Verdict]]:
         settings = self.settings

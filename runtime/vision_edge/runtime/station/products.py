@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vision_edge.runtime.augment import embed_snapshot
 from vision_edge.runtime.bundle import Embeddings
-from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.errors import GalleryError, VisionEdgeError
 from vision_edge.runtime.gallery import Gallery
 from vision_edge.runtime.gallery_reader import GalleryReader
 from vision_edge.runtime.pipeline import classifier_for
@@ -51,6 +52,7 @@ class Products:
         self.count = 0
         self.problem = ""
         self._told = -1
+        self._changes: deque[tuple[int, int]] = deque(maxlen=100)
         self._model, self._scoring, self._changed = model, scoring, changed
         self._lock = threading.RLock()
         self._stop = threading.Event()
@@ -103,9 +105,37 @@ class Products:
             GalleryError: If it cannot be opened or read.
         """
         with self.steady(), self.opened(author) as gallery:
+            before = gallery.version
             yield gallery
             self._take(gallery)
+            if gallery.version > before:
+                self._changes.append((before, gallery.version))
         self._tell()
+
+    def undo(self, author: str | None = None) -> tuple[int, int]:
+        """Take the last change back: all that it registered at once, or else the last version.
+
+        Again, it takes back the change before. What others changed is taken back by one version.
+
+        Returns:
+            The version returned to, and the new version that is like it.
+
+        Raises:
+            GalleryError: If there is nothing to take back.
+        """
+        with self.steady(), self.opened(author) as gallery:
+            version = gallery.version
+            if version == 0:
+                raise GalleryError("the gallery has no history", fix="register something first")
+            target = version - 1
+            if self._changes and self._changes[-1][1] == version:
+                target = self._changes.pop()[0]
+            new = gallery.rollback(target)
+            if self._changes and self._changes[-1][1] == target:
+                self._changes[-1] = (self._changes[-1][0], new)
+            self._take(gallery)
+        self._tell()
+        return target, new
 
     def refresh(self) -> None:
         """Classify with what the gallery holds now; nothing happens if nothing has changed.

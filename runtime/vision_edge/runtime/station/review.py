@@ -6,6 +6,7 @@ fills no quicker than a person can look.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -24,6 +25,7 @@ from vision_edge.runtime.station.limits import Buckets
 from vision_edge.runtime.station.settings import ReviewSettings
 from vision_edge.runtime.station.wire import Record
 
+log = logging.getLogger(__name__)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
   id TEXT PRIMARY KEY, time TEXT NOT NULL, source TEXT NOT NULL, nearest TEXT NOT NULL,
@@ -68,10 +70,7 @@ class ReviewQueue:
         self._offers: Queue[_Offer | None] = Queue(_AHEAD)
         self._lock = threading.Lock()
         with _translated():
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute(_SCHEMA)
+            self._db = _opened(path)
         self._pending = int(self._rows("SELECT count(*) FROM items")[0][0])
         self._thread = threading.Thread(target=self._write, name="review", daemon=True)
         self._thread.start()
@@ -175,6 +174,9 @@ class ReviewQueue:
                 if offer is None:
                     return
                 self._keep(offer)
+            except Exception:  # a full disk, say: the next may fit
+                self.skipped += 1
+                log.exception("a picture to review could not be kept")
             finally:
                 self._offers.task_done()
 
@@ -202,6 +204,34 @@ class ReviewQueue:
     def _rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock, _translated():
             return self._db.execute(sql, parameters).fetchall()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Open the queue's file; a damaged one is put aside, so that the station runs."""
+    try:
+        return _connected(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):  # locked, or not to be written
+            raise
+        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+        log.warning("%s is damaged (%s); it is kept as %s", path, error, aside.name)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        path.replace(aside)
+        return _connected(path)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(_SCHEMA)
+        db.execute("SELECT count(*) FROM items").fetchall()
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -18,6 +19,7 @@ from vision_edge.runtime.station.systemd import Notifier
 
 GRACE_SECONDS = 1
 _MAX_HEADERS = 32 * 1024
+_MAX_CONNECTIONS = 500
 
 
 def run_server(settings: StationSettings, serving: Callable[[str], object]) -> None:
@@ -36,7 +38,8 @@ def run_server(settings: StationSettings, serving: Callable[[str], object]) -> N
         for wire in wires_of(station):
             station.add_wire(wire)
         server = StationServer(station, serving)
-        server.run()
+        with suppress(SystemExit):  # uvicorn's answer to a port that is taken
+            server.run()
         if not server.started:
             raise VisionEdgeError(
                 f"cannot serve on {settings.server.host}:{settings.server.port}",
@@ -101,6 +104,7 @@ def _config(station: Station) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=5,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=_MAX_HEADERS,
         use_colors=False,

@@ -25,12 +25,11 @@ from vision_edge.runtime.station.hub import Hub, Subscription
 from vision_edge.runtime.station.identifiers import Identifiers
 from vision_edge.runtime.station.line import Line, LineEvents
 from vision_edge.runtime.station.metrics import Metrics
-from vision_edge.runtime.station.model import Model
 from vision_edge.runtime.station.products import Products
 from vision_edge.runtime.station.registrar import Registrar
 from vision_edge.runtime.station.request_error import RequestError
 from vision_edge.runtime.station.review import ReviewQueue
-from vision_edge.runtime.station.settings import StationSettings
+from vision_edge.runtime.station.settings import ServerSettings, StationSettings
 from vision_edge.runtime.station.state import StateFolder
 from vision_edge.runtime.station.wire import Commands, Record, Wire
 from vision_edge.runtime.station.wiring import Wiring
@@ -201,7 +200,7 @@ class Station:
                 "embedding_dim": manifest.embedding_dim,
             },
             "provider": session.provider,
-            "notes": [*session.notes, *filter(None, [products.problem])],
+            "notes": [*session.notes, *_notes(self.settings.server, products)],
             "sources": [line.status() for line in self._lines.values()],
             "wires": [asdict(health) for health in self.wiring.health()],
             "gallery": {"version": products.version, "products": products.count},
@@ -251,9 +250,7 @@ class Station:
         Raises:
             VisionEdgeError: If the bundle is not fit; the former goes on.
         """
-        self._bundle_told(
-            _started(self._bundles).switch(self.products, bundle, author or "station")
-        )
+        _started(self._bundles).switch(self.products, bundle, author or "station")
 
     def undo_switch(self, author: str | None = None) -> None:
         """Return to the bundle before the last switch.
@@ -261,7 +258,7 @@ class Station:
         Raises:
             VisionEdgeError: If there is none, or it is not fit any more.
         """
-        self._bundle_told(_started(self._bundles).undo(self.products, author or "station"))
+        _started(self._bundles).undo(self.products, author or "station")
 
     def trigger(self, source: str | None = None) -> None:
         """Judge a part now, at one source or at all that are judged on command.
@@ -338,11 +335,18 @@ class Station:
     def _gallery_told(self, version: int, products: int) -> None:
         self.hub.publish("gallery", {"version": version, "products": products})
 
-    def _bundle_told(self, model: Model) -> None:
-        self.hub.publish("state", {"bundle": model.session.bundle.manifest.name})
-
     def _review_told(self, pending: int) -> None:
         self.hub.publish("review", {"pending": pending})
+
+
+def _notes(server: ServerSettings, products: Products) -> Iterator[str]:
+    """Yield what a person should know."""
+    if products.problem:
+        yield products.problem
+    if products.count == 0:
+        yield "no product is registered yet: everything is unknown"
+    if not server.loopback and not server.tls:
+        yield "passwords and pictures pass the network unencrypted: set tls_cert and tls_key"
 
 
 def _started(part: T | None) -> T:

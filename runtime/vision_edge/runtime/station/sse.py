@@ -11,6 +11,8 @@ from vision_edge.runtime.station.hub import Event, Subscription
 from vision_edge.runtime.station.service import Station
 
 HEARTBEAT_SECONDS = 10.0
+MISSED = 200
+"""Verdicts that a reconnected listener is told of at most."""
 
 
 async def events_of(
@@ -34,11 +36,25 @@ async def events_of(
         subscription.close()
 
 
-async def event_stream(station: Station) -> AsyncIterator[str]:
-    """Deliver everything that happens as server-sent events."""
+async def event_stream(station: Station, after: str = "") -> AsyncIterator[str]:
+    """Deliver everything that happens as server-sent events.
+
+    Args:
+        station: The station.
+        after: A verdict's identifier: those that came since, as far as they are kept, come first.
+    """
+    subscription = station.subscribe()
     yield "retry: 2000\n\n"
-    async for event in events_of(station.subscribe()):
-        yield ": still here\n\n" if event is None else _text(*event)
+    last = after
+    for record in reversed(station.records(MISSED)) if after else ():
+        if record["id"] > after:
+            last = record["id"]
+            yield _text("verdict", record)
+    async for event in events_of(subscription):
+        if event is None:
+            yield ": still here\n\n"
+        elif event[1].get("id", "~") > last:  # not told already
+            yield _text(*event)
 
 
 def _text(kind: str, data: dict[str, Any]) -> str:

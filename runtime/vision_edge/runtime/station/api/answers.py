@@ -31,6 +31,7 @@ _CODES = {
     400: ("bad_request", "send what the OpenAPI document says"),
     404: ("not_found", "see the OpenAPI document"),
     405: ("method_not_allowed", "see the OpenAPI document"),
+    408: ("too_slow", "send it in one go"),
     413: ("too_large", "send less"),
     415: ("unsupported_media_type", "send what the OpenAPI document says"),
     422: ("invalid", "send what the OpenAPI document says"),
@@ -40,6 +41,7 @@ _MEANINGS = {
     401: "Nobody known asks.",
     403: "The role does not suffice, the CSRF token is missing, or another site asks.",
     404: "There is no such thing (any more).",
+    408: "The body came too slowly.",
     409: "It cannot be done now, or is refused.",
     413: "The request is too large.",
     415: "The body's type is none that is understood.",
@@ -52,7 +54,7 @@ _MEANINGS = {
 READING = (400, 401, 403, 421, 422, 429, 503)
 """Statuses that any reading route may answer with."""
 
-CHANGING = (*READING, 409, 413, 415)
+CHANGING = (*READING, 408, 409, 413, 415)
 """Statuses that any changing route may answer with."""
 
 

@@ -141,14 +141,10 @@ def rollback(request: Request, asked: RollbackAsked, user: Engineer) -> VersionA
 
 @router.post("/undo", responses=failures(*CHANGING))
 def undo(request: Request, user: Operator) -> VersionAnswer:
-    """Take the last change back, as a new version."""
-    with station_of(request).gallery(user.name) as gallery:
-        if gallery.version == 0:
-            raise RequestError(
-                409, "nothing_to_undo", "the gallery has no history", "register first"
-            )
-        noted(request, to=gallery.version - 1)
-        return VersionAnswer(version=gallery.rollback(gallery.version - 1))
+    """Take the last change back, with all that it registered at once, as a new version."""
+    target, version = station_of(request).products.undo(user.name)
+    noted(request, to=target)
+    return VersionAnswer(version=version)
 
 
 def _picture(upload: UploadFile, max_pixels: int) -> Picture:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from vision_edge.runtime.station.api.answers import READING, failures
@@ -51,9 +51,16 @@ def verdicts(
     response_class=StreamingResponse,
     responses={**_STREAM, **failures(*READING, 413)},
 )
-async def stream(request: Request, _user: Operator) -> StreamingResponse:
+async def stream(
+    request: Request,
+    _user: Operator,
+    last_event_id: Annotated[str, Header(max_length=40, description="Then what was missed.")] = "",
+) -> StreamingResponse:
     """What happens from now on, as server-sent events."""
     place = request.app.state.streams.take()
+    events = event_stream(station_of(request), last_event_id)
     return StreamingResponse(
-        place.around(event_stream(station_of(request))), media_type="text/event-stream"
+        place.around(events),
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},  # no proxy is to collect them
     )

@@ -28,6 +28,7 @@ from vision_edge.runtime.station.wires.settings import MqttSettings
 _LOG = logging.getLogger(__name__)
 _ANSWER_S = 10.0  # for a broker to answer a connection
 _STUCK_S = 30.0  # without an acknowledgement of what was sent
+_ASK_AGAIN_S = 0.5  # whether anybody subscribes
 _STEADY_S = 10.0  # after which a connection counts as one that worked
 _LAST_WORDS_S = 0.3
 
@@ -55,9 +56,12 @@ class MqttWire(OutboxWire):
         self._where = f"{settings.host}:{settings.real_port}"
         self._topics = Topics(settings.topic_prefix, station)
         self._discovery = Discovery(settings, self._topics, sources, state_dir)
-        self._sources = frozenset(sources)
         self._states: dict[str, bytes] = {}
-        self._posts: deque[tuple[str, bytes]] = deque()  # retained messages that wait
+        self._cursor = 0  # number of the last verdict sent on this connection
+        self._heard = False  # whether somebody subscribes, as far as the broker says
+        self._send_at = self._open_at = 0.0
+        self._untold: set[str] = set()  # sources whose state is not published yet
+        self._posts: deque[tuple[str, bytes]] = deque()  # other retained messages that wait
 
     def state(self, source: str, document: Record) -> None:
         """Take a source's state, published retained; the newest is published on every connection.
@@ -67,7 +71,7 @@ class MqttWire(OutboxWire):
             document: JSON values; `state` says it in a word.
         """
         self._states[source] = encoded(document)
-        self._posts.append((self._topics.state(source), self._states[source]))
+        self._untold.add(source)
         self._awake.set()
 
     def _deliver(self) -> None:
@@ -106,12 +110,14 @@ class MqttWire(OutboxWire):
         """Prepare to say that the station is there, what it has, and how its sources are."""
         self._posts.clear()
         self._posts.extend(self._discovery.messages())
-        self._posts.extend((self._topics.state(name), self._states[name]) for name in self._states)
+        self._untold.update(list(self._states))
         self._posts.append((self._topics.status, b"online"))
 
     def _pump(self, link: Link) -> None:
         """Send what the outbox holds and note what is acknowledged, until the connection ends."""
-        cursor = self.outbox.rewind()
+        self._cursor = self.outbox.rewind()
+        self._heard, self._send_at = False, 0.0
+        self._open_at = time.monotonic() + self._settings.subscriber_wait_s
         progress = time.monotonic()
         while not self._finished():
             link.check()
@@ -122,15 +128,23 @@ class MqttWire(OutboxWire):
                 raise LinkError(f"the broker acknowledged nothing for {_STUCK_S:.0f} s")
             self._say_ok(link)
             sent = self._post(link)
-            for entry in self.outbox.read(max(cursor, self.outbox.start), link.room):
+            after = max(self._cursor, self.outbox.start)
+            for entry in self.outbox.read(after, self._room(link)):
                 payload = numbered(entry.payload, entry.sequence)
                 link.send(self._topics.verdict(entry.source), payload, entry.sequence)
-                cursor, sent = entry.sequence, True
+                self._cursor, sent = entry.sequence, True
             if not sent:
                 self._sleep(0.5)
                 self._probe(link)
         link.last_words(self._topics.status, b"offline")
         link.flush(_LAST_WORDS_S)
+
+    def _room(self, link: Link) -> int:
+        """Return how many verdicts to send: one at a time until somebody is known to listen."""
+        now = time.monotonic()
+        if self._heard or now > self._open_at:
+            return link.room
+        return 0 if link.waiting or now < self._send_at else 1
 
     def _say_ok(self, link: Link) -> None:
         heard = "; nobody subscribes to the verdicts" if link.unheard else ""
@@ -145,6 +159,10 @@ class MqttWire(OutboxWire):
             sent = True
         if sent and not self._posts:
             self._discovery.done()
+        while self._untold and link.room:
+            source = self._untold.pop()
+            link.send(self._topics.state(source), self._states[source], retain=True)
+            sent = True
         return sent
 
     def _probe(self, link: Link) -> None:
@@ -159,8 +177,12 @@ class MqttWire(OutboxWire):
             self._give_up(refused, "the broker refuses them as malformed")
         if delivered is None:
             return False
+        if delivered and link.unheard and time.monotonic() < self._open_at and not self._heard:
+            self._cursor, self._send_at = self.outbox.rewind(), time.monotonic() + _ASK_AGAIN_S
+            return True
         self.outbox.acknowledge(delivered)
         if delivered:
+            self._heard = True
             self._backoff.reset()
         return True
 

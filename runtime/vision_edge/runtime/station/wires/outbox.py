@@ -3,7 +3,7 @@
 `append` puts a payload into memory and returns; the outbox's own thread writes all that has come
 together, in one transaction with `synchronous = FULL`, and begins again. So the disk sets the pace
 of the commits and never that of the line: a verdict handed over is on disk after the commit under
-way and its own. What is on disk survives `kill -9` and a power cut; what is not yet, does not.
+way and its own (and `gather_s`). What is on disk survives `kill -9` and a power cut; what is not yet, does not.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Outbox:
         path: The SQLite file.
         max_rows: Entries kept at most, on disk and, where the disk fails, in memory.
         max_bytes: Bytes of payload kept at most.
+        gather_s: Seconds to wait for more before what has come is written.
         retain_s: Seconds that the peer must be seen alive after it has acknowledged an entry,
             before the entry is deleted: a peer that dies sooner may have lost it.
         on_commit: Called from the outbox's thread when entries have reached the disk.
@@ -51,12 +52,13 @@ class Outbox:
         *,
         max_rows: int,
         max_bytes: int,
+        gather_s: float = 0.0,
         retain_s: float = 0.0,
         on_commit: Callable[[], None] = lambda: None,
     ) -> None:
         self._file = OutboxFile(path)
         self._max_rows, self._max_bytes, self._retain_s = max_rows, max_bytes, retain_s
-        self._on_commit = on_commit
+        self._gather_s, self._on_commit = gather_s, on_commit
         lock = threading.RLock()
         self._changed = threading.Condition(lock)  # for the outbox's thread
         self._settled = threading.Condition(lock)  # for those who wait for the disk
@@ -173,9 +175,14 @@ class Outbox:
                     if wait <= 0:
                         break
                 self._changed.wait(wait)
+            if self._gather_s and self._pending:
+                self._changed.wait_for(self._enough, self._gather_s)
             rows = [self._pending.popleft() for _ in range(min(_BATCH, len(self._pending)))]
             self._writing = len(rows)
             return rows, self._closing
+
+    def _enough(self) -> bool:
+        return self._closing or len(self._pending) >= _BATCH
 
     def _deletable(self) -> int:
         """Return the highest number that may be deleted."""
@@ -185,16 +192,20 @@ class Outbox:
                 number = self._expiring.popleft()[1]
         return number
 
-    def _written(self, rows: list[tuple[str, bytes]], delete_to: int) -> bool:
-        """Commit, and keep within the limits; on failure put the rows back, and return False."""
+    def _written(self, rows: list[tuple[str, bytes]], done: int) -> bool:
+        """Commit rows, and delete the entries up to `done` and what there is no room for.
+
+        On failure the rows are put back, and the answer is False.
+        """
         try:
-            delete_to = max(delete_to, self._overflow(rows))
+            overflow = self._overflow(rows)
+            delete_to = max(done, overflow)
             self._file.commit(rows, delete_to)
         except sqlite3.Error as error:
-            self._put_back(rows, delete_to, f"verdicts cannot be written to disk: {error}")
+            self._put_back(rows, done, f"verdicts cannot be written to disk: {error}")
             return False
         with self._changed:
-            lost = delete_to - max(self._acknowledged, self._file.first - 1)
+            lost = overflow - max(done, self._acknowledged, self._file.first - 1)
             self._file.count(rows, delete_to)
             self._writing = 0
             self.problem = None
@@ -205,13 +216,13 @@ class Outbox:
             self._on_commit()
         return True
 
-    def _put_back(self, rows: list[tuple[str, bytes]], delete_to: int, problem: str) -> None:
+    def _put_back(self, rows: list[tuple[str, bytes]], done: int, problem: str) -> None:
         """Keep for the next attempt what a commit that failed was to do."""
         with self._changed:
             self._writing = 0
             self._pending.extendleft(reversed(rows))
-            if delete_to:
-                self._expiring.appendleft((0.0, delete_to))
+            if done:
+                self._expiring.appendleft((0.0, done))
             self.problem = problem
         self._complain(problem)
 

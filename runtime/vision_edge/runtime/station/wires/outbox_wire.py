@@ -54,6 +54,7 @@ class OutboxWire(ABC):
             state_dir / f"outbox-{name}.db",
             max_rows=settings.outbox_rows,
             max_bytes=settings.outbox_mb << 20,
+            gather_s=settings.outbox_ms / 1000,
             retain_s=retain_s,
             on_commit=self._awake.set,
         )

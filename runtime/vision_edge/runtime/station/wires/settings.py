@@ -24,10 +24,13 @@ class OutboxSettings(_Section):
     Attributes:
         outbox_rows: Verdicts kept at most; beyond that the oldest are dropped, and counted.
         outbox_mb: Megabytes of verdicts kept at most.
+        outbox_ms: Milliseconds that verdicts gather to be written together: more spares a flash
+            disk, and delays their delivery as much.
     """
 
     outbox_rows: int = Field(1_000_000, ge=100, le=100_000_000)
     outbox_mb: int = Field(512, ge=1, le=100_000)
+    outbox_ms: float = Field(0.0, ge=0, le=10_000, allow_inf_nan=False)
 
 
 class MqttSettings(OutboxSettings):
@@ -50,6 +53,8 @@ class MqttSettings(OutboxSettings):
         repeat_s: Verdicts acknowledged in the last so many seconds before a connection broke are
             sent again, since a broker that crashed may have lost them: more than its own interval
             between two savings. 0 repeats only what was not acknowledged.
+        subscriber_wait_s: Seconds that verdicts wait on a new connection where the broker says
+            (MQTT 5) that nobody subscribes to them: subscribers too come back after a restart.
         discovery: Announce the sources to Home Assistant and what understands its messages.
         discovery_prefix: First level of the topics of those announcements.
     """
@@ -68,6 +73,7 @@ class MqttSettings(OutboxSettings):
     keepalive: int = Field(30, ge=5, le=3600)
     in_flight: int = Field(100, ge=1, le=10_000)
     repeat_s: float = Field(5.0, ge=0, le=3600, allow_inf_nan=False)
+    subscriber_wait_s: float = Field(30.0, ge=0, le=3600, allow_inf_nan=False)
     discovery: bool = False
     discovery_prefix: Topic = "homeassistant"
 

@@ -52,8 +52,10 @@ function card(item) {
     el("span", { class: "picture-band", "data-band": item.band }, icon(item.band === "review" ? "check" : "unknown", "mark small"), t(`band.${item.band}`)),
     el("span", { class: "picture-near" }, near),
     el("span", { class: "quiet" }, `${item.source} · ${clock(item.time)}`));
+  // A picture that somebody else has decided on is gone.
+  const gone = () => { items = items.filter((other) => other !== item); chosen.delete(item.id); draw(); };
   return el("div", { class: "picture-card" }, box,
-    el("label", { for: id }, el("img", { src: `/api/v1/review/${encodeURIComponent(item.id)}.jpg`, alt: t("review.alt", { time: clock(item.time), source: item.source }), loading: "lazy", draggable: "false" }), el("span", { class: "tick" }, icon("done")), words));
+    el("label", { for: id }, el("img", { onerror: gone, src: `/api/v1/review/${encodeURIComponent(item.id)}.jpg`, alt: t("review.alt", { time: clock(item.time), source: item.source }), loading: "lazy", draggable: "false" }), el("span", { class: "tick" }, icon("done")), words));
 }
 
 function drawSelection() {
