@@ -131,6 +131,10 @@ class Decision:
         return "review" if self.review else "unknown"
 
 
+NOTHING_KNOWN = Decision(None, "", -1.0, None, False)
+"""The answer to everything while no product is registered."""
+
+
 class Classifier(Protocol):
     """Anything that decides on embeddings; a station's changes its mind when its gallery does."""
 

@@ -7,12 +7,9 @@ from collections.abc import Callable
 
 from vision_edge.runtime.bundle import Embeddings
 from vision_edge.runtime.preprocess import Image, PreprocessSpec
-from vision_edge.runtime.prototypes import Decision, PrototypeClassifier
+from vision_edge.runtime.prototypes import NOTHING_KNOWN, Decision, PrototypeClassifier
 from vision_edge.runtime.session import Session
 from vision_edge.runtime.station.fair_lock import FairLock
-
-NOTHING_KNOWN = Decision(None, "", -1.0, None, False)
-"""The answer to everything while no product is registered."""
 
 
 class Model:
