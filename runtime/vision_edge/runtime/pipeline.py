@@ -63,9 +63,12 @@ def classifier_for(
 
 
 def cohort_of(bundle: Bundle) -> Cohort:
-    """Return a bundle's impostors; those that are not the station's own are generated scenes."""
-    own = bundle.manifest.scoring.cohort_from_station
-    return Cohort(bundle.cohort, from_station=own, photographs=own)
+    """Return a bundle's impostors: the station's own, other photographs, or generated scenes."""
+    scoring = bundle.manifest.scoring
+    own = scoring.cohort_from_station
+    return Cohort(
+        bundle.cohort, from_station=own, photographs=own or bool(scoring.cohort_photographs)
+    )
 
 
 def negatives_of(gallery: Gallery) -> Negatives | None:
