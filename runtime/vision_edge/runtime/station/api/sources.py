@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from vision_edge.runtime.station.api.answers import CHANGING, READING, failures
-from vision_edge.runtime.station.api.models import CaptureAnswer, Done
+from vision_edge.runtime.station.api.models import CaptureAnswer, CropAnswer, Done
 from vision_edge.runtime.station.api.routes import JPEG, Operator, noted, station_of
 from vision_edge.runtime.station.captures import Capture, Captures
 from vision_edge.runtime.station.preview import (
@@ -90,4 +90,11 @@ async def preview(
 def captured(capture: Capture, captures: Captures) -> CaptureAnswer:
     """Return what is said of a new capture."""
     height, width = capture.image.shape[:2]
-    return CaptureAnswer(capture=capture.id, width=width, height=height, expires_s=captures.seconds)
+    part = capture.part()
+    return CaptureAnswer(
+        capture=capture.id,
+        width=width,
+        height=height,
+        expires_s=captures.seconds,
+        crop=None if part is None else CropAnswer(**vars(part)),
+    )
