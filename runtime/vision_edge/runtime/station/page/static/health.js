@@ -5,7 +5,7 @@ import { ago, byId, el, icon, say, setIcon, t, tn, tOr } from "./dom.js";
 
 const CAMERAS = { live: "good", connecting: "fair", stale: "fair", lost: "bad" };
 const WIRES = { ok: "good", connecting: "fair", down: "bad" };
-const SHOWN = 16;
+const SHOWN = 12;
 const ICONS = { good: "done", fair: "wait", bad: "warn" };
 
 /** A row: a sign, a name, a word, and facts beneath. */
