@@ -19,6 +19,7 @@ from vision_edge.runtime.station.preview import (
     offered,
 )
 from vision_edge.runtime.station.request_error import RequestError
+from vision_edge.runtime.station.streams import Streams
 
 router = APIRouter(prefix="/sources/{name}", tags=["sources"])
 Name = Annotated[str, Path(max_length=40, examples=["camera"])]
@@ -81,11 +82,9 @@ async def preview(
     station = station_of(request)
     line = station.line(name)
     previews: Previews = request.app.state.previews
-    place = request.app.state.streams.take()
+    streams: Streams = request.app.state.streams
     parts = previews.stream(line, offered(width), fps, lambda: station.hub.closed)
-    return StreamingResponse(
-        place.around(parts), media_type=f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-    )
+    return streams.answer(parts, f"multipart/x-mixed-replace; boundary={BOUNDARY}")
 
 
 def captured(capture: Capture, captures: Captures) -> CaptureAnswer:
