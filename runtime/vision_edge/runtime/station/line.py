@@ -229,5 +229,5 @@ class Line:
     def _set(self, state: State, message: str = "") -> None:
         changed = (state, message) != (self._state, self._message)
         self._state, self._message = state, message
-        if changed:
+        if changed and not self._stopping.is_set():  # a camera that is closed is not lost
             self._events.state(self)
