@@ -27,7 +27,7 @@ MOVING = frozenset(
     | {"Squeeze", "Transpose", "Unsqueeze"}
 )
 """Operators that only move values: they take the type that comes to them."""
-_HALF, _FLOAT = TensorProto.FLOAT16, TensorProto.FLOAT
+_HALF, _FLOAT = int(TensorProto.FLOAT16), int(TensorProto.FLOAT)
 _SUFFIX = {_HALF: "_float16", _FLOAT: "_float32"}
 _LARGEST = float(np.finfo(np.float16).max)
 

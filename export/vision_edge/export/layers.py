@@ -81,10 +81,10 @@ class _Names:
     def name(self, node: onnx.NodeProto, bias: str | None) -> str:
         """Return a layer's name."""
         place = self._place(node)
-        own = bias is not None and self._uses[bias] == 1
-        if own and bias.startswith(_PREFIX) and bias.endswith(_BIAS):
-            return bias[len(_PREFIX) : -len(_BIAS)]
-        return place
+        if bias is None or self._uses[bias] > 1:
+            return place
+        named = bias.startswith(_PREFIX) and bias.endswith(_BIAS)
+        return bias[len(_PREFIX) : -len(_BIAS)] if named else place
 
     def _place(self, node: onnx.NodeProto) -> str:
         if node.op_type == "Conv":
