@@ -79,8 +79,8 @@ def _refused(weights_file: Path, out: Path, *options: object) -> VisionEdgeError
 # --- what comes out --------------------------------------------------------------------------
 
 
-def test_fp16(weights_file: Path, backbone: Backbone, tmp_path: Path) -> None:
-    output = _export(weights_file, tmp_path / "b", "--precision", "fp16")
+def test_fp16(weights_file: Path, backbone: Backbone, frames: Path, tmp_path: Path) -> None:
+    output = _export(weights_file, tmp_path / "b", "--precision", "fp16", "--images", frames)
     assert "fp16" in output
     assert "1-shot accuracy" in output
     bundle = load_bundle(tmp_path / "b")
@@ -139,14 +139,15 @@ def test_tensorrt_rtx_ahead_of_time(weights_file: Path, tmp_path: Path) -> None:
     assert "8.9" in record.read_text()
 
 
-def test_a_model_repository_for_triton(weights_file: Path, tmp_path: Path) -> None:
-    output = _export(weights_file, tmp_path / "line 3", "--target", "triton")
+def test_a_model_repository_for_triton(weights_file: Path, frames: Path, tmp_path: Path) -> None:
+    options = ("--target", "triton", "--images", frames)
+    output = _export(weights_file, tmp_path / "line 3", *options)
     (model,) = (tmp_path / "line 3-triton").iterdir()
     assert str(model) in output
     bundle = load_bundle(tmp_path / "line 3")
     assert (model / "1" / "model.onnx").read_bytes() == bundle.model
     own = tmp_path / "models"
-    _export(weights_file, tmp_path / "b", "--target", "triton", "--repository", own)
+    _export(weights_file, tmp_path / "b", *options, "--repository", own)
     assert [path.name for path in own.iterdir()] == ["b"]
     assert not (tmp_path / "b-triton").exists()
 

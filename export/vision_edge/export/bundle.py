@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def export_bundle(
     fields: dict[str, Any] = {
         "name": name,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": dict(_versions()),
         "backbone": backbone,
         "adapter": adapter,
         "preprocessing": spec,
@@ -221,6 +222,7 @@ def _npy(array: Embeddings) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def _versions() -> dict[str, str]:
     installed = {dist.name.lower(): dist.version for dist in distributions()}
     return {tool: installed[tool] for tool in _TOOLS if tool in installed}

@@ -347,8 +347,10 @@ def test_cudas_python_module_is_named_for_this_cuda(
 ) -> None:
     monkeypatch.setattr(engines, "ask", lambda *_: Answer("absent"))
     program(programs, "nvidia-smi", 'echo "| CUDA Version: 12.4  |"')
-    (found,) = engines.cuda_python(Host(tmp_path))
+    (found,) = engines.cuda_python(machine(tmp_path / "pc", {"dev/nvidia0": ""}))
     assert (found.state, found.fix) == ("info", 'pip install "cuda-bindings~=12.0"')
+    (found,) = engines.cuda_python(Host(tmp_path / "no gpu"))
+    assert (found.state, found.fix) == ("info", None)
     (found,) = engines.cuda_python(machine(tmp_path / "orin", ORIN))
     assert found.fix == 'pip install "cuda-bindings~=12.6"'
 

@@ -80,12 +80,13 @@ def tensorrt(host: Host) -> list[Finding]:
             "sudo apt-get install python3-libnvinfer, and make the virtual environment with "
             "`python3 -m venv --system-site-packages`"
         )
-    return [_version_of("TensorRT", "tensorrt", fix)]
+    return [_version_of(host, "TensorRT", "tensorrt", fix)]
 
 
-def tensorrt_rtx(_host: Host) -> list[Finding]:
+def tensorrt_rtx(host: Host) -> list[Finding]:
     """Look at TensorRT-RTX."""
-    return [_version_of("TensorRT-RTX", "tensorrt_rtx", 'pip install "vision-edge[tensorrt-rtx]"')]
+    fix = 'pip install "vision-edge[tensorrt-rtx]"'
+    return [_version_of(host, "TensorRT-RTX", "tensorrt_rtx", fix)]
 
 
 def cuda_python(host: Host) -> list[Finding]:
@@ -94,7 +95,7 @@ def cuda_python(host: Host) -> list[Finding]:
     answer = ask("cuda.bindings", code)
     if answer.state == "ok":
         return [Finding("engine", "cuda-bindings", answer.facts["version"], facts=answer.facts)]
-    return [_optional("cuda-bindings", answer, _cuda_fix(host))]
+    return [_for_gpu(host, _optional("cuda-bindings", answer, _cuda_fix(host)))]
 
 
 def _cuda_fix(host: Host) -> str:
@@ -105,10 +106,10 @@ def _cuda_fix(host: Host) -> str:
     return f'pip install "cuda-bindings~={major}.0"'
 
 
-def _version_of(name: str, module: str, fix: str) -> Finding:
+def _version_of(host: Host, name: str, module: str, fix: str) -> Finding:
     answer = ask(module, _VERSION.format(module=module))
     if answer.state != "ok":
-        return _optional(name, answer, fix)
+        return _for_gpu(host, _optional(name, answer, fix))
     return Finding("engine", name, answer.facts["version"], facts=answer.facts)
 
 
@@ -116,6 +117,13 @@ def _optional(name: str, answer: Answer, fix: str) -> Finding:
     """Return the finding about an engine that nobody needs: absent is fine, broken is not."""
     finding = broken("engine", name, answer, fix)
     return replace(finding, state="info" if answer.state == "absent" else "warning")
+
+
+def _for_gpu(host: Host, finding: Finding) -> Finding:
+    """Return the finding without advice to install what no GPU here would use."""
+    if finding.state == "info" and not has_gpu(host):
+        return replace(finding, fix=None)
+    return finding
 
 
 def gpu(host: Host) -> list[Finding]:
