@@ -144,9 +144,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Make every variant and measure it."""
     backbone = backbone_of(args.shared)
     calibration, held_out = pictures(args.shared, backbone)
-    found = list(variants(backbone, calibration, args.prune))
+    found = list(variants(backbone, calibration, args.prune, args.only))
+    print(*(f"{variant.name}: {variant.float_layers}" for variant in found), sep="\n", flush=True)
     cosines = agreement(found, held_out)
+    print(json.dumps(cosines), flush=True)
     speed = {str(n): latencies(found, held_out[:1], n, args.rounds) for n in (1, 2)}
+    print(json.dumps(speed), flush=True)
     scores = {
         test: accuracies(
             found, args.shared / "data" / f"{test}.zip", backbone.spec, args.each, args.episodes
@@ -171,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--prune", action="append", default=[], help="such as 4:0.2,7:0.2")
+    parser.add_argument("--only", nargs="*", default=[], help="these variants beside plain float32")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--each", type=int, default=10_000, help="test images a class")
     parser.add_argument("--episodes", type=int, default=1000)

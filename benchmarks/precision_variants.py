@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,21 +90,42 @@ def pictures(shared: Path, backbone: Backbone) -> tuple[Image, Image]:
     return np.concatenate(calibration), np.concatenate(held_out)
 
 
-def variants(backbone: Backbone, calibration: Image, prunings: list[str]) -> Iterator[Variant]:
-    """Yield every variant; the first is the plain float32 export on ONNX Runtime."""
+def variants(
+    backbone: Backbone, calibration: Image, prunings: list[str], wanted: list[str]
+) -> Iterator[Variant]:
+    """Yield the plain float32 export on ONNX Runtime, then the wanted others; none means all.
+
+    Args:
+        backbone: What to export.
+        calibration: For int8, uint8 (N, S, S, 3) BGR.
+        prunings: Settings such as `4:0.2,7:0.2`; each is yielded in float32 and in int8.
+        wanted: Names of variants.
+    """
     size = backbone.spec.size
     plain = to_onnx(EdgeModel(backbone.model, backbone.spec), size)
     yield Variant("float32", plain)
-    yield Variant("float32 tidied", tidy(plain))
-    yield Variant("float32 OpenVINO", plain, "openvino")
-    yield Variant("bf16 OpenVINO", plain, "openvino", "bf16")
-    yield Variant("float16", to_half(plain).model)
-    int8 = to_int8(plain, calibration)
-    yield Variant("int8", int8.model, float_layers=int8.float_layers)
-    yield Variant("int8 OpenVINO", int8.model, "openvino", float_layers=int8.float_layers)
+    makers: dict[str, Callable[[], Variant]] = {
+        "float32 tidied": lambda: Variant("float32 tidied", tidy(plain)),
+        "float32 OpenVINO": lambda: Variant("float32 OpenVINO", plain, "openvino"),
+        "bf16 OpenVINO": lambda: Variant("bf16 OpenVINO", plain, "openvino", "bf16"),
+        "float16": lambda: Variant("float16", to_half(plain).model),
+        "int8": lambda: _int8("int8", plain, calibration),
+        "int8 OpenVINO": lambda: replace(
+            _int8("int8 OpenVINO", plain, calibration), runtime="openvino"
+        ),
+    }
     for steps in prunings:
         fewer = pruned(backbone.model, Pruning.parse(steps))
         short = to_onnx(EdgeModel(fewer, backbone.spec), size)
-        yield Variant(f"float32 {steps}", tidy(short))
-        both = to_int8(short, calibration)
-        yield Variant(f"int8 {steps}", both.model, float_layers=both.float_layers)
+        names = f"float32 {steps}", f"int8 {steps}"
+        makers[names[0]] = partial(Variant, names[0], tidy(short))
+        makers[names[1]] = partial(_int8, names[1], short, calibration)
+    unknown = set(wanted) - set(makers)
+    if unknown:
+        raise SystemExit(f"unknown: {', '.join(unknown)}; known: {', '.join(makers)}")
+    yield from (make() for name, make in makers.items() if not wanted or name in wanted)
+
+
+def _int8(name: str, model: bytes, calibration: Image) -> Variant:
+    precise = to_int8(model, calibration)
+    return Variant(name, precise.model, float_layers=precise.float_layers)

@@ -64,7 +64,8 @@ def fuse_attention(model: bytes) -> bytes:
         _reorder_gelu(graph, erf)
     for attention in find_attentions(graph):
         write_fused(graph, attention)
-    graph.model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
+    if all(entry.domain != MICROSOFT for entry in graph.model.opset_import):
+        graph.model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
     fused = graph.finish()
     return fused if _agree(model, fused) else model
 
