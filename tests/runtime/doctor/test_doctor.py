@@ -329,6 +329,32 @@ def test_extras_are_read_from_the_packages_own_metadata() -> None:
     assert "(at least 99.0)" in found["triton"].value
 
 
+def test_a_jetson_is_not_sent_to_pypi_for_what_jetpack_brings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(extras, "installed_versions", dict)
+    monkeypatch.setattr(extras, "is_installed", lambda _: False)
+    lines = ['tensorrt>=10; extra == "tensorrt"', 'fastapi>=1; extra == "station"']
+    found = by_name(extras.extras(lines, jetson=True))
+    assert "not from PyPI on a Jetson" in str(found["tensorrt"].fix)
+    assert found["station"].fix == 'pip install "vision-edge[station]"'
+    found = by_name(extras.extras(lines))
+    assert found["tensorrt"].fix == 'pip install "vision-edge[tensorrt]"'
+
+
+def test_cudas_python_module_is_named_for_this_cuda(
+    tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "ask", lambda *_: Answer("absent"))
+    program(programs, "nvidia-smi", 'echo "| CUDA Version: 12.4  |"')
+    (found,) = engines.cuda_python(machine(tmp_path / "pc", {"dev/nvidia0": ""}))
+    assert (found.state, found.fix) == ("info", 'pip install "cuda-bindings~=12.0"')
+    (found,) = engines.cuda_python(Host(tmp_path / "no gpu"))
+    assert (found.state, found.fix) == ("info", None)
+    (found,) = engines.cuda_python(machine(tmp_path / "orin", ORIN))
+    assert found.fix == 'pip install "cuda-bindings~=12.6"'
+
+
 def test_packages_that_overwrite_each_other_are_pointed_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -357,7 +383,7 @@ def test_an_empty_machine_breaks_no_probe(tmp_path: Path, programs: Path) -> Non
 
 SLOW = {
     imports.numpy, imports.opencv, engines.onnx_runtime, engines.openvino,
-    engines.tensorrt, engines.tensorrt_rtx,
+    engines.tensorrt, engines.tensorrt_rtx, engines.cuda_python,
 }  # fmt: skip
 
 

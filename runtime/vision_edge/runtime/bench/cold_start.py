@@ -18,7 +18,7 @@ from vision_edge.runtime.bench.process import OPEN_SECONDS
 
 _CHILD = """
 import json, os, sys, time
-at = {"python": time.monotonic()}
+at = {}
 def tell(document):
     print("\\ncold:" + json.dumps(document), flush=True)
     os._exit(0)
@@ -27,7 +27,7 @@ try:
     from vision_edge.runtime import (
         Gallery, classifier_for, load_bundle, open_session, open_source, register, verdicts,
     )
-    at["import"] = time.monotonic()
+    at["start"] = time.monotonic()
     bundle, provider, threads, picture, gallery = sys.argv[1:]
     session = open_session(load_bundle(bundle), provider, int(threads) or None)
     at["load"] = time.monotonic()
@@ -37,16 +37,22 @@ try:
     at["register"] = time.monotonic()
     _, verdict = next(iter(verdicts(open_source(picture), session, classifier)))
     at["verdict"] = time.monotonic()
+    at["cpu"] = time.process_time()
     assert verdict.decision.nearest == "product"
 except Exception as error:
     tell({"error": getattr(error, "what", None) or repr(error)})
 tell(at)
 """
-STEPS = ("python", "import", "load", "register", "verdict")
+STEPS = ("start", "load", "register", "verdict")
 
 
 def cold_start(bundle: Path, provider: str, threads: int | None) -> dict[str, float] | str:
-    """Start one process; return the seconds of each step and `"total"`, or why there are none."""
+    """Start one process and wait for its verdict.
+
+    Returns:
+        The seconds of each step (`"start"`: interpreter and imports), `"total"`, and `"cpu"`, the
+        time that all its threads spent on the processor; or why there are none.
+    """
     from vision_edge.runtime.bench.worker import pictures
     from vision_edge.runtime.preprocess import encode_jpeg
 
@@ -73,11 +79,13 @@ def cold_start(bundle: Path, provider: str, threads: int | None) -> dict[str, fl
         return str(at["error"])
     ends = [started, *(at[step] for step in STEPS)]
     steps = {name: ends[k + 1] - ends[k] for k, name in enumerate(STEPS)}
-    return {**steps, "total": at["verdict"] - started}
+    return {**steps, "total": at["verdict"] - started, "cpu": at["cpu"]}
 
 
 def medians(runs: list[dict[str, float]]) -> dict[str, float]:
     """Return the median of each step over runs, with the best and worst total."""
-    middle = {name: statistics.median(run[name] for run in runs) for name in (*STEPS, "total")}
+    middle = {
+        name: statistics.median(run[name] for run in runs) for name in (*STEPS, "total", "cpu")
+    }
     totals = [run["total"] for run in runs]
     return {**middle, "best": min(totals), "worst": max(totals)}

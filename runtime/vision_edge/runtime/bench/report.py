@@ -13,6 +13,7 @@ from rich.text import Text
 from vision_edge.runtime.bench.cold_start import STEPS
 from vision_edge.runtime.bench.measure import Failed, Measured, Outcome
 
+Titled = tuple[str, Table]
 PARTS = ("prepare", "embed", "classify")
 COLD_START_TARGET = 1.5
 """Seconds to the first verdict that a cold start on a CPU should not exceed."""
@@ -33,6 +34,7 @@ def row(measured: Measured, reference: Measured | None) -> dict[str, Any]:
         "p50_ms": round(p50, 3),
         "p95_ms": round(p95, 3),
         "p99_ms": round(p99, 3),
+        "cpu_ms": round(float(np.median(measured.all("cpu"))), 3),
         "images_per_second": round(measured.images_per_second(), 2),
         "ratio": None if reference is None else round(measured.ratio_to(reference), 3),
         "least_cosine": measured.cosine,
@@ -68,12 +70,17 @@ def failures(failed: Sequence[Failed]) -> list[dict[str, Any]]:
 def show(document: dict[str, Any], console: Console) -> None:
     """Print the report."""
     results = document["results"]
-    if results:
-        console.print(_latency(results))
-        console.print(_resources(results))
-        console.print(_parts(results, document["settings"]))
+    tables = [_latency(results), _resources(results), _parts(results, document["settings"])]
+    tables = tables if results else []
     if document["cold_start"]:
-        console.print(_cold_start(document["cold_start"]))
+        tables.append(_cold_start(document["cold_start"]))
+    for title, table in tables:
+        console.print(Text(title, style="bold"), soft_wrap=True)
+        console.print(table, "")
+    machine = document["machine"]
+    if machine["load"] > machine["cpu_cores"]:
+        told = f"load {machine['load']:.1f} on {machine['cpu_cores']} cores when it began"
+        console.print(f"note: the machine is busy ({told}): trust ratios and cpu, not times")
     for failed in document["failed"]:
         told = f"{failed['model']} on {failed['provider']}, batch {failed['batch']}: "
         console.print(Text(f"not timed: {told}{failed['error']}", style="red"), soft_wrap=True)
@@ -81,21 +88,18 @@ def show(document: dict[str, Any], console: Console) -> None:
             console.print(Text(f"  fix: {failed['fix']}"), soft_wrap=True)
 
 
-def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        collapse_padding=True,
-        padding=(0, 1, 0, 0),
-    )
+def _table(words: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, collapse_padding=True, padding=(0, 1, 0, 0))
     for name in words:
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, no_wrap=True, max_width=24)
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     return table
+
+
+def _scheme(provider: str) -> str:
+    """Return `"triton"` for a server's address: the whole of it is in the JSON."""
+    return provider.partition("://")[0]
 
 
 def _ms(value: float) -> str:
@@ -103,29 +107,26 @@ def _ms(value: float) -> str:
     return f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
-def _latency(results: list[dict[str, Any]]) -> Table:
+def _latency(results: list[dict[str, Any]]) -> Titled:
     table = _table(
-        "The model alone: milliseconds a call",
         ["model", "provider"],
-        ["batch", "p50", "p95", "p99", "calls", "images/s", "ratio"],
+        ["batch", "p50", "p95", "p99", "cpu", "images/s", "ratio"],
     )
     for result in results:
-        times = [_ms(result[key]) for key in ("p50_ms", "p95_ms", "p99_ms")]
+        times = [_ms(result[key]) for key in ("p50_ms", "p95_ms", "p99_ms", "cpu_ms")]
         table.add_row(
             result["model"],
-            result["provider"],
+            _scheme(result["provider"]),
             str(result["batch"]),
             *times,
-            str(result["calls"]),
             f"{result['images_per_second']:.1f}",
             "-" if result["ratio"] is None else f"{result['ratio']:.2f}",
         )
-    return table
+    return "The model alone: milliseconds a call; cpu is processor time, all threads", table
 
 
-def _resources(results: list[dict[str, Any]]) -> Table:
+def _resources(results: list[dict[str, Any]]) -> Titled:
     table = _table(
-        "\nOpening and memory (the peak of its own process, and what the model added)",
         ["model", "provider"],
         ["batch", "MB", "open s", "first ms", "peak MB", "added", "cosine"],
     )
@@ -133,7 +134,7 @@ def _resources(results: list[dict[str, Any]]) -> Table:
         cosine = result["least_cosine"]
         table.add_row(
             result["model"],
-            result["provider"],
+            _scheme(result["provider"]),
             str(result["batch"]),
             "-" if result["model_mb"] is None else f"{result['model_mb']:.1f}",
             f"{result['open_s']:.2f}",
@@ -142,14 +143,12 @@ def _resources(results: list[dict[str, Any]]) -> Table:
             f"{result['added_mb']:.0f}",
             "-" if cosine is None else f"{cosine:.5f}",
         )
-    return table
+    return "Opening and memory (the peak of its own process, and what the model added)", table
 
 
-def _parts(results: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
+def _parts(results: list[dict[str, Any]], settings: dict[str, Any]) -> Titled:
     width, height = settings["frame"]
     table = _table(
-        f"\nFrom frame to verdict: milliseconds an image ({width}x{height} frames, "
-        f"{settings['products']} products)",
         ["model", "provider"],
         ["batch", *PARTS, "sum", "model"],
     )
@@ -157,30 +156,34 @@ def _parts(results: list[dict[str, Any]], settings: dict[str, Any]) -> Table:
         parts = result["per_image_ms"]
         table.add_row(
             result["model"],
-            result["provider"],
+            _scheme(result["provider"]),
             str(result["batch"]),
             *(_ms(parts[part]) for part in PARTS),
             _ms(sum(parts.values())),
             f"{100 * result['share']['embed']:.1f} %",
         )
-    return table
+    return (
+        f"From frame to verdict: milliseconds an image ({width}x{height} frames, "
+        f"{settings['products']} products)",
+        table,
+    )
 
 
-def _cold_start(starts: list[dict[str, Any]]) -> Table:
+def _cold_start(starts: list[dict[str, Any]]) -> Titled:
     table = _table(
-        "\nCold start: seconds from a new process to its first verdict",
         ["model", "provider"],
-        [*STEPS, "total", "best", "worst"],
+        [*STEPS, "total", "best", "worst", "cpu"],
     )
     for start in starts:
         seconds = start["seconds"]
         slow = seconds["total"] > COLD_START_TARGET
         table.add_row(
             start["model"],
-            start["provider"],
+            _scheme(start["provider"]),
             *(f"{seconds[name]:.2f}" for name in STEPS),
             Text(f"{seconds['total']:.2f}", style="yellow" if slow else "green"),
             f"{seconds['best']:.2f}",
             f"{seconds['worst']:.2f}",
+            f"{seconds['cpu']:.2f}",
         )
-    return table
+    return "Cold start: seconds from a new process to its first verdict", table

@@ -97,20 +97,24 @@ def _embedder(bundle: Bundle, request: dict[str, Any]) -> tuple[Embedder, str]:
 
 
 def turn(model: Opened, seconds: float) -> dict[str, list[float]]:
-    """Run for some seconds; return the milliseconds of each part of each call."""
-    times: dict[str, list[float]] = {"prepare": [], "embed": [], "classify": []}
-    clock, spec, end = time.perf_counter, model.embedder.spec, time.perf_counter() + seconds
+    """Run for some seconds; return the milliseconds of each part of each call.
+
+    `"cpu"` is the time that all threads together spent on the processor for `"embed"`.
+    """
+    times: dict[str, list[float]] = {"prepare": [], "embed": [], "classify": [], "cpu": []}
+    clock, busy = time.perf_counter, time.process_time
+    spec, end = model.embedder.spec, clock() + seconds
     calls = 0
     while clock() < end or calls < _LEAST_CALLS:
         frames = [model.frames[(calls + k) % _FRAMES] for k in range(model.batch)]
         began = clock()
         prepared = np.stack([prepare(frame, spec) for frame in frames])
-        ready = clock()
+        ready, idle = clock(), busy()
         embeddings = model.embedder.embed(prepared)
-        embedded = clock()
+        embedded, worked = clock(), busy()
         model.classifier.classify(embeddings)
-        done = clock()
-        for name, part in zip(times, (ready - began, embedded - ready, done - embedded)):  # noqa: B905
+        spent = (ready - began, embedded - ready, clock() - embedded, worked - idle)
+        for name, part in zip(times, spent):  # noqa: B905
             times[name].append(1000 * part)
         calls += 1
     return times

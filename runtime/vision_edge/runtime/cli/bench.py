@@ -17,6 +17,7 @@ from vision_edge.runtime.errors import VisionEdgeError, require
 
 if TYPE_CHECKING:
     from vision_edge.runtime.bench.cases import Case, Settings, TorchModel
+    from vision_edge.runtime.bench.measure import Outcome
 
 app = command_app()
 
@@ -157,18 +158,19 @@ def _measured(cases: list[Case], settings: Settings, known: list[dict[str, Any]]
     from vision_edge.runtime.bench.measure import measure
     from vision_edge.runtime.bench.report import failures, rows
 
+    load = os.getloadavg()[0]
     precisions = {k["label"]: k["precision"] for k in known}
     sizes = {k["label"]: k["model_mb"] for k in known}
     with Console(stderr=True).status("starting") as status:
         outcome = measure(cases, settings, precisions, status.update)
         status.update("starting fresh processes")
-        opened = [measured.case for measured in outcome.measured]
-        starts, failed = _cold_starts(opened, settings)
+        starts, failed = _cold_starts(outcome, settings)
     results = [{**row, "model_mb": sizes.get(row["model"])} for row in rows(outcome)]
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": {
-            "cpu_cores": os.cpu_count(),
+            "cpu_cores": os.cpu_count() or 1,
+            "load": round(load, 2),
             "architecture": platform.machine(),
             "python": platform.python_version(),
         },
@@ -187,37 +189,31 @@ def _measured(cases: list[Case], settings: Settings, known: list[dict[str, Any]]
 
 
 def _cold_starts(
-    cases: list[Case], settings: Settings
+    outcome: Outcome, settings: Settings
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Start fresh processes of every bundle and provider, in turns."""
+    """Start fresh processes of every bundle and provider that works, in turns."""
     from vision_edge.runtime.bench.cases import TORCH
     from vision_edge.runtime.bench.cold_start import cold_start, medians
 
-    models = dict.fromkeys(case.model for case in cases if case.provider != TORCH)
-    runs: dict[tuple[str, Path, str], list[dict[str, float]]] = {model: [] for model in models}
-    broken: dict[tuple[str, Path, str], str] = {}
+    working = {m.case.model: m for m in outcome.measured if m.case.provider != TORCH}
+    runs: dict[object, list[dict[str, float]]] = {model: [] for model in working}
+    broken: dict[object, str] = {}
     for _ in range(settings.cold_starts):
-        for model in [model for model in models if model not in broken]:
+        for model in [model for model in working if model not in broken]:
             told = cold_start(model[1], model[2], settings.threads)
             if isinstance(told, str):
                 broken[model] = told
             else:
                 runs[model].append(told)
-    starts = [
-        {"model": label, "bundle": str(path), "provider": provider, "seconds": medians(seen)}
-        for (label, path, provider), seen in runs.items()
-        if seen
-    ]
+    told_of = {
+        model: {"model": model[0], "bundle": str(model[1]), "provider": m.opened["provider"]}
+        for model, m in working.items()
+    }
+    starts = [{**told_of[k], "seconds": medians(runs[k])} for k in working if runs[k]]
     failed = [
-        {
-            "model": label,
-            "bundle": str(path),
-            "provider": provider,
-            "batch": 1,
-            "error": f"cold start: {reason}",
-            "fix": None,
-        }
-        for (label, path, provider), reason in broken.items()
+        {**told_of[k], "batch": 1, "error": f"cold start: {broken[k]}", "fix": None}
+        for k in working
+        if k in broken
     ]
     return starts, failed
 

@@ -102,9 +102,10 @@ def _show_fixes(findings: list[Finding], console: Console) -> None:
         chosen = [finding for finding in findings if finding.state == state and finding.fix]
         if chosen:
             console.print(Text(f"\n{title}", style=_MARKS[state][1]))
-        for finding in chosen:
-            console.print(Text(f"  {finding.area}, {finding.name}"))
-            console.print(Text(f"      {finding.fix}"), soft_wrap=True)
+        for fix in dict.fromkeys(str(finding.fix) for finding in chosen):
+            names = [f"{f.area}, {f.name}" for f in chosen if f.fix == fix]
+            console.print(Text(f"  {'; '.join(names)}"))
+            console.print(Text(f"      {fix}"), soft_wrap=True)
     usable = is_usable(findings)
     console.print()
     verdict = "usable" if usable else "not usable: something essential is broken"

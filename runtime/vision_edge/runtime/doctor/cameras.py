@@ -100,7 +100,7 @@ def captures_video(device: Path) -> bool | None:
 
 def _csi(host: Host, devices: list[Finding]) -> list[Finding]:
     """Look at CSI cameras, where the board has any."""
-    if host.text("/etc/nv_tegra_release") is not None:
+    if host.is_jetson:
         return [_argus(host, devices)]
     if has_element("libcamerasrc"):
         return [Finding("camera", "CSI", "csi://0 by libcamera, if one is connected", "info")]

@@ -42,7 +42,7 @@ def onnx_runtime(host: Host) -> list[Finding]:
     finding = Finding("engine", "ONNX Runtime", text, facts=answer.facts)
     if has_gpu(host) and "cuda" not in providers:
         fix = 'pip uninstall -y onnxruntime && pip install "vision-edge[edge-gpu]"'
-        if host.text("/etc/nv_tegra_release") is not None:
+        if host.is_jetson:
             fix = "install NVIDIA's onnxruntime-gpu wheel for this JetPack; PyPI has none for it"
         return [
             finding,
@@ -75,23 +75,41 @@ def openvino(_host: Host) -> list[Finding]:
 def tensorrt(host: Host) -> list[Finding]:
     """Look at TensorRT, which JetPack brings on a Jetson."""
     fix = 'pip install "vision-edge[tensorrt]"'
-    if host.text("/etc/nv_tegra_release") is not None:
+    if host.is_jetson:
         fix = (
             "sudo apt-get install python3-libnvinfer, and make the virtual environment with "
             "`python3 -m venv --system-site-packages`"
         )
-    return [_version_of("TensorRT", "tensorrt", fix)]
+    return [_version_of(host, "TensorRT", "tensorrt", fix)]
 
 
-def tensorrt_rtx(_host: Host) -> list[Finding]:
+def tensorrt_rtx(host: Host) -> list[Finding]:
     """Look at TensorRT-RTX."""
-    return [_version_of("TensorRT-RTX", "tensorrt_rtx", 'pip install "vision-edge[tensorrt-rtx]"')]
+    fix = 'pip install "vision-edge[tensorrt-rtx]"'
+    return [_version_of(host, "TensorRT-RTX", "tensorrt_rtx", fix)]
 
 
-def _version_of(name: str, module: str, fix: str) -> Finding:
+def cuda_python(host: Host) -> list[Finding]:
+    """Look at CUDA's Python module, without which no engine runs."""
+    code = "from cuda import bindings; tell(version=bindings.__version__)"
+    answer = ask("cuda.bindings", code)
+    if answer.state == "ok":
+        return [Finding("engine", "cuda-bindings", answer.facts["version"], facts=answer.facts)]
+    return [_for_gpu(host, _optional("cuda-bindings", answer, _cuda_fix(host)))]
+
+
+def _cuda_fix(host: Host) -> str:
+    version = re.search(r"CUDA Version: (\d+)", host.command("nvidia-smi") or "")
+    major = version[1] if version else "13"
+    if host.is_jetson and "R36" in (host.text("/etc/nv_tegra_release") or ""):
+        return 'pip install "cuda-bindings~=12.6"'
+    return f'pip install "cuda-bindings~={major}.0"'
+
+
+def _version_of(host: Host, name: str, module: str, fix: str) -> Finding:
     answer = ask(module, _VERSION.format(module=module))
     if answer.state != "ok":
-        return _optional(name, answer, fix)
+        return _for_gpu(host, _optional(name, answer, fix))
     return Finding("engine", name, answer.facts["version"], facts=answer.facts)
 
 
@@ -101,13 +119,20 @@ def _optional(name: str, answer: Answer, fix: str) -> Finding:
     return replace(finding, state="info" if answer.state == "absent" else "warning")
 
 
+def _for_gpu(host: Host, finding: Finding) -> Finding:
+    """Return the finding without advice to install what no GPU here would use."""
+    if finding.state == "info" and not has_gpu(host):
+        return replace(finding, fix=None)
+    return finding
+
+
 def gpu(host: Host) -> list[Finding]:
     """Look at NVIDIA GPUs, their driver and CUDA."""
     rows = host.command("nvidia-smi", f"--query-gpu={_GPU_QUERY}", "--format=csv,noheader")
     if rows:
         return [_gpu(row) for row in rows.splitlines()] + _cuda(host)
     if has_gpu(host):
-        if host.text("/etc/nv_tegra_release") is not None:
+        if host.is_jetson:
             return [Finding("gpu", "NVIDIA", "the Jetson's own"), *_cuda(host)]
         fix = "sudo apt-get install --reinstall the NVIDIA driver, then reboot; see `dmesg | tail`"
         text = "there is one, but its driver does not answer nvidia-smi"

@@ -25,9 +25,10 @@ PROBES: tuple[tuple[str, Probe], ...] = (
     ("engine", engines.openvino),
     ("engine", engines.tensorrt),
     ("engine", engines.tensorrt_rtx),
+    ("engine", engines.cuda_python),
     ("gpu", engines.gpu),
     ("camera", cameras.cameras),
-    ("extras", lambda _: extras.extras()),
+    ("extras", lambda host: extras.extras(jetson=host.is_jetson)),
     ("extras", lambda _: extras.rivals()),
 )
 """Area and probe of each part of the examination, in the order of the report."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distributions, requires
 
 from vision_edge.runtime.doctor.finding import Finding
@@ -11,9 +11,15 @@ from vision_edge.runtime.doctor.host import is_installed
 
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)(?:;(.*))?$")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
-_VENDORED = {"opencv-python": "cv2", "onnxruntime": "onnxruntime", "onnxruntime-gpu": "onnxruntime"}
+_VENDORED = {
+    "opencv-python": "cv2",
+    "onnxruntime": "onnxruntime",
+    "onnxruntime-gpu": "onnxruntime",
+    "tensorrt": "tensorrt",
+}
 """Packages that a board's vendor installs under another name: what they are imported as."""
 
+_NOT_FOR_JETSON = ("edge-gpu", "tensorrt", "tensorrt-rtx")
 _RIVALS = {
     "OpenCV": (
         "opencv-python",
@@ -34,11 +40,12 @@ class Requirement:
     least: str
 
 
-def extras(lines: list[str] | None = None) -> list[Finding]:
+def extras(lines: list[str] | None = None, *, jetson: bool = False) -> list[Finding]:
     """Look at each extra.
 
     Args:
         lines: Requirements as in a package's metadata; by default, those of vision-edge.
+        jetson: Whether this is a Jetson, for which PyPI has no GPU packages.
     """
     try:
         asked = requirements(requires("vision-edge") or [] if lines is None else lines)
@@ -48,7 +55,15 @@ def extras(lines: list[str] | None = None) -> list[Finding]:
         ]
     installed = installed_versions()
     names = sorted({requirement.extra for requirement in asked} - {"dev"})
-    return [_extra(name, [r for r in asked if r.extra == name], installed) for name in names]
+    found = [_extra(name, [r for r in asked if r.extra == name], installed) for name in names]
+    return [_for_jetson(finding) if jetson else finding for finding in found]
+
+
+def _for_jetson(finding: Finding) -> Finding:
+    """Return the finding without advice that would do harm there."""
+    if finding.name not in _NOT_FOR_JETSON or finding.fix is None:
+        return finding
+    return replace(finding, fix="not from PyPI on a Jetson: JetPack brings it (docs/jetson.md)")
 
 
 def requirements(lines: list[str]) -> list[Requirement]:

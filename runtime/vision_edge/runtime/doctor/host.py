@@ -56,6 +56,11 @@ class Host:
         """Return a path of the machine, such as `"/proc/cpuinfo"`."""
         return self.root / name.lstrip("/")
 
+    @property
+    def is_jetson(self) -> bool:
+        """Whether it is a Jetson."""
+        return self.text("/etc/nv_tegra_release") is not None
+
     def text(self, name: str) -> str | None:
         """Return a file's text without the zero bytes of a device tree; None if unreadable."""
         try:

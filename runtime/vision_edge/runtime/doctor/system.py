@@ -30,7 +30,7 @@ FLAGS = {
 }
 """Processor features that make a model faster, and the arithmetic they speed up."""
 
-_JETPACK = {"32": "4", "35": "5", "36": "6", "38": "7"}
+_JETPACK = {"32": "4", "35": "5", "36": "6", "38": "7", "39": "7"}
 _GB = 1e9
 _RELEASED = 2026
 _LEAST_MEMORY_GB, _LEAST_DISK_GB, _NO_DISK_GB = 0.5, 1.0, 0.05
