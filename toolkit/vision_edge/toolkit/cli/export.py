@@ -204,7 +204,7 @@ def _summary(bundle: Bundle, out: Path) -> str:
     manifest, parity = bundle.manifest, bundle.manifest.parity
     lines = [
         f"{out}: {len(bundle.model) / 1e6:.1f} MB, {manifest.precision}, embeddings "
-        f" ({manifest.embedding_dim},), parity with PyTorch on {parity.images} images: "
+        f"({manifest.embedding_dim},), parity with PyTorch on {parity.images} images: "
         f"cosine at least {parity.min_cosine:.6f}, {parity.mean_cosine:.6f} on average"
     ]
     if parity.pruning:
