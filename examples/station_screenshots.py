@@ -28,7 +28,7 @@ from selenium.webdriver.chrome.service import Service
 
 HERE = Path(__file__).parent
 TABLET, PHONE = (1280, 800), (390, 844)
-SHRINK, COLOURS = 0.6, 96
+SHRINK, COLOURS = 0.65, 256
 COMMAND = [sys.executable, "-c", "from vision_edge.runtime.cli import main; main()"]
 
 
@@ -86,7 +86,7 @@ class Camera:
         self._chrome.get(f"{self._url}/review")
         self._until(lambda: self._js("return document.querySelectorAll('.picture-card').length"))
         time.sleep(1.0)
-        self._js("[...document.querySelectorAll('.picture-card input')].slice(0, 3)"
+        self._js("[...document.querySelectorAll('.picture-card input')].slice(0, 1)"
                  ".forEach((box) => box.click())")  # fmt: skip
         self._shoot("review")
 
@@ -162,7 +162,9 @@ def _write(path: Path, picture: Image.Image) -> None:
     """Write a picture small enough for a repository: reduced, and with few colours."""
     size = (round(SHRINK * picture.width), round(SHRINK * picture.height))
     small = picture.resize(size, Image.Resampling.LANCZOS)
-    small.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    small.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
     typer.echo(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,18 +72,18 @@ class Broker:
         self.process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def that_remembers(cls, folder: Path) -> Broker:
-        """Return one whose sessions survive `kill -9`, as they were up to a second before."""
+    def that_remembers(cls, folder: Path, every_s: int = 1) -> Broker:
+        """Return one whose sessions survive `kill -9`, as they were when it last saved them."""
         folder.mkdir(parents=True, exist_ok=True)
-        return cls(
-            folder, "persistence true", f"persistence_location {folder}/", "autosave_interval 1"
-        )
+        where, interval = f"persistence_location {folder}/", f"autosave_interval {every_s}"
+        return cls(folder, "persistence true", where, interval)
 
     def start(self) -> Broker:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["mosquitto", "-c", str(self._config)], stdout=log, stderr=log
             )
+        weakref.finalize(self, _end, self.process)  # where a test fails before it kills it
         until(self._listens, what=(self.folder / "log").read_text())
         return self
 
@@ -104,6 +105,12 @@ class Broker:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 class Consumer:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vision_edge.runtime.demo.conveyor import Conveyor
 
 PARTS = ("hex_nut", "impeller", "pipe_elbow", "washer")
-FPS, STEP = 10, 3
+FPS, STEP = 10, 5
 """Frames a second of the video, and rendered frames that the belt moves on in each."""
 
 

@@ -7,13 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
 pytest.importorskip("pydantic_settings")
 
-from helpers_station import eventually, served
+from helpers_station import eventually, served, settings_for, sharp
 
 from vision_edge.runtime.assets import asset
 from vision_edge.runtime.station.line import Line
@@ -43,11 +44,29 @@ def test_a_part_on_the_belt_is_registered_and_recognised(folder: Path) -> None:
         assert {record["band"] for record in frames} == {"unknown"}
         eventually(lambda: _still(running.station.line("belt")), 30)
         capture = running.ok(running.post("/sources/belt/freeze"), 201)
-        assert (capture["width"], capture["height"]) == (300, 300)
+        assert (capture["width"], capture["height"], capture["crop"]) == (300, 300, None)
         asked = {"label": "nut", "capture": capture["capture"], "accept_warnings": True}
         running.ok(running.post("/products", {"crop": None, **asked}), 201)
 
         eventually(lambda: running.station.records(1)[0]["label"] == "nut", 20)
+
+
+def test_a_part_is_cut_out_where_the_empty_scene_is_known(tmp_path: Path) -> None:
+    empty = np.full((240, 320, 3), 90, np.uint8)
+    scene = empty.copy()
+    scene[60:100, 200:250] = sharp(1, 40)[:, :1].repeat(50, axis=1)
+    cv2.imwrite(str(tmp_path / "empty.png"), empty)
+    cv2.imwrite(str(tmp_path / "scene.png"), scene)
+    source = {"name": "table", "address": tmp_path / "scene.png", "loop": True, "fps": 10}
+    source |= {"trigger": "presence", "empty": tmp_path / "empty.png"}
+    with served(settings_for(asset("bundle"), tmp_path / "parts.db", source)) as running:
+        eventually(lambda: running.station.line("table").latest is not None)
+        found = running.ok(running.post("/sources/table/freeze"), 201)["crop"]
+
+    assert found["width"] == found["height"]
+    assert 50 <= found["width"] <= 80
+    assert found["x"] <= 200 <= 250 <= found["x"] + found["width"]
+    assert found["y"] <= 60 <= 100 <= found["y"] + found["height"]
 
 
 def test_the_belt_says_what_is_wrong(tmp_path: Path) -> None:

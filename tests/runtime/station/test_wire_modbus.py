@@ -166,12 +166,13 @@ def test_triggers_can_be_switched_off_and_a_taken_port_is_said() -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
-        settings = ModbusSettings(port=holder.getsockname()[1], triggers=False)
+        settings = ModbusSettings(host="0.0.0.0", port=holder.getsockname()[1], triggers=False)
         wire = ModbusWire(settings, ["left"])
         wire.start(Commands(lambda source: None))
         until(lambda: wire.health().state == "down")
         assert str(settings.port) in wire.health().detail
     until(lambda: wire.health().state == "ok")
+    assert wire.health().detail.endswith("Modbus has no login: whoever reaches it reads")
     with ModbusTcpClient("127.0.0.1", port=settings.port) as client:
         assert client.write_coil(1, True).isError()
     wire.close()

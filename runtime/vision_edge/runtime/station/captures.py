@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vision_edge.runtime.preprocess import Image, encode_jpeg
-from vision_edge.runtime.presence import Presence
+from vision_edge.runtime.presence import Presence, square_around
 from vision_edge.runtime.quality import inspect_picture
 from vision_edge.runtime.registration import Picture, read_picture
 from vision_edge.runtime.sources import Frame
@@ -68,6 +68,15 @@ class Capture:
             return read_picture(Frame(self.image, self.origin, 0, 0.0), self.presence)
         kept = self.jpeg if self.uploaded else None
         return Picture(self.image, kept, self.origin, tuple(inspect_picture(self.image)))
+
+    def part(self) -> Crop | None:
+        """Return where it is cut to without a crop, or None where that is nowhere."""
+        found = None if self.presence is None else self.presence.find(self.image)
+        if found is None:
+            return None
+        size = (self.image.shape[1], self.image.shape[0])
+        x0, y0, x1, y1 = square_around(size, found.box)
+        return Crop(x0, y0, x1 - x0, y1 - y0)
 
     def _cut(self, crop: Crop) -> Image:
         height, width = self.image.shape[:2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ class Previews:
 
     async def stream(
         self, line: Line, width: int, fps: float, ended: Callable[[], bool]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Deliver a line's frames as parts of `multipart/x-mixed-replace`.
 
         A frame that stays is sent again every two seconds: so a viewer who has gone is noticed.

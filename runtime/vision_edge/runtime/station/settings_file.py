@@ -89,12 +89,11 @@ def _is_path(model: type[BaseModel], key: str, value: str) -> bool:
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     """Return the model that an annotation holds: itself, one of a union, or of a tuple's items."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
     if get_origin(annotation) in (Union, types.UnionType, tuple, list):
         found = (_model_in(argument) for argument in get_args(annotation))
         return next((model for model in found if model is not None), None)
-    return None
+    is_class = isinstance(annotation, type) and get_origin(annotation) is None
+    return annotation if is_class and issubclass(annotation, BaseModel) else None
 
 
 def _explained(error: ValidationError, path: Path | None) -> tuple[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Any
 
 from vision_edge.runtime.station.hub import Event, Subscription
@@ -17,10 +18,15 @@ MISSED = 200
 
 async def events_of(
     subscription: Subscription, heartbeat: float = HEARTBEAT_SECONDS
-) -> AsyncIterator[Event | None]:
+) -> AsyncGenerator[Event | None, None]:
     """Deliver a subscription's events in the event loop; None after `heartbeat` silent seconds."""
     loop, woken = asyncio.get_running_loop(), asyncio.Event()
-    subscription.notify(lambda: loop.call_soon_threadsafe(woken.set))
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(woken.set)
+
+    subscription.notify(wake)
     try:
         while True:
             woken.clear()
@@ -36,7 +42,7 @@ async def events_of(
         subscription.close()
 
 
-async def event_stream(station: Station, after: str = "") -> AsyncIterator[str]:
+async def event_stream(station: Station, after: str = "") -> AsyncGenerator[str, None]:
     """Deliver everything that happens as server-sent events.
 
     Args:
@@ -44,17 +50,21 @@ async def event_stream(station: Station, after: str = "") -> AsyncIterator[str]:
         after: A verdict's identifier: those that came since, as far as they are kept, come first.
     """
     subscription = station.subscribe()
-    yield "retry: 2000\n\n"
-    last = after
-    for record in reversed(station.records(MISSED)) if after else ():
-        if record["id"] > after:
-            last = record["id"]
-            yield _text("verdict", record)
-    async for event in events_of(subscription):
-        if event is None:
-            yield ": still here\n\n"
-        elif event[1].get("id", "~") > last:  # not told already
-            yield _text(*event)
+    try:
+        yield "retry: 2000\n\n"
+        last = after
+        for record in reversed(station.records(MISSED)) if after else ():
+            if record["id"] > after:
+                last = record["id"]
+                yield _text("verdict", record)
+        async with aclosing(events_of(subscription)) as events:
+            async for event in events:
+                if event is None:
+                    yield ": still here\n\n"
+                elif event[1].get("id", "~") > last:  # not told already
+                    yield _text(*event)
+    finally:
+        subscription.close()
 
 
 def _text(kind: str, data: dict[str, Any]) -> str:

@@ -160,6 +160,15 @@ class Verdicts(Answer):
     verdicts: list[Verdict]
 
 
+class CropAnswer(Answer):
+    """A rectangle of a capture, in pixels."""
+
+    x: int = Field(examples=[100])
+    y: int = Field(examples=[80])
+    width: int = Field(examples=[640])
+    height: int = Field(examples=[480])
+
+
 class CaptureAnswer(Answer):
     """A picture that waits to be registered."""
 
@@ -167,6 +176,9 @@ class CaptureAnswer(Answer):
     width: int = Field(examples=[1920])
     height: int = Field(examples=[1080])
     expires_s: float = Field(examples=[300.0])
+    crop: CropAnswer | None = Field(
+        description="What it is cut to if no crop is given: the part, where that can be told."
+    )
 
 
 class CropModel(Asked):

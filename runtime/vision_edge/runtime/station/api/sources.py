@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from vision_edge.runtime.station.api.answers import CHANGING, READING, failures
-from vision_edge.runtime.station.api.models import CaptureAnswer, Done
+from vision_edge.runtime.station.api.models import CaptureAnswer, CropAnswer, Done
 from vision_edge.runtime.station.api.routes import JPEG, Operator, noted, station_of
 from vision_edge.runtime.station.captures import Capture, Captures
 from vision_edge.runtime.station.preview import (
@@ -19,6 +19,7 @@ from vision_edge.runtime.station.preview import (
     offered,
 )
 from vision_edge.runtime.station.request_error import RequestError
+from vision_edge.runtime.station.streams import Streams
 
 router = APIRouter(prefix="/sources/{name}", tags=["sources"])
 Name = Annotated[str, Path(max_length=40, examples=["camera"])]
@@ -81,14 +82,19 @@ async def preview(
     station = station_of(request)
     line = station.line(name)
     previews: Previews = request.app.state.previews
-    place = request.app.state.streams.take()
+    streams: Streams = request.app.state.streams
     parts = previews.stream(line, offered(width), fps, lambda: station.hub.closed)
-    return StreamingResponse(
-        place.around(parts), media_type=f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-    )
+    return streams.answer(parts, f"multipart/x-mixed-replace; boundary={BOUNDARY}")
 
 
 def captured(capture: Capture, captures: Captures) -> CaptureAnswer:
     """Return what is said of a new capture."""
     height, width = capture.image.shape[:2]
-    return CaptureAnswer(capture=capture.id, width=width, height=height, expires_s=captures.seconds)
+    part = capture.part()
+    return CaptureAnswer(
+        capture=capture.id,
+        width=width,
+        height=height,
+        expires_s=captures.seconds,
+        crop=None if part is None else CropAnswer(**vars(part)),
+    )

@@ -11,6 +11,7 @@ from vision_edge.runtime.station.api.answers import READING, failures
 from vision_edge.runtime.station.api.models import Status, Verdicts
 from vision_edge.runtime.station.api.routes import Operator, station_of
 from vision_edge.runtime.station.sse import event_stream
+from vision_edge.runtime.station.streams import Streams
 
 router = APIRouter(tags=["verdicts"])
 _STREAM: dict[int | str, dict[str, Any]] = {
@@ -57,10 +58,7 @@ async def stream(
     last_event_id: Annotated[str, Header(max_length=40, description="Then what was missed.")] = "",
 ) -> StreamingResponse:
     """What happens from now on, as server-sent events."""
-    place = request.app.state.streams.take()
+    streams: Streams = request.app.state.streams
     events = event_stream(station_of(request), last_event_id)
-    return StreamingResponse(
-        place.around(events),
-        media_type="text/event-stream",
-        headers={"X-Accel-Buffering": "no"},  # no proxy is to collect them
-    )
+    no_proxy_collects = {"X-Accel-Buffering": "no"}
+    return streams.answer(events, "text/event-stream", no_proxy_collects)

@@ -13,7 +13,11 @@ from vision_edge.runtime.station.wire import Record
 from vision_edge.runtime.station.wires.modbus_map import RegisterMap, SourceState
 from vision_edge.runtime.station.wires.payload import source_of
 from vision_edge.runtime.station.wires.server_wire import ServerWire
-from vision_edge.runtime.station.wires.settings import ModbusSettings
+from vision_edge.runtime.station.wires.settings import (
+    ModbusSettings,
+    host_and_port,
+    is_loopback,
+)
 
 _READ_REGISTERS, _WRITE_COILS = (3, 4), (5, 15)
 
@@ -34,7 +38,7 @@ class ModbusWire(ServerWire):
 
     def __init__(self, settings: ModbusSettings, sources: list[str]) -> None:
         require("pymodbus")
-        super().__init__("modbus", f"{settings.host}:{settings.port}")
+        super().__init__("modbus", host_and_port(settings.host, settings.port))
         self._settings, self._sources = settings, sources
         self._map = RegisterMap(sources, settings.products)
         self._lock = threading.Lock()
@@ -63,10 +67,18 @@ class ModbusWire(ServerWire):
         )
         try:
             await server.serve_forever(background=True)
-            self._say("ok", f"listens at {self._where}")
+            self._say("ok", f"listens at {self._where}{self._warning()}")
             await stop.wait()
         finally:
             await server.shutdown()
+
+    def _warning(self) -> str:
+        """Return what a person should know about who may connect, or nothing."""
+        if is_loopback(self._settings.host):
+            return ""
+        return "; Modbus has no login: whoever reaches it reads" + (
+            " and triggers" if self._settings.triggers else ""
+        )
 
     def _device(self) -> Any:
         """Return what pymodbus serves: its registers are filled when they are asked for."""

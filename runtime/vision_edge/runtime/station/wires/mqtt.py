@@ -23,7 +23,7 @@ from vision_edge.runtime.station.wires.mqtt_link import Link, LinkError, check_f
 from vision_edge.runtime.station.wires.mqtt_topics import Topics
 from vision_edge.runtime.station.wires.outbox_wire import OutboxWire
 from vision_edge.runtime.station.wires.payload import encoded, numbered
-from vision_edge.runtime.station.wires.settings import MqttSettings
+from vision_edge.runtime.station.wires.settings import MqttSettings, host_and_port
 
 _LOG = logging.getLogger(__name__)
 _ANSWER_S = 10.0  # for a broker to answer a connection
@@ -53,7 +53,7 @@ class MqttWire(OutboxWire):
         super().__init__("mqtt", state_dir, settings, settings.repeat_s)
         self._settings = settings
         self._client_id = settings.client_id or f"vision-edge-{station}"
-        self._where = f"{settings.host}:{settings.real_port}"
+        self._where = host_and_port(settings.host, settings.real_port)
         self._topics = Topics(settings.topic_prefix, station)
         self._discovery = Discovery(settings, self._topics, sources, state_dir)
         self._states: dict[str, bytes] = {}

@@ -68,7 +68,7 @@ class Link:
     ) -> None:
         self.connected = False
         self.triggers: deque[bytes] = deque(maxlen=_TRIGGERS)
-        self.warning = _warning(settings)
+        self.warning = in_the_clear(settings)
         self.unheard = False
         self._topics, self._wake = topics, wake
         self._window = settings.in_flight
@@ -242,7 +242,7 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext:
     return context
 
 
-def _warning(settings: MqttSettings) -> str:
+def in_the_clear(settings: MqttSettings) -> str:
     """Return what a person should know about this connection, or nothing."""
     if settings.password_file is None or settings.tls or is_loopback(settings.host):
         return ""

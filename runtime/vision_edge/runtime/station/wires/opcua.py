@@ -16,7 +16,11 @@ from vision_edge.runtime.station.wire import Record, WireHealth
 from vision_edge.runtime.station.wires.opcua_access import Access
 from vision_edge.runtime.station.wires.payload import source_of
 from vision_edge.runtime.station.wires.server_wire import ServerWire
-from vision_edge.runtime.station.wires.settings import OpcuaSettings, is_loopback
+from vision_edge.runtime.station.wires.settings import (
+    OpcuaSettings,
+    host_and_port,
+    is_loopback,
+)
 
 NAMESPACE = "urn:vision-edge"
 _WAITING = 1000  # verdicts not shown yet
@@ -56,7 +60,8 @@ class OpcuaWire(ServerWire):
 
     def __init__(self, settings: OpcuaSettings, station: str, sources: list[str]) -> None:
         require("asyncua")
-        super().__init__("opcua", f"opc.tcp://{settings.host}:{settings.port}/vision-edge")
+        where = host_and_port(settings.host, settings.port)
+        super().__init__("opcua", f"opc.tcp://{where}/vision-edge")
         self._settings, self._station, self._sources = settings, station, sources
         self._access = Access(settings)
         self._lock = threading.Lock()
@@ -97,7 +102,8 @@ class OpcuaWire(ServerWire):
 
     async def _serve(self, stop: asyncio.Event) -> None:
         # Before the seconds that a server takes to build: raises where the port is taken.
-        socket.create_server((self._settings.host, self._settings.port)).close()
+        family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
+        socket.create_server((self._settings.host, self._settings.port), family=family).close()
         self._changed = changed = asyncio.Event()
         server = await self._server()
         nodes = await self._nodes(server)

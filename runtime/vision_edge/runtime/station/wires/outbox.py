@@ -3,7 +3,8 @@
 `append` puts a payload into memory and returns; the outbox's own thread writes all that has come
 together, in one transaction with `synchronous = FULL`, and begins again. So the disk sets the pace
 of the commits and never that of the line: a verdict handed over is on disk after the commit under
-way and its own (and `gather_s`). What is on disk survives `kill -9` and a power cut; what is not yet, does not.
+way and its own (and `gather_s`). What is on disk survives `kill -9`, and a power cut as far as the
+disk keeps its word on fsync; what is not yet, does not.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class OutboxSettings(_Section):
 
     outbox_rows: int = Field(1_000_000, ge=100, le=100_000_000)
     outbox_mb: int = Field(512, ge=1, le=100_000)
-    outbox_ms: float = Field(0.0, ge=0, le=10_000, allow_inf_nan=False)
+    outbox_ms: float = Field(0.0, ge=0, le=1000, allow_inf_nan=False)
 
 
 class MqttSettings(OutboxSettings):
@@ -212,6 +212,11 @@ class WireSettings(_Section):
     webhook: WebhookSettings | None = None
     modbus: ModbusSettings | None = None
     opcua: OpcuaSettings | None = None
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return an address as people and URLs write it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:

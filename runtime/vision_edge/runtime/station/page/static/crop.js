@@ -18,6 +18,7 @@ export class Crop {
   open(width, height, suggested = null) {
     this.size = { width, height };
     this.frame.style.setProperty("--aspect", String(width / height));
+    this.suggested = suggested;
     this.rectangle = suggested ?? this.all();
     this.box.hidden = false;
     this.draw();
@@ -28,9 +29,10 @@ export class Crop {
     this.box.hidden = true;
   }
 
-  /** The rectangle in whole pixels, or null for all of the picture. */
+  /** The rectangle in whole pixels, or null for what the station would take by itself. */
   get value() {
-    return this.isWhole() ? null : { ...this.rectangle };
+    const own = this.suggested ? this.rectangle === this.suggested : this.isWhole();
+    return own ? null : { ...this.rectangle };
   }
 
   all() {

@@ -1,6 +1,8 @@
 // Making elements and texts. Text only ever goes in as text: nothing here parses markup.
 
 const TEXTS = JSON.parse(document.body.dataset.texts);
+const RETRIES = 2;
+const RETRY_MS = 1500;
 const SVG = "http://www.w3.org/2000/svg";
 
 export const byId = (id) => document.getElementById(id);
@@ -43,6 +45,16 @@ export function icon(name, className = "icon") {
 
 export function setIcon(svg, name) {
   svg.firstElementChild.setAttribute("href", `#i-${name}`);
+}
+
+/** A picture that is asked for again if it does not come, since a station limits its requests. */
+export function photo(src, attributes = {}, gone = () => {}) {
+  let tries = 0;
+  const again = () => { node.src = `${src}?try=${tries}`; };
+  const failed = () => { if ((tries += 1) > RETRIES) gone(); else setTimeout(again, RETRY_MS * tries); };
+  const node = el("img", { loading: "lazy", draggable: "false", ...attributes, onerror: failed });
+  node.src = src;
+  return node;
 }
 
 /** A button with an icon and words. */

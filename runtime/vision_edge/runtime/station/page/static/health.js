@@ -5,6 +5,7 @@ import { ago, byId, el, icon, say, setIcon, t, tn, tOr } from "./dom.js";
 
 const CAMERAS = { live: "good", connecting: "fair", stale: "fair", lost: "bad" };
 const WIRES = { ok: "good", connecting: "fair", down: "bad" };
+const SHOWN = 12;
 const ICONS = { good: "done", fair: "wait", bad: "warn" };
 
 /** A row: a sign, a name, a word, and facts beneath. */
@@ -36,8 +37,8 @@ function list(pairs) {
 
 function model({ bundle, provider, notes }) {
   const nodes = [list([
-    ["health.bundle", bundle && bundle.name], ["health.precision", bundle && bundle.precision], ["health.provider", provider],
-    ["health.dimension", bundle && bundle.embedding_dim], ["health.fingerprint", bundle && bundle.fingerprint],
+    ["health.bundle", bundle.name], ["health.precision", bundle.precision], ["health.provider", provider],
+    ["health.dimension", bundle.embedding_dim], ["health.fingerprint", bundle.fingerprint.slice(0, SHOWN)],
   ])];
   for (const text of notes || []) nodes.push(el("p", { class: "note" }, text));
   return nodes;

@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { isEngineer, start, undoChange } from "./common.js";
 import { ask, field, show } from "./dialogs.js";
-import { button, byId, clock, el, icon, redraw, say, t, tn, tOr } from "./dom.js";
+import { button, byId, clock, el, icon, photo, redraw, say, t, tn, tOr } from "./dom.js";
 import { clearError, showError, toast } from "./notices.js";
 
 const THUMBS = 6;
@@ -40,7 +40,7 @@ function draw() {
 function card({ label, snapshots }) {
   const thumbs = snapshots.slice(0, THUMBS).map((id) =>
     el("button", { type: "button", class: "thumb", "data-key": `thumb ${id}`, onclick: () => enlarge(label, id), "aria-label": t("snapshot.open", { id, label }) },
-      el("img", { src: picture(id), alt: "", loading: "lazy" })));
+      photo(picture(id), { alt: "" })));
   const more = snapshots.length > THUMBS ? el("span", { class: "quiet" }, t("products.more", { n: snapshots.length - THUMBS })) : null;
   const actions = [
     link("add", t("products.add-snapshot"), `/register?label=${encodeURIComponent(label)}&from=products`),
@@ -65,7 +65,7 @@ function link(name, text, href) {
 function enlarge(label, id) {
   const close = show({
     title: label,
-    body: [el("img", { class: "large", src: picture(id), alt: t("snapshot.alt", { id, label }) })],
+    body: [photo(picture(id), { class: "large", alt: t("snapshot.alt", { id, label }) })],
     actions: !isEngineer() ? [] : [button(t("snapshot.drop"), { kind: "huge", icon: "remove", run: () => { close(); drop(label, id); } })],
   });
 }
@@ -73,7 +73,7 @@ function enlarge(label, id) {
 async function drop(label, id) {
   const done = await ask({
     title: t("snapshot.drop-title"), confirm: t("snapshot.drop"), kind: "danger",
-    body: [el("img", { class: "large", src: picture(id), alt: t("snapshot.alt", { id, label }) }), el("p", {}, t("snapshot.drop-text", { label }))],
+    body: [photo(picture(id), { class: "large", alt: t("snapshot.alt", { id, label }) }), el("p", {}, t("snapshot.drop-text", { label }))],
     run: () => post(`snapshots/${encodeURIComponent(id)}/drop`),
   });
   if (done) changed(t("snapshot.dropped", { label }), done);

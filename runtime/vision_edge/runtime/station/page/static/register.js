@@ -53,7 +53,7 @@ function display(taken) {
     picture.onload = () => {
       capture = taken;
       byId("crop").toggleAttribute("data-empty", false);
-      crop.open(taken.width, taken.height, taken.crop ?? null);
+      crop.open(taken.width, taken.height, taken.crop);
       checkNow();
       resolve();
     };

@@ -4,7 +4,7 @@ import { get, post } from "./api.js";
 import { refreshStatus, start, watchStatus } from "./common.js";
 import { Decisions } from "./decisions.js";
 import { ask, field } from "./dialogs.js";
-import { button, byId, clock, el, icon, redraw, say, score, t, tn } from "./dom.js";
+import { button, byId, clock, el, icon, photo, redraw, say, score, t, tn } from "./dom.js";
 import { clearError, showError } from "./notices.js";
 
 const LIMIT = 60;
@@ -55,7 +55,7 @@ function card(item) {
   // A picture that somebody else has decided on is gone.
   const gone = () => { items = items.filter((other) => other !== item); chosen.delete(item.id); draw(); };
   return el("div", { class: "picture-card" }, box,
-    el("label", { for: id }, el("img", { onerror: gone, src: `/api/v1/review/${encodeURIComponent(item.id)}.jpg`, alt: t("review.alt", { time: clock(item.time), source: item.source }), loading: "lazy", draggable: "false" }), el("span", { class: "tick" }, icon("done")), words));
+    el("label", { for: id }, photo(`/api/v1/review/${encodeURIComponent(item.id)}.jpg`, { alt: t("review.alt", { time: clock(item.time), source: item.source }) }, gone), el("span", { class: "tick" }, icon("done")), words));
 }
 
 function drawSelection() {
