@@ -62,11 +62,13 @@ class Camera:
         self._screen(TABLET, dark=False)
 
     def register(self, name: str) -> None:
-        """Register the part that lies under the camera next, unless it is known already."""
+        """Register the part that comes next and is not known, and say how long it took."""
         self._await_band("unknown")
+        began = time.monotonic()
         self._frozen(name)
         self._chrome.find_element("id", "confirm").click()
-        self._until(lambda: self._js("return document.body.dataset.page") == "live")
+        self._until(lambda: self._js("return Boolean(document.querySelector('.toast'))"))
+        typer.echo(f"{name}: {time.monotonic() - began:.1f} s from the first tap to being known")
 
     def live(self) -> None:
         """Take the live view with a product on green."""
@@ -79,6 +81,7 @@ class Camera:
         """Take a registration before it is confirmed."""
         self._await_band("unknown")
         self._frozen(name)
+        time.sleep(1.0)
         self._shoot("register")
 
     def review(self) -> None:
@@ -112,7 +115,6 @@ class Camera:
         self._until(lambda: self._js("return !document.getElementById('crop-box')?.hidden"))
         self._chrome.find_element("id", "name").send_keys(name)
         self._until(lambda: self._js("return !document.getElementById('confirm').disabled"))
-        time.sleep(1.0)
 
     def _await_band(self, band: str) -> None:
         """Wait until a part came to rest and its verdict is `band`."""
