@@ -24,6 +24,7 @@ INSTALL_HINTS = {
     "paho": "station",
     "prometheus_client": "station",
     "pydantic_settings": "station",
+    "python_multipart": "station",
     "uvicorn": "station",
     "asyncua": "opcua",
     "cuda": "tensorrt",

@@ -200,8 +200,8 @@ def test_a_product_shown_at_one_station_is_recognised_at_another(
                 model = one.products.model
                 gallery.add(label, [snapshot_of(picture(number, 96), model, label)])
         until(lambda: {r["label"] for r in other.records(20)} >= {"bolt", "nut"}, 30)
-        (health,) = other.wire_health()
-        assert (health.name, health.state) == ("line", "ok")
+        (health,) = other.status()["wires"]
+        assert (health["name"], health["state"]) == ("line", "ok")
         with other.products.opened() as gallery:
             assert {event.author for event in gallery.events()} == {"station:east"}
         with other.gallery("otto") as gallery:

@@ -179,6 +179,19 @@ def test_a_newcomer_gets_all_and_a_wiped_broker_is_filled_again(line: Line, tmp_
     assert newcomer.products() == line.north.products()
 
 
+def test_a_newcomer_adds_to_its_line_and_overrules_nothing(line: Line, tmp_path: Path) -> None:
+    change(line.north, lambda g: g.add("bolt", [snapshot(1)]))
+    line.settle()
+    for number, name in enumerate(("first", "second")):
+        newcomer = Member(line.broker, line.clock, tmp_path / f"{name}.db", name)
+        change(newcomer, lambda g, n=number: g.add("bolt", [snapshot(10 + n)]))
+        change(newcomer, lambda g, n=number: g.add("nut", [snapshot(20 + n)]))
+        newcomer.connect()
+    line.settle(10)
+    held = {"bolt": {sha256_of(jpeg(1))}, "nut": {sha256_of(jpeg(21))}}
+    assert [member.products() for member in line.broker.members] == [held] * 5
+
+
 def test_a_picture_that_the_broker_lost_is_asked_for(line: Line) -> None:
     line.south.disconnect()
     line.north.disconnect()

@@ -13,6 +13,11 @@ from vision_edge.runtime.cli import command_app
 from vision_edge.runtime.errors import require
 
 app = command_app()
+PACKAGES = (
+    "argon2", "cv2", "fastapi", "jinja2", "onnxruntime", "prometheus_client", "pydantic_settings",
+    "python_multipart", "uvicorn",
+)  # fmt: skip
+"""What a station needs beyond the base installation."""
 
 
 @app.command()
@@ -38,7 +43,7 @@ def serve(
 
     Give a settings file, or BUNDLE, SOURCE and --gallery.
     """
-    for module in ("fastapi", "uvicorn", "pydantic_settings"):
+    for module in PACKAGES:
         require(module)
     from vision_edge.runtime.station.server import run_server
     from vision_edge.runtime.station.settings_file import load_settings

@@ -34,6 +34,10 @@ from vision_edge.runtime.station.fleet.replica import (
     steps_to,
 )
 
+BEFORE_MS = 10 * 365 * 86_400_000
+"""What a gallery held before it first met its line counts as ten years older than it is: a newcomer
+adds to the line, and overrules nothing; among newcomers the later one counts, as ever."""
+
 
 @dataclass(frozen=True)
 class Exchange:
@@ -130,7 +134,7 @@ class LineGallery:
             gallery.snapshots.store(picture, gallery.model)
         files = gallery.snapshots.files()
         here = self._shared(contents, files)
-        changed = self._absorb(gallery, entries, here, files, known.seen)
+        changed = self._absorb(gallery, entries, here, files, known)
         applied = [entry for entry in arrived if merge(entries, entry)]
         if applied:
             self._show(gallery, append, here, known.entries, changed, applied, files)
@@ -144,7 +148,7 @@ class LineGallery:
         entries: Entries,
         here: Places,
         files: Mapping[int, SnapshotFile],
-        seen: int,
+        known: _Known,
     ) -> list[Entry]:
         by_hash = {file.sha256: file for file in files.values()}
 
@@ -152,7 +156,12 @@ class LineGallery:
             file = by_hash[sha256]
             return Picture(sha256=sha256, bytes=file.bytes, origin=file.origin[:MAX_ORIGIN])
 
-        moment = _moments(gallery.events(seen), files, self._now_ms())
+        changed_at = _moments(gallery.events(known.seen), files, self._now_ms())
+        back = 0 if known.stamp else BEFORE_MS
+
+        def moment(key: str) -> int:
+            return max(0, changed_at(key) - back)
+
         return absorb(entries, here, self._station, picture, moment)
 
     def _show(
@@ -208,7 +217,7 @@ class LineGallery:
         self, gallery: Gallery, known: _Known, entries: Entries, new: Sequence[Entry]
     ) -> _Known:
         seen, stamp = gallery.version, known.stamp + 1
-        if not new and seen == known.seen:
+        if not new and seen == known.seen and known.stamp:
             return known
         name = f"line/{self._line}"
         notes = {f"{name}/entry/{entry.key}": entry.to_bytes().decode() for entry in new}
@@ -219,7 +228,7 @@ class LineGallery:
 
 def _moments(
     events: Sequence[Event], files: Mapping[int, SnapshotFile], now_ms: int
-) -> Callable[[str, str | None], int]:
+) -> Callable[[str], int]:
     """Return a function that says when a key was last changed, in milliseconds; never in future."""
     times: dict[str, int] = {}
     everything = 0
@@ -232,7 +241,7 @@ def _moments(
                 times[product_key(label)] = ms
         if event.label is None and event.snapshot is not None:
             times[negative_key(files[event.snapshot].sha256)] = ms
-    return lambda key, _: max(times.get(key, 0), everything) or now_ms
+    return lambda key: max(times.get(key, 0), everything) or now_ms
 
 
 def _milliseconds(time: str) -> int:

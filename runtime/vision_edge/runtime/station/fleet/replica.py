@@ -68,7 +68,7 @@ def absorb(
     places: Places,
     station: str,
     picture: Callable[[str], Picture],
-    moment: Callable[[str, str | None], int],
+    moment: Callable[[str], int],
 ) -> list[Entry]:
     """Make entries for what a gallery holds otherwise than its line; take them into `entries`.
 
@@ -79,7 +79,7 @@ def absorb(
         places: What the gallery holds.
         station: The station's name.
         picture: Describes a picture, by its SHA-256.
-        moment: When a key was last changed here, in milliseconds, by key and label.
+        moment: When a key was last changed here, in milliseconds since 1970.
 
     Returns:
         The new entries, one a key; those that take things away come last.
@@ -88,7 +88,7 @@ def absorb(
     held = _by_key(places)
     while differing := _differing(places_of(entries), places):
         for key, label in differing.items():
-            known, ms = entries.get(key), moment(key, label)
+            known, ms = entries.get(key), moment(key)
             mine = [(sha, places[sha][0]) for sha in held.get(key, ())]
             entries[key] = changed[key] = Entry(
                 key=key,
