@@ -5,10 +5,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT ?= .out
 
-.PHONY: demo test test-edge check lint types layers bench faults clean
+.PHONY: demo station test test-edge check lint types layers bench faults clean
 
 demo: $(VENV)/.server
 	$(BIN)/vision-edge demo --out $(OUT)/demo --json $(OUT)/demo/summary.json
+
+# The station on a rendered belt: http://127.0.0.1:8080, until Ctrl-C.
+station: $(VENV)/.station
+	$(BIN)/python examples/station/render.py
+	$(BIN)/vision-edge serve --config examples/station/station.toml
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
@@ -21,10 +26,12 @@ test-edge: $(EDGE_VENV)/.edge
 
 check: lint types layers test
 
-# The long form of the fault tests: a real RTSP server 50 times, `kill -9` 200 times.
+# The long form of the fault tests: a real RTSP server 50 times, `kill -9` 200 times, a broker
+# killed 40 times.
 faults: $(VENV)/.dev
-	VISION_EDGE_FAULT_CYCLES=50 VISION_EDGE_KILLS=200 OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -s tests/runtime/test_rtsp.py tests/runtime/test_kill.py
+	VISION_EDGE_FAULT_CYCLES=50 VISION_EDGE_KILLS=200 VISION_EDGE_BROKER_KILLS=40 OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -s tests/runtime/test_rtsp.py tests/runtime/test_kill.py \
+		tests/runtime/station/test_wire_mqtt.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -51,9 +58,13 @@ $(VENV)/.server: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[server]"
 	touch $@
 
+$(VENV)/.station: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[edge,station]"
+	touch $@
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[server,station,modbus,opcua,openvino,tensorrt-rtx,triton,dev]"
-	touch $@ $(VENV)/.server
+	touch $@ $(VENV)/.server $(VENV)/.station
 
 $(EDGE_VENV)/.edge: pyproject.toml constraints.txt
 	$(EDGE_PYTHON) -m venv $(EDGE_VENV)
