@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import random
 import signal
@@ -536,3 +537,28 @@ def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
 
 def test_the_tiny_bundles_gallery_is_its_models(gallery: Gallery) -> None:
     assert gallery.model.embedding_dim == DIM
+
+
+def test_notes_are_kept_with_a_change_or_not_at_all(filled: Gallery, path: Path) -> None:
+    before = filled.version
+    with filled.changing() as append:
+        filled.note({"line/a": "1", "other": "2"})
+        append("remove", "nut")
+    with pytest.raises(RuntimeError), filled.changing():
+        filled.note({"line/a": "lost", "line/b": "lost"})
+        raise RuntimeError
+    with Gallery(path) as again:
+        assert again.notes("line/") == {"line/a": "1"}
+        assert again.notes("lin%") == {}
+        assert (again.version, again.model) == (before + 1, MODEL)
+    filled.rollback(before)
+    assert filled.notes("")["other"] == "2"
+
+
+def test_the_files_of_snapshots_are_told_without_reading_them(filled: Gallery) -> None:
+    files = filled.snapshots.files()
+    assert len(files) == 3
+    for identifier, file in files.items():
+        jpeg = filled.snapshots.jpeg(identifier)
+        assert (file.sha256, file.bytes) == (hashlib.sha256(jpeg).hexdigest(), len(jpeg))
+        assert file.origin == filled.snapshots.origin(identifier)
