@@ -3,20 +3,30 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from helpers_toolkit import embedding_of, random_images, random_pixels, refusal, tiny_backbone
+from helpers_toolkit import (
+    embedding_of,
+    image_of,
+    random_images,
+    random_pixels,
+    refusal,
+    tiny_backbone,
+)
 from torch import nn
 
+from vision_edge.export import variant as variant_module
 from vision_edge.export.embedder import TorchEmbedder
 from vision_edge.export.graph import EdgeModel
 from vision_edge.export.layers import BIG_LINEARS, layers_of
 from vision_edge.export.onnx_graph import to_onnx
 from vision_edge.export.parity import compare
 from vision_edge.export.pruning import Pruning, pruned
-from vision_edge.export.variant import worst_step
+from vision_edge.export.settings import ExportSettings
+from vision_edge.export.variant import make_variant, worst_step
 from vision_edge.runtime.errors import ExportError, VisionEdgeError
 from vision_edge.toolkit.backbones import Backbone
 from vision_edge.toolkit.tokens import forward_tokens
@@ -110,6 +120,21 @@ def test_tensorrt_rtx_parses_it_strongly_typed(graph: Graph) -> None:
     assert parser.parse(graph.data), [parser.get_error(i).desc() for i in range(parser.num_errors)]
     assert tuple(network.get_input(0).shape) == (-1, 32, 32, 3)
     assert tuple(network.get_output(0).shape) == (-1, 64)
+
+
+@pytest.mark.parametrize(
+    ("precision", "least"), [("fp32", 0.9999), ("fp16", 0.999), ("int8", 0.98)]
+)
+def test_every_precision_of_it_agrees_with_its_twin(
+    many: Backbone, graph: Graph, monkeypatch: pytest.MonkeyPatch, precision: Any, least: float
+) -> None:
+    monkeypatch.setattr(variant_module, "to_onnx", lambda model, size: graph.data)
+    images = np.stack([image_of(index % 6, index, 32)[:32] for index in range(24)])
+    settings = ExportSettings(precision=precision)
+    made = make_variant(graph.model, many.spec, settings, images[:18])
+    session = ort.InferenceSession(made.data, providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {"images": images})
+    assert compare(TorchEmbedder(graph.model, many.spec).embed(images), got).min_cosine > least
 
 
 def test_the_worst_step_is_the_one_that_alone_turns_the_embedding_most(many: Backbone) -> None:
