@@ -94,6 +94,15 @@ def test_fp16(weights_file: Path, backbone: Backbone, frames: Path, tmp_path: Pa
     assert compare(backbone.embedder().embed(images), got).min_cosine > 0.999
 
 
+def test_fused_attention_is_another_graph_that_passes_the_same_gate(
+    weights_file: Path, tmp_path: Path
+) -> None:
+    _export(weights_file, tmp_path / "b", "--precision", "fp16", "--fused-attention")
+    bundle = load_bundle(tmp_path / "b")
+    assert bundle.manifest.parity.min_cosine > 0.999
+    assert b"MultiHeadAttention" in bundle.model
+
+
 def test_int8_is_judged_by_images_that_it_was_not_calibrated_on(
     weights_file: Path, frames: Path, tmp_path: Path
 ) -> None:
@@ -208,6 +217,8 @@ def test_a_limit_that_is_missed_leaves_the_older_bundle(
     ("options", "kind", "word"),
     [
         (("--precision", "fp16", "--half-weights"), ExportError, "--half-weights"),
+        (("--fused-attention", "--half-weights"), ExportError, "--half-weights"),
+        (("--fused-attention", "--target", "tensorrt-rtx"), ExportError, "unknown to tensorrt"),
         (("--gate-data", "absent"), DataError, "absent"),
         (("--calibrate", "absent"), DataError, "absent"),
         (("--compute-capability", "8.9"), ExportError, "tensorrt-rtx"),

@@ -48,6 +48,8 @@ class ExportSettings:
     Attributes:
         precision: Arithmetic of the graph.
         pruning: Patches that it leaves out.
+        fused_attention: Attention as ONNX Runtime's own operator: quicker on its CUDA provider,
+            and unknown to TensorRT and OpenVINO.
         half_weights: Store float32 weights in float16: half the size; with fp32 only.
         min_cosine: Instead of the precision's own limit; with pruning, instead of the limit on
             the mean cosine to the model that leaves out no patches.
@@ -62,12 +64,19 @@ class ExportSettings:
     half_weights: bool = False
     min_cosine: float | None = None
     max_accuracy_drop: float | None = None
+    fused_attention: bool = False
 
     def __post_init__(self) -> None:
         if self.half_weights and self.precision != "fp32":
             raise ExportError(
                 f"weights in float16 for float32 arithmetic do not go with {self.precision}",
                 fix="leave out --half-weights, or export with --precision fp32",
+            )
+        if self.fused_attention and (self.precision == "int8" or self.half_weights):
+            got = "int8" if self.precision == "int8" else "--half-weights"
+            raise ExportError(
+                f"fused attention is written in float32 and float16; got {got}",
+                fix="leave out --fused-attention, or export with --precision fp16",
             )
         for name in ("min_cosine", "max_accuracy_drop"):
             value = getattr(self, name)

@@ -17,7 +17,7 @@ from vision_edge.export.precise import Precise
 from vision_edge.export.pruning import Pruning, pruned
 from vision_edge.export.quantise import to_int8
 from vision_edge.export.settings import ExportSettings
-from vision_edge.export.tidy import tidy
+from vision_edge.export.tidy import fuse_attention, tidy
 from vision_edge.runtime.errors import ExportError, VisionEdgeError
 from vision_edge.runtime.preprocess import Image, PreprocessSpec
 
@@ -73,6 +73,8 @@ def make_variant(
         ExportError: If a graph cannot be made.
     """
     plain = to_onnx(EdgeModel(model, spec), spec.size)
+    if settings.fused_attention:
+        plain = fuse_attention(plain)
     if settings.precision == "fp16":
         return Variant(plain, to_half(plain))
     if settings.precision == "int8":
