@@ -139,13 +139,14 @@ def _mean_percent(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def cohorts(shared: Path, cache: Path) -> dict[str, Cohort]:
-    """Return the impostors: generated scenes, public images, and none."""
+    """Return the impostors: generated scenes, and public images with and without step 1."""
     bundle = vit_tiny_session(shared, cache).bundle
     public = features(shared, cache, "mini_imagenet", "train", 20).vectors
     chosen = np.random.default_rng(0).permutation(len(public))[:600]
     return {
         "generated": Cohort(bundle.cohort, from_station=False, photographs=False),
         "public": Cohort(public[chosen], from_station=False),
+        "public, not normalised by it": Cohort(public[chosen], False, photographs=False),
     }
 
 

@@ -198,7 +198,9 @@ class Device:
         self.cuda = Cuda()
         self.trt = TensorRt()
         self.rtx: TensorRt | None = None
+        self.driver: str | None = "540.4.0"
         self.builds = 0
+        monkeypatch.setattr("vision_edge.runtime.engines.gpu.driver_version", lambda: self.driver)
         monkeypatch.setattr("importlib.import_module", self._imported(__import__("importlib")))
         monkeypatch.setattr("vision_edge.runtime.engines.compiling.build", self.build)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,17 @@ def test_alpha_is_dropped_not_blended() -> None:
     image[..., :3] = (10, 20, 30)
     image[0, 0, 3] = 255
     assert (decode_image(encoded(image, ".png"), "x") == (10, 20, 30)).all()
+
+
+def test_a_jpeg_for_print_has_the_colours_it_had() -> None:
+    """CMYK, as print shops and some scanners save; OpenCV converts it."""
+    pillow = pytest.importorskip("PIL.Image")
+    red = pillow.new("RGB", (16, 16), (200, 40, 20)).convert("CMYK")
+    buffer = io.BytesIO()
+    red.save(buffer, "JPEG", quality=95)
+    got = decode_image(buffer.getvalue(), "x")
+    assert got.shape == (16, 16, 3)
+    assert np.abs(got.astype(int) - (20, 40, 200)).max() < 20
 
 
 def test_one_pixel_is_an_image() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vision_edge.runtime.addresses import without_credentials
+from vision_edge.runtime.combined import PacedSource
 from vision_edge.runtime.errors import ImageError, SourceError
 from vision_edge.runtime.grabbers import quiet_opencv
 from vision_edge.runtime.live import LiveSource
@@ -175,6 +176,45 @@ def test_a_video_gives_every_frame_in_order(tmp_path: Path) -> None:
     assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
     assert [round(float(frame.image.mean()) / 20) for frame in frames] == list(range(12))
     assert [frame.captured for frame in frames] == sorted(frame.captured for frame in frames)
+
+
+def test_a_video_that_ends_mid_frame_gives_its_whole_frames_and_says_what_is_missing(
+    tmp_path: Path,
+) -> None:
+    """Motion JPEG in AVI can be read without its index, as a recorder that lost power leaves it."""
+    path = tmp_path / "line.avi"
+    fourcc = cv2.VideoWriter.fourcc(*"MJPG")
+    writer = cv2.VideoWriter(str(path), fourcc, 12.0, (64, 48))
+    noise = np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), dtype=np.uint8)
+    for image in noise:
+        writer.write(image)
+    writer.release()
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    source = open_source(str(path))
+    assert isinstance(source, VideoSource)
+    with quiet_opencv():
+        frames = list(source)
+    assert 5 <= len(frames) < 12
+    for frame, drawn in zip(frames, noise, strict=False):
+        assert np.corrcoef(frame.image.ravel(), drawn.ravel())[0, 1] > 0.5
+    if source.promised is not None:
+        assert source.missing == source.promised - len(frames)
+
+
+def test_a_video_at_its_own_rate_gives_no_frame_before_its_time(tmp_path: Path) -> None:
+    write_video(tmp_path / "line.mp4", 4)  # 12 frames a second
+    paced = PacedSource(open_source(str(tmp_path / "line.mp4")))
+    started = time.monotonic()
+    late = [frame.captured - started - frame.number / 12 for frame in paced]
+    paced.close()
+    assert len(late) == 4
+    assert min(late) >= 0
+
+
+def test_images_have_no_rate_to_be_played_at(folder: Path) -> None:
+    with pytest.raises(SourceError, match="frame rate"):
+        PacedSource(open_source(str(folder)))
 
 
 def test_frames_of_a_video_do_not_share_memory(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from vision_edge.runtime.errors import (
     ImageError,
     VisionEdgeError,
 )
+from vision_edge.runtime.pipeline import cohort_of
 from vision_edge.runtime.session import open_session
 from vision_edge.toolkit.adapters import read_adapter
 from vision_edge.toolkit.average import AverageSettings, average_hub
@@ -150,6 +151,17 @@ def test_export_carries_figures_and_takes_images(
     assert image_folder.name in loaded.manifest.scoring.cohort_source
     assert loaded.manifest.preprocessing.mean == (0.1, 0.2, 0.3)
     assert loaded.manifest.adapter is None
+    assert cohort_of(loaded).from_station
+
+
+def test_public_photographs_are_impostors_but_set_no_thresholds(
+    tmp_path: Path, weights_file: Path, image_folder: Path
+) -> None:
+    given = ["export", "--weights", weights_file, "--out", tmp_path / "b"]
+    run_command(*given, "--images", image_folder, "--public")
+    cohort = cohort_of(load_bundle(tmp_path / "b"))
+    assert (cohort.from_station, cohort.photographs) == (False, True)
+    assert "--public" in str(refused_command(*given, "--public"))
 
 
 def test_evaluate_with_a_bundle_alone_needs_no_torch(

@@ -130,7 +130,7 @@ def export_bundle(
 
 def _generated(spec: PreprocessSpec) -> ExportImages:
     scenes = generated_scenes(GENERATED_IMAGES, spec.size)
-    return ExportImages(scenes, SOURCE, from_station=False)
+    return ExportImages(scenes, SOURCE, from_station=False, photographs=False)
 
 
 def _pictures(
@@ -211,6 +211,7 @@ def _scoring(cohort: Embeddings, images: ExportImages) -> ScoringInfo:
         centre=tuple(float(value) for value in centre.astype(np.float32)),
         cohort_source=images.source,
         cohort_from_station=images.from_station,
+        cohort_photographs=True if images.photographs and not images.from_station else None,
         cohort_size=len(cohort),
     )
 

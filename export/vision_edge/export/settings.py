@@ -96,11 +96,13 @@ class ExportImages:
         images: Each uint8 (H, W, 3), BGR, of any size.
         source: What they are, for the manifest.
         from_station: Whether they are from the station's own camera or its like.
+        photographs: Whether they are photographs at all, of whatever.
     """
 
     images: Sequence[Image]
     source: str
     from_station: bool = True
+    photographs: bool = True
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_edge.runtime.bundle import Embeddings
-from vision_edge.runtime.prototypes import Decision, PrototypeClassifier
+from vision_edge.runtime.prototypes import Classifier, Decision
 
 Method = Literal["mean", "votes"]
 METHODS: tuple[Method, ...] = ("mean", "votes")
@@ -55,7 +55,7 @@ class Passages:
 
     def __init__(
         self,
-        classifier: PrototypeClassifier,
+        classifier: Classifier,
         gap: int = 3,
         least: int = 3,
         most: int = 300,

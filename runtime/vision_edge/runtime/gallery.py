@@ -14,7 +14,7 @@ from typing import Protocol
 
 from vision_edge.runtime.bundle import Embeddings
 from vision_edge.runtime.errors import GalleryError
-from vision_edge.runtime.gallery_reader import GalleryReader, meta_of
+from vision_edge.runtime.gallery_reader import NOTE, GalleryReader, meta_of
 from vision_edge.runtime.labels import checked_label
 from vision_edge.runtime.manifest import ModelIdentity
 from vision_edge.runtime.preprocess import Image
@@ -202,6 +202,13 @@ class Gallery(GalleryReader):
         with self._db.transaction():
             self._check_model()
             yield self._append
+
+    def note(self, values: dict[str, str]) -> None:
+        """Keep texts by name beside the events; no event tells of them, and no rollback undoes it.
+
+        Within `changing` they are kept together with the change, or not at all.
+        """
+        self._db.set_meta({NOTE + name: value for name, value in values.items()})
 
     def _append(
         self,

@@ -18,6 +18,8 @@ from vision_edge.runtime.history import Contents, Event, State, contents_of
 from vision_edge.runtime.manifest import ModelIdentity
 from vision_edge.runtime.snapshots import SnapshotStore
 
+NOTE = "note:"
+"""How the names of notes begin in the `meta` table, beside what the file says of its model."""
 _Reader = TypeVar("_Reader", bound="GalleryReader")
 
 
@@ -104,6 +106,14 @@ class GalleryReader:
         with self._db.reading():
             self._check_model()
             yield
+
+    def notes(self, prefix: str) -> dict[str, str]:
+        """Return what `Gallery.note` kept under names that begin with `prefix`, by name."""
+        start = NOTE + prefix
+        rows = self._db.rows(
+            "SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", (len(start), start)
+        )
+        return {key[len(NOTE) :]: value for key, value in rows}
 
     def prototypes(self) -> tuple[list[str], Embeddings]:
         """Return the products' labels, and their prototypes float32 (P, D)."""

@@ -175,7 +175,7 @@ class ParityInfo(_Grown):
     notes: tuple[str, ...] | None = None
 
 
-class ScoringInfo(_Part):
+class ScoringInfo(_Grown):
     """Statistics for scoring; `cohort.npy` holds the embeddings they come from.
 
     Attributes:
@@ -184,12 +184,17 @@ class ScoringInfo(_Part):
         cohort_from_station: Whether they are from the station's own camera or its like, so that
             thresholds may be read off them.
         cohort_size: How many cohort embeddings `cohort.npy` holds.
+        cohort_photographs: Whether they are photographs though not the station's: what resembles
+            them resembles everything, but they set no thresholds.
     """
+
+    newer = frozenset({"cohort_photographs"})
 
     centre: tuple[float, ...]
     cohort_source: str
     cohort_from_station: bool
     cohort_size: int
+    cohort_photographs: bool | None = None
 
 
 class FileInfo(_Part):

@@ -20,7 +20,7 @@ from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery import Gallery
 from vision_edge.runtime.open_set import Cohort
 from vision_edge.runtime.preprocess import Image, prepare
-from vision_edge.runtime.prototypes import Negatives, PrototypeClassifier
+from vision_edge.runtime.prototypes import Classifier, Negatives, PrototypeClassifier
 from vision_edge.runtime.registration import Picture, read_picture, snapshot_from
 from vision_edge.runtime.session import Embedder, Session
 from vision_edge.runtime.snapshots import Snapshot
@@ -63,9 +63,12 @@ def classifier_for(
 
 
 def cohort_of(bundle: Bundle) -> Cohort:
-    """Return a bundle's impostors; those that are not the station's own are generated scenes."""
-    own = bundle.manifest.scoring.cohort_from_station
-    return Cohort(bundle.cohort, from_station=own, photographs=own)
+    """Return a bundle's impostors: the station's own, other photographs, or generated scenes."""
+    scoring = bundle.manifest.scoring
+    own = scoring.cohort_from_station
+    return Cohort(
+        bundle.cohort, from_station=own, photographs=own or bool(scoring.cohort_photographs)
+    )
 
 
 def negatives_of(gallery: Gallery) -> Negatives | None:
@@ -80,7 +83,7 @@ def negatives_of(gallery: Gallery) -> Negatives | None:
 def verdicts(
     source: Source,
     embedder: Embedder,
-    classifier: PrototypeClassifier,
+    classifier: Classifier,
     *,
     max_age_ms: float = 1000.0,
     statistics: RunStatistics | None = None,

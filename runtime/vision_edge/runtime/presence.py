@@ -121,9 +121,15 @@ def crop_around(image: Image, box: Box, margin: float = _MARGIN) -> Image:
     Returns:
         uint8 (S, S, 3), BGR; S is at most the image's shorter side.
     """
-    height, width = image.shape[:2]
+    x0, y0, x1, y1 = square_around((image.shape[1], image.shape[0]), box, margin)
+    return np.ascontiguousarray(image[y0:y1, x0:x1])
+
+
+def square_around(size: tuple[int, int], box: Box, margin: float = _MARGIN) -> Box:
+    """Return the square that `crop_around` cuts out of an image of `size` (width, height)."""
+    width, height = size
     side = max(box[2] - box[0], box[3] - box[1]) * margin
     side = max(1, min(round(side), height, width))
     x = min(max((box[0] + box[2] - side) // 2, 0), width - side)
     y = min(max((box[1] + box[3] - side) // 2, 0), height - side)
-    return np.ascontiguousarray(image[y : y + side, x : x + side])
+    return x, y, x + side, y + side

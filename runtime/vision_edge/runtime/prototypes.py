@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +129,17 @@ class Decision:
         if self.known:
             return "accept"
         return "review" if self.review else "unknown"
+
+
+NOTHING_KNOWN = Decision(None, "", -1.0, None, False)
+"""The answer to everything while no product is registered."""
+
+
+class Classifier(Protocol):
+    """Anything that decides on embeddings; a station's changes its mind when its gallery does."""
+
+    def classify(self, embeddings: Embeddings) -> list[Decision]:
+        """Decide on float32 (N, D) embeddings; N decisions, in order."""
 
 
 @dataclass(frozen=True)

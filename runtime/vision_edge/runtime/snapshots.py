@@ -24,6 +24,15 @@ class Snapshot:
     origin: str
 
 
+@dataclass(frozen=True)
+class SnapshotFile:
+    """A kept snapshot: the hash and the number of its JPEG's bytes, and where it came from."""
+
+    sha256: str
+    bytes: int
+    origin: str
+
+
 class SnapshotStore:
     """The snapshots of a gallery; what changes it runs within the caller's transaction.
 
@@ -53,6 +62,11 @@ class SnapshotStore:
         """Return the identifier of the snapshot with that hash, if the gallery ever held it."""
         rows = self._db.rows("SELECT id FROM snapshots WHERE sha256 = ?", (sha256,))
         return int(rows[0][0]) if rows else None
+
+    def files(self) -> dict[int, SnapshotFile]:
+        """Return what every snapshot's file is, by identifier; no picture is read."""
+        rows = self._db.rows("SELECT id, sha256, length(jpeg), origin FROM snapshots")
+        return {identifier: SnapshotFile(*row) for identifier, *row in rows}
 
     def store_embedding(
         self, snapshot: int, vector: Embeddings, model: ModelIdentity, origin: str

@@ -74,7 +74,11 @@ def newer_cuda(device: Device) -> None:
     device.cuda.version = 12080
 
 
-@pytest.mark.parametrize("change", [updated, newer_cuda])
+def newer_driver(device: Device) -> None:
+    device.driver = "540.5.0"
+
+
+@pytest.mark.parametrize("change", [updated, newer_cuda, newer_driver])
 def test_an_outdated_engine_is_replaced_with_a_word(
     device: Device, bundle: Bundle, change: object
 ) -> None:

@@ -20,7 +20,6 @@ TEGRA = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: a
 
 def test_the_device_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     device = Device(monkeypatch)
-    monkeypatch.setattr("vision_edge.runtime.engines.gpu.driver_version", lambda: "540.4.0")
     assert find_gpu() == Gpu("Orin", "8.7", "540.4.0", "12.6")
     assert str(find_gpu()) == "Orin (compute capability 8.7, driver 540.4.0)"
     device.cuda = Cuda("RTX 4000", (8, 9))
@@ -29,8 +28,7 @@ def test_the_device_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_driver_is_told_apart_by_its_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    Device(monkeypatch)
-    monkeypatch.setattr("vision_edge.runtime.engines.gpu.driver_version", lambda: None)
+    Device(monkeypatch).driver = None
     assert find_gpu().driver == "for CUDA 12.6"
 
 

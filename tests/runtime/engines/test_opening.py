@@ -163,7 +163,10 @@ def test_an_engine_of_another_version_is_refused(device: Device, bundle: Bundle)
     assert "was built with TensorRT 10.3.0, installed is 10.7.0" in reason(bundle)
     device.trt = TensorRt()
     device.cuda.version = 13000
-    assert "was built for the driver" in reason(bundle)
+    assert "was built for the CUDA 12.6, here is 13.0" in reason(bundle)
+    device.cuda.version = 12060
+    device.driver = "540.5.0"
+    assert "was built for the driver 540.4.0, here is 540.5.0" in reason(bundle)
 
 
 def test_a_version_compatible_engine_runs_in_a_newer_version_of_its_major(

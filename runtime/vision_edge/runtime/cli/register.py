@@ -21,10 +21,12 @@ from vision_edge.runtime.cli.options import (
     Exposure,
     Flip,
     GalleryPath,
+    PrecisionHint,
     Provider,
     Roi,
     Rotate,
     presence_of,
+    session_options,
 )
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery import Gallery
@@ -76,6 +78,7 @@ def register(
     exposure: Exposure = None,
     backend: Backend = "auto",
     provider: Provider = "auto",
+    precision_hint: PrecisionHint = "f32",
     author: Author = None,
 ) -> None:
     """Register a product from one snapshot, or add snapshots to it.
@@ -86,7 +89,8 @@ def register(
     anything = negative and label == ANY
     label = label if anything else checked_label(label)
     camera = CameraOptions(rotate, flip, roi, exposure, backend)
-    session = open_session(load_bundle(bundle), provider)
+    settings = session_options(precision_hint, cuda_graph=False)
+    session = open_session(load_bundle(bundle), provider, options=settings)
     presence = presence_of(empty, camera.view)
     items = _items(images or [], source, camera, shots, wait_key)
     pictures = [read_picture(item, presence) for item in _viewed(items, camera.view)]

@@ -30,11 +30,11 @@ from vision_edge.runtime.cli.options import (
 )
 from vision_edge.runtime.combined import PacedSource, open_sources
 from vision_edge.runtime.consensus import METHODS, Method, Passages
+from vision_edge.runtime.current import CurrentClassifier
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
-from vision_edge.runtime.gallery import Gallery
 from vision_edge.runtime.live import LiveSettings, LiveState
 from vision_edge.runtime.parts import part_verdicts
-from vision_edge.runtime.pipeline import RunStatistics, classifier_for, verdicts
+from vision_edge.runtime.pipeline import RunStatistics, verdicts
 from vision_edge.runtime.prototypes import PrototypeClassifier
 from vision_edge.runtime.records import CsvSink, ReviewSink, RotatingJsonlSink
 from vision_edge.runtime.session import Session, open_session
@@ -139,21 +139,27 @@ def run(
     """Give a verdict on every frame, or every part: the product it shows, or unknown.
 
     Unreadable images in a folder are named, the others are judged, and the status is 1. A camera
-    that is lost is connected to again.
+    that is lost is connected to again, and products registered meanwhile count within a second.
     """
     camera = CameraOptions(rotate, flip, roi, exposure, backend)
     make_trigger = None if trigger is None else _trigger(trigger, interval, empty, camera.view)
     method = _method(consensus)
     settings = session_options(precision_hint, cuda_graph)
     session = open_session(load_bundle(bundle), provider, threads, settings)
-    with Gallery(gallery, session.bundle.manifest.identity) as opened:
-        classifier = classifier_for(
-            opened,
-            session,
-            false_accept_rate=far,
-            threshold=-1.0 if closed_set else threshold,
-        )
-    _introduce(session, classifier)
+    classifier = CurrentClassifier(
+        gallery,
+        session,
+        false_accept_rate=far,
+        threshold=-1.0 if closed_set else threshold,
+        changed=lambda version, count: typer.echo(
+            f"{gallery}: version {version}, {count} product(s) from now on", err=True
+        ),
+        problem=lambda error: typer.secho(
+            f"the products known so far stay: {error}", err=True, fg=typer.colors.YELLOW
+        ),
+    )
+    assert classifier.now is not None
+    _introduce(session, classifier.now)
     bad: list[ImageError] = []
     live = LiveSettings(give_up_after=give_up_after, wait=wait, grabber=camera.grabber)
     plain = open_sources(

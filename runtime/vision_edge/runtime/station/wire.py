@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Record = dict[str, Any]
 """A verdict as JSON values: `Verdict.document()` and `id` (unique, sortable by time), `station`."""
@@ -65,3 +65,16 @@ class Wire(Protocol):
 
     def close(self) -> None:
         """Deliver what can be delivered within two seconds, keep the rest, and stop."""
+
+
+@runtime_checkable
+class StateWire(Wire, Protocol):
+    """A wire that also tells how the sources are."""
+
+    def state(self, source: str, status: Record) -> None:
+        """Take a source's status, whenever it changes, at once; called from any thread.
+
+        Args:
+            source: The source's name.
+            status: JSON values; `state` says it in a word.
+        """

@@ -50,9 +50,18 @@ def export(
             "--images",
             help="Folder or zip of images like those the device will see (none of a product): "
             "for the parity gate, the centre and the thresholds. If there are none, some hundred "
-            "public photographs tell strangers better than the default, generated scenes.",
+            "photographs of anything (--public) tell strangers better than the default, generated "
+            "scenes.",
         ),
     ] = None,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="The --images are photographs of whatever, not of this station: they tell what "
+            "resembles everything, but set no thresholds.",
+        ),
+    ] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name; default: the folder's.")] = None,
     evaluation: Annotated[
         Path | None,
@@ -151,6 +160,8 @@ def export(
     from vision_edge.toolkit.adapters import read_adapter
     from vision_edge.toolkit.data import images_of
 
+    if public and images is None:
+        raise DataError("--public says what --images are, and there are none", fix="add --images")
     settings = ExportSettings(
         precision.value, Pruning.parse(prune), half_weights, min_cosine, max_accuracy_drop
     )
@@ -166,7 +177,8 @@ def export(
         merged = AdapterInfo(name=found.name, sha256=found.sha256, method=found.method)
     chosen = None
     if images is not None:
-        chosen = ExportImages(images_of(images, MAX_IMAGES), f"images of {images.name}")
+        named = f"images of {images.name}"
+        chosen = ExportImages(images_of(images, MAX_IMAGES), named, from_station=not public)
     labelled = calibration.gate_data(gate_data, split, loaded.spec) if gate_data else None
     with Console(stderr=True).status("exporting, then comparing with PyTorch"):
         bundle = export_bundle(

@@ -1,0 +1,192 @@
+"""The build on 1, 2, 4 and 8 GPUs of one host: speed, efficiency, accuracy, and a killed rank.
+
+    python benchmarks/multi_gpu.py --weights vit_tiny.safetensors --hub HUB --test grocery.zip
+
+The real command under `torchrun`. Inversion: images times iterations a second of a whole stage, so
+compiling counts, and the hub should be large (96 adapters of random weights by default). Meta-
+learning: the same global batch on all of the GPUs. With `--hub` and `--test` the accuracy of the
+meta-LoRA from one GPU and from all is evaluated on the same episodes. The last measurement kills
+one rank in the middle of inversion, resumes on one rank fewer, and counts adapters whose finished
+images were made again. NVLink multicast is left off.
+
+`--device cpu` tries the script's own course with gloo; such figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from build_speed import BASE, TINY, WAY, random_adapter
+from measured import circumstances
+from safetensors.torch import save_file
+
+from vision_edge.toolkit.adapters import write_adapter
+from vision_edge.toolkit.backbones import random_backbone
+
+MAIN = "from vision_edge.runtime.cli import main; main()"
+ENVIRONMENT = {**os.environ, "NCCL_NVLS_ENABLE": "0", "OMP_NUM_THREADS": "1"}
+TARGETS = {2: 0.95, 8: 0.9}
+
+
+def random_hub(folder: Path, name: str, adapters: int) -> list[str]:
+    """Write a backbone of random weights and a hub for it; return the build's first arguments."""
+    backbone = random_backbone(name)
+    folder.mkdir(parents=True)
+    save_file(backbone.model.state_dict(), folder / "weights.safetensors")
+    for seed in range(adapters):
+        adapter = random_adapter(backbone, seed)
+        target = folder / "hub" / f"task-{seed:04d}"
+        target.mkdir(parents=True)
+        write_adapter(target, adapter.updates, backbone, head=adapter.head)
+    weights = str(folder / "weights.safetensors")
+    return [str(folder / "hub"), "--backbone", name, "--weights", weights]
+
+
+def line_of(ranks: int, arguments: list[str]) -> list[str]:
+    """Return the command of a build on so many ranks."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python"]
+    build = [sys.executable, "-c", MAIN, "build", *arguments, "--method", "recycle"]
+    return [*launcher, "--nproc-per-node", str(ranks), *build]
+
+
+def build(ranks: int, out: Path, arguments: list[str]) -> dict[str, Any]:
+    """Build on so many ranks and return the report."""
+    line = line_of(ranks, [*arguments, "--out", str(out)])
+    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the build on {ranks} rank(s) failed:\n{done.stderr[-3000:]}")
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return report
+
+
+def scaling(counts: list[int], folder: Path, arguments: list[str], work: float) -> dict[str, Any]:
+    """Return speed and parallel efficiency of both stages on each number of ranks.
+
+    Args:
+        counts: Numbers of ranks, the first 1.
+        folder: Where builds go.
+        arguments: The build's hub, backbone and options.
+        work: Images times iterations of the inversion.
+    """
+    found: dict[str, Any] = {}
+    for ranks in counts:
+        stages = build(ranks, folder / f"meta-{ranks}", arguments)["stages"]
+        seconds = {name: float(stages[name]["seconds"]) for name in ("invert", "meta-learn")}
+        first = next(iter(found.values()), {"seconds": seconds})["seconds"]
+        efficiency = {name: round(first[name] / took / ranks, 3) for name, took in seconds.items()}
+        found[str(ranks)] = {
+            "seconds": seconds,
+            "image-iterations/s": round(work / seconds["invert"]),
+            "efficiency": efficiency,
+            "target": TARGETS.get(ranks),
+        }
+        print(ranks, json.dumps(found[str(ranks)]), flush=True)
+    return found
+
+
+def accuracies(counts: list[int], folder: Path, arguments: list[str]) -> dict[str, Any]:
+    """Return what the meta-LoRA reaches on real test classes, built on one rank and on all."""
+    found = {}
+    for ranks in (counts[0], counts[-1]):
+        tables = build(ranks, folder / f"real-{ranks}", arguments)["tables"]
+        rows = {row["name"]: row for row in tables[-1]["results"]}
+        found[str(ranks)] = {key: rows["recycled"][key] for key in ("accuracy", "ci95")}
+    return found
+
+
+def killed(ranks: int, folder: Path, arguments: list[str], patience: float) -> dict[str, Any]:
+    """Kill one rank once two adapters are inverted, resume on one rank fewer.
+
+    Returns:
+        How the first build ended, and how many finished adapters were inverted again (0 is right).
+    """
+    out, pool = folder / "killed", folder / "killed.work" / "pool"
+    line = line_of(ranks, [*arguments, "--out", str(out)])
+    with subprocess.Popen(line, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+        finished = _wait_for_parts(pool, 2, process, patience)
+        children = psutil.Process(process.pid).children()
+        os.kill(children[-1].pid, signal.SIGKILL)
+        started = time.monotonic()
+        message = process.communicate()[1]
+        stopped = time.monotonic() - started
+    before = {path: path.stat().st_mtime_ns for path in finished}
+    build(max(ranks - 1, 1), out, arguments)
+    again = sum(path.stat().st_mtime_ns != then for path, then in before.items())
+    return {
+        "ranks": ranks,
+        "status": process.returncode,
+        "stopped_after_s": round(stopped, 1),
+        "names_the_signal": "SIGKILL" in message or "Signal 9" in message,
+        "resumed_on": max(ranks - 1, 1),
+        "finished_before": len(before),
+        "made_again": again,
+    }
+
+
+def _wait_for_parts(
+    pool: Path, count: int, process: subprocess.Popen[str], patience: float
+) -> list[Path]:
+    """Return the pool's finished files once there are `count`."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until and process.poll() is None:
+        parts = sorted(pool.glob("*.safetensors")) if pool.is_dir() else []
+        if len(parts) >= count:
+            return parts
+        time.sleep(0.2)
+    process.kill()
+    raise SystemExit(f"no {count} adapters were inverted within {patience:.0f} s")
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--adapters", type=int, default=96, help="of the hubs of random weights")
+    parser.add_argument("--backbones", nargs="+", default=[TINY, BASE])
+    parser.add_argument("--hub", type=Path, help="a real hub, for the accuracy")
+    parser.add_argument("--weights", type=Path, help="the hub's ViT-Tiny")
+    parser.add_argument("--test", type=Path, help="labelled images to evaluate on")
+    parser.add_argument("--iterations", type=int, default=400)
+    parser.add_argument("--per-class", type=int, default=20)
+    parser.add_argument("--meta-steps", type=int, default=100)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--ranks", type=int, nargs="+", help="by default 1, 2, 4 … of the GPUs")
+    parser.add_argument("--out", type=Path, default=Path(".out/bench"))
+    args = parser.parse_args()
+    if args.device == "cuda" and torch.cuda.device_count() < 2:
+        raise SystemExit(f"needs two GPUs or more; this machine has {torch.cuda.device_count()}")
+    counts = args.ranks or [n for n in (1, 2, 4, 8) if n <= torch.cuda.device_count()]
+    options = ["--device", args.device, "--iterations", str(args.iterations)]
+    options += ["--per-class", str(args.per_class), "--meta-steps", str(args.meta_steps)]
+    work = args.adapters * WAY * args.per_class * args.iterations
+    document: dict[str, Any] = {**circumstances(), "adapters": args.adapters}
+    args.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for name in args.backbones:
+            given = [*random_hub(folder / name, name, args.adapters), *options]
+            document[name] = scaling(counts, folder / name, given, work)
+            (args.out / "multi_gpu.json").write_text(json.dumps(document, indent=2) + "\n")
+        first = [*random_hub(folder / "kill", args.backbones[0], args.adapters), *options]
+        document["killed"] = killed(counts[-1], folder / "kill", first, 900.0)
+        if args.hub is not None:
+            real = [str(args.hub), "--backbone", TINY, "--weights", str(args.weights), *options]
+            document["accuracy"] = accuracies(counts, folder, [*real, "--test", str(args.test)])
+        shutil.rmtree(folder / "kill", ignore_errors=True)
+    (args.out / "multi_gpu.json").write_text(json.dumps(document, indent=2) + "\n")
+    print(json.dumps(document, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+// How the station is doing: cameras, wires, model, versions.
+
+import { secondsSince, start, watchStatus } from "./common.js";
+import { ago, byId, el, icon, say, setIcon, t, tn, tOr } from "./dom.js";
+
+const CAMERAS = { live: "good", connecting: "fair", stale: "fair", lost: "bad" };
+const WIRES = { ok: "good", connecting: "fair", down: "bad" };
+const SHOWN = 16;
+const ICONS = { good: "done", fair: "wait", bad: "warn" };
+
+/** A row: a sign, a name, a word, and facts beneath. */
+function row(level, name, word, facts) {
+  const sign = el("p", { class: "sign", "data-level": level });
+  sign.append(icon(ICONS[level]), el("span", {}, word));
+  return el("div", { class: "health-row" }, el("h3", {}, name), sign, ...facts.filter(Boolean).map((fact) => el("p", { class: "quiet" }, fact)));
+}
+
+function cameraRow(source) {
+  const facts = [
+    source.message || null,
+    [t("health.frames", { n: source.frames }), source.age_ms === null || source.age_ms === undefined ? null : t("health.age", { n: Math.round(source.age_ms) }),
+      source.reconnects ? tn("health.reconnects", source.reconnects) : null].filter(Boolean).join(" · "),
+    source.address,
+  ];
+  return row(CAMERAS[source.state] || "bad", source.name, tOr(`state.${source.state}`, source.state), facts);
+}
+
+function wireRow(wire) {
+  const counts = [wire.queued ? t("health.queued", { n: wire.queued }) : null, wire.dropped ? t("health.dropped", { n: wire.dropped }) : null];
+  return row(WIRES[wire.state] || "bad", wire.name, tOr(`wire.${wire.state}`, wire.state), [wire.detail, counts.filter(Boolean).join(" · ")]);
+}
+
+function list(pairs) {
+  const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return el("dl", {}, ...shown.flatMap(([key, value]) => [el("dt", {}, t(key)), el("dd", {}, String(value))]));
+}
+
+function model({ bundle, provider, notes }) {
+  const nodes = [list([
+    ["health.bundle", bundle.name], ["health.precision", bundle.precision], ["health.provider", provider],
+    ["health.dimension", bundle.embedding_dim], ["health.fingerprint", bundle.fingerprint.slice(0, SHOWN)],
+  ])];
+  for (const text of notes || []) nodes.push(el("p", { class: "note" }, text));
+  return nodes;
+}
+
+function station(status) {
+  return [list([
+    ["health.name", status.station], ["health.version", status.version], ["health.products", status.gallery.products],
+    ["health.gallery", status.gallery.version], ["health.pending", status.review.pending],
+    ["health.clock", new Date(status.time).toLocaleString(document.documentElement.lang)],
+  ])];
+}
+
+function draw({ status, connected }) {
+  const ready = byId("ready");
+  const good = Boolean(connected && status && status.ready);
+  ready.dataset.level = good ? "good" : "bad";
+  setIcon(ready.querySelector("svg"), good ? "done" : "warn");
+  say(ready.querySelector("span"), !connected ? t("health.offline") : good ? t("health.ready") : t("health.not-ready"));
+  if (!status) return;
+  if (!connected) say(ready.querySelector("span"), `${t("health.offline")} (${ago(secondsSince(status.time))})`);
+  byId("cameras").replaceChildren(...status.sources.map(cameraRow));
+  byId("wires").replaceChildren(...(status.wires.length ? status.wires.map(wireRow) : [el("p", { class: "quiet" }, t("health.no-wires"))]));
+  byId("model").replaceChildren(...model(status));
+  byId("station").replaceChildren(...station(status));
+}
+
+start();
+watchStatus(draw);

@@ -1,0 +1,216 @@
+// The live view: each source's picture and verdict, and the verdicts before it.
+//
+// A verdict is shown as current only while it is: once it is old, its camera is away or the station
+// cannot be reached, it is greyed and says how old it is.
+
+import { get, post } from "./api.js";
+import { failed, refreshStatus, secondsSince, start, undoChange, watchStatus } from "./common.js";
+import { ago, announce, byId, clock, el, icon, say, score, setIcon, t, tOr } from "./dom.js";
+import { toast } from "./notices.js";
+import { Preview } from "./preview.js";
+import { VerdictStream } from "./stream.js";
+
+/** Seconds for which a verdict counts as current, by what asks for verdicts. */
+const CURRENT_S = { none: 3, interval: 10, motion: 15, presence: 15, command: 15 };
+const CAMERA_ICONS = { live: "camera", connecting: "wait", stale: "warn", lost: "cut" };
+const ROWS = 12;
+const SPEAK_MS = 3000;
+
+const tiles = new Map();
+let streaming = false;
+let products = null;
+
+class Tile {
+  constructor(node) {
+    this.node = node;
+    this.name = node.dataset.source;
+    this.record = null;
+    this.source = null;
+    this.preview = new Preview(node.querySelector("[data-preview]"), this.name);
+    this.verdict = node.querySelector(".verdict");
+    this.trigger = node.querySelector("[data-trigger]");
+    this.trigger.addEventListener("click", () => this.judge());
+  }
+
+  async judge() {
+    this.trigger.disabled = true;
+    try {
+      await post(`sources/${encodeURIComponent(this.name)}/trigger`);
+    } catch (error) {
+      failed(error);
+    } finally {
+      this.trigger.disabled = false;
+    }
+  }
+
+  /** Why the verdict may not be called current, or null. */
+  staleness(connected) {
+    if (!connected) return t("stale.offline");
+    if (this.source && this.source.state !== "live") return t(`stale.${this.source.state}`);
+    if (!this.record) return null;
+    const limit = CURRENT_S[(this.source && this.source.trigger) || "none"] ?? CURRENT_S.none;
+    return secondsSince(this.record.time) > limit ? t("stale.old") : null;
+  }
+
+  draw(connected) {
+    this.drawCamera(connected);
+    const why = this.staleness(connected);
+    const shown = products === 0 ? null : this.record;
+    const band = shown ? shown.band : "none";
+    this.verdict.dataset.band = band;
+    this.verdict.toggleAttribute("data-old", why !== null);
+    const mark = !shown ? "none" : why !== null ? "old" : band === "review" ? "check" : band;
+    setIcon(this.verdict.querySelector(".mark"), mark);
+    const label = shownName(shown);
+    const field = this.verdict.querySelector(".label");
+    say(field, label);
+    field.dataset.length = lengthOf(label);
+    say(this.verdict.querySelector(".band"), this.bandWord(shown, why));
+    say(this.verdict.querySelector(".facts"), factsOf(shown));
+  }
+
+  bandWord(record, why) {
+    if (!record) return products === 0 ? t("verdict.no-products") : why ?? t("verdict.waiting");
+    return why === null ? t(`band.${record.band}`) : `${why} – ${t(`was.${record.band}`)}`;
+  }
+
+  drawCamera(connected) {
+    const state = !connected ? "offline" : this.source ? this.source.state : this.node.dataset.state;
+    this.node.dataset.state = state;
+    const line = this.node.querySelector(".state");
+    setIcon(line.querySelector("svg"), CAMERA_ICONS[state] || "cut");
+    say(line.querySelector("span"), tOr(`state.${state}`, state));
+    const veil = this.node.querySelector(".veil");
+    veil.hidden = state === "live";
+    const reason = connected && this.source && this.source.message ? ` ${this.source.message}` : "";
+    say(veil, state === "live" ? "" : tOr(`veil.${state}`, state) + reason);
+  }
+}
+
+/** Longer names are drawn smaller, so that they fit. */
+const lengthOf = (label) => (label.length > 60 ? "long" : label.length > 24 ? "middle" : label.length > 11 ? "short" : "tiny");
+
+function factsOf(record) {
+  if (!record) return "";
+  const facts = [ago(secondsSince(record.time))];
+  if (record.nearest) facts.unshift(t("fact.score", { score: score(record.score) }));
+  if (record.band === "unknown" && record.nearest) facts.unshift(t("fact.nearest", { label: record.nearest }));
+  return facts.join(" · ");
+}
+
+function shownName(record) {
+  if (!record) return "";
+  if (record.band === "review") return t("verdict.perhaps", { label: record.nearest });
+  return record.band === "accept" ? record.label : t("verdict.unknown");
+}
+
+/** Same verdicts in a row are one line that counts. */
+class Recent {
+  constructor(list) {
+    this.list = list;
+    this.rows = [];
+  }
+
+  add(record) {
+    const key = JSON.stringify([record.source_name, record.label, record.band, record.nearest && record.band === "review" ? record.nearest : null]);
+    const same = this.rows.find((row) => row.source === record.source_name);
+    if (same && same.key === key) Object.assign(same, { record, times: same.times + 1 });
+    else this.rows.unshift({ key, record, times: 1, source: record.source_name });
+    this.rows.length = Math.min(this.rows.length, ROWS);
+  }
+
+  draw() {
+    byId("recent-none").hidden = this.rows.length > 0;
+    this.list.replaceChildren(...this.rows.map(({ record, times }) => recentRow(record, times)));
+  }
+}
+
+function recentRow(record, times) {
+  const line = el("li", { "data-band": record.band });
+  line.append(icon(record.band === "review" ? "check" : record.band, "mark small"));
+  const words = el("div", {}, el("p", { class: "recent-label" }, shownName(record)));
+  const facts = [clock(record.time)];
+  if (record.nearest) facts.push(score(record.score));
+  if (tiles.size > 1) facts.unshift(record.source_name);
+  if (times > 1) facts.push(t("recent.times", { n: times }));
+  words.append(el("p", { class: "quiet" }, el("span", { class: "unseen" }, `${t(`band.${record.band}`)}: `), facts.join(" · ")));
+  line.append(words);
+  return line;
+}
+
+const recent = new Recent(byId("recent"));
+let dirty = true;
+let spoken = { text: "", at: 0 };
+
+function take(record) {
+  recent.add(record);
+  const tile = tiles.get(record.source_name);
+  if (tile) tile.record = record;
+  dirty = true;
+}
+
+function draw() {
+  const connected = streaming && !document.body.hasAttribute("data-offline");
+  for (const tile of tiles.values()) tile.draw(connected);
+  if (dirty) recent.draw();
+  dirty = false;
+  speak(connected);
+}
+
+/** Tell a screen reader what changed, at most every few seconds. */
+function speak(connected) {
+  if (products === 0) return;
+  const parts = [...tiles.values()].filter((tile) => tile.record).map((tile) => {
+    const why = tile.staleness(connected);
+    const verdict = why ?? `${t(`band.${tile.record.band}`)}: ${shownName(tile.record)}`;
+    return tiles.size > 1 ? `${tile.name}: ${verdict}` : verdict;
+  });
+  const text = parts.join(". ");
+  if (!text || text === spoken.text || Date.now() - spoken.at < SPEAK_MS) return;
+  spoken = { text, at: Date.now() };
+  announce(text);
+}
+
+async function catchUp() {
+  try {
+    const { verdicts } = await get("verdicts?limit=50");
+    recent.rows = [];
+    for (const record of verdicts.reverse()) take(record);
+    draw();
+  } catch (error) {
+    if (error.status !== 0) failed(error);
+  }
+}
+
+function onStatus({ status, connected }) {
+  if (status) {
+    products = status.gallery.products;
+    for (const source of status.sources) {
+      const tile = tiles.get(source.name);
+      if (!tile) continue;
+      tile.source = source;
+      tile.trigger.hidden = source.trigger !== "command";
+    }
+  }
+  for (const tile of tiles.values()) tile.preview.keep(connected, tile.source ? tile.source.state : null, tiles.size);
+  draw();
+}
+
+/** Say what was just registered, with a way back and on. */
+function welcome(notice) {
+  if (!notice || notice.kind !== "registered") return;
+  const another = `/register?source=${encodeURIComponent(notice.source || "")}&label=${encodeURIComponent(notice.label)}`;
+  toast(t("registered", { label: notice.label }), {
+    actions: [[t("undo"), () => undoChange(refreshStatus, notice.version)], [t("register.another"), () => location.assign(another)]],
+  });
+}
+
+for (const node of document.querySelectorAll(".source")) tiles.set(node.dataset.source, new Tile(node));
+watchStatus(onStatus);
+welcome(start());
+new VerdictStream({
+  verdict: take,
+  changed: refreshStatus,
+  connected: (now) => { streaming = now; if (now) catchUp(); draw(); },
+});
+setInterval(draw, 250);

@@ -1,0 +1,214 @@
+// Registration: a still picture, what of it counts, a name, and what speaks against it.
+
+import { get, post, upload } from "./api.js";
+import { start } from "./common.js";
+import { Crop } from "./crop.js";
+import { byId, button, el, icon, redraw, say, score, t, tn } from "./dom.js";
+import { screenKeys } from "./keys.js";
+import { clearError, showError, toastOnNextPage } from "./notices.js";
+
+const CHECK_AFTER_MS = 250;
+const CHIPS = 24;
+
+const asked = new URLSearchParams(location.search);
+const name = byId("name");
+const confirm = byId("confirm");
+const problem = byId("problem");
+const crop = new Crop(byId("crop"), byId("crop-box"), () => checkSoon());
+
+let source = asked.get("source");
+let capture = null;
+let products = [];
+let warned = null;
+let timer = null;
+let turn = 0;
+
+/** What a check was made of; its warnings are only accepted for the same. */
+const subject = () => JSON.stringify([capture && capture.capture, label(), crop.size ? crop.value : null]);
+const label = () => name.value.trim();
+
+async function freeze() {
+  await take(() => post(`sources/${encodeURIComponent(source)}/freeze`));
+}
+
+async function take(from) {
+  clearError(problem);
+  capture = null;
+  crop.close();
+  byId("crop").toggleAttribute("data-empty", true);
+  say(byId("crop-wait"), t("register.wait"));
+  try {
+    const taken = await from();
+    await display(taken);
+  } catch (error) {
+    say(byId("crop-wait"), t("register.no-picture"));
+    showError(problem, error);
+  }
+  byId("again").hidden = source === null;
+}
+
+function display(taken) {
+  const picture = byId("picture");
+  return new Promise((resolve, reject) => {
+    picture.onload = () => {
+      capture = taken;
+      byId("crop").toggleAttribute("data-empty", false);
+      crop.open(taken.width, taken.height, taken.crop);
+      checkNow();
+      resolve();
+    };
+    picture.onerror = () => reject(Object.assign(new Error(), { what: t("register.no-picture"), fix: t("register.again.fix") }));
+    picture.src = `/api/v1/captures/${encodeURIComponent(taken.capture)}.jpg`;
+  });
+}
+
+function checkSoon() {
+  drawName();
+  clearTimeout(timer);
+  timer = setTimeout(checkNow, CHECK_AFTER_MS);
+}
+
+/** Ask what speaks against it; an answer that came too late is left out. */
+async function checkNow() {
+  clearTimeout(timer);
+  drawName();
+  if (!capture) return;
+  const [mine, about] = [(turn += 1), subject()];
+  try {
+    const found = await post(`captures/${encodeURIComponent(capture.capture)}/check`, { label: label() || null, crop: crop.value });
+    if (mine === turn) drawWarnings(found.problems || [], found.similar || [], about);
+  } catch (error) {
+    if (mine === turn) showError(problem, error);
+  }
+}
+
+/** Show what speaks against it; `about` is what was looked at. */
+function drawWarnings(problems, similar, about) {
+  const others = similar.filter((item) => item.label !== label());
+  warned = label() && (problems.length || others.length) ? about : null;
+  const notes = problems.map(({ message, fix }) => note(message, fix));
+  if (others.length) {
+    const [{ label: nearest, score: likeness }] = others;
+    if (label()) notes.push(note(t("register.similar.what", { label: nearest, score: score(likeness) }), t("register.similar.fix")));
+    else notes.push(el("p", { class: "field" }, t("register.similar")));
+    notes.push(el("div", { class: "chips" }, ...others.slice(0, 3).map((item) => button(item.label, { kind: "chip", run: () => choose(item.label) }))));
+  }
+  byId("warnings").replaceChildren(...notes);
+  drawName();
+}
+
+function note(message, fix) {
+  const words = el("div", {}, el("p", { class: "what" }, message));
+  if (fix) words.append(el("p", { class: "fix" }, fix));
+  return el("div", { class: "note warn" }, icon("warn"), words);
+}
+
+function drawName() {
+  const known = products.find((product) => product.label === label());
+  const anyway = warned !== null && warned === subject();
+  confirm.disabled = !capture || !label();
+  confirm.classList.toggle("caution", anyway);
+  const words = anyway ? "register.anyway" : known ? "register.add" : "register.confirm";
+  say(confirm.querySelector("span"), t(words));
+  say(byId("name-help"), known ? tn("register.known-as", known.snapshots.length) : t("register.name.help"));
+  drawChips();
+}
+
+function drawChips() {
+  const wanted = label().toLowerCase();
+  const exact = products.some((product) => product.label === label());
+  const fitting = products.filter((product) => exact || product.label.toLowerCase().includes(wanted));
+  byId("known").hidden = fitting.length === 0;
+  redraw(byId("chips"), ...fitting.slice(0, CHIPS).map((product) =>
+    button(product.label, { kind: "chip", "data-key": product.label, run: () => choose(product.label), "aria-pressed": String(product.label === label()) })));
+}
+
+function choose(text) {
+  name.value = text;
+  checkNow();
+}
+
+async function submit() {
+  if (confirm.disabled) return;
+  const accept = warned !== null && warned === subject();
+  const body = { label: label(), capture: capture.capture, crop: crop.value, accept_warnings: accept };
+  clearError(problem);
+  confirm.disabled = true;
+  try {
+    const done = await post("products", body);
+    leave(done);
+  } catch (error) {
+    turn += 1;
+    const { problems, similar } = error.body || {};
+    if (error.status === 409 && problems) drawWarnings(problems, similar || [], subject());
+    else showError(problem, error);
+    drawName();
+  }
+}
+
+function leave(done) {
+  toastOnNextPage({ kind: "registered", label: done.label, version: done.version, source });
+  location.assign(asked.get("from") === "products" ? "/products" : "/");
+}
+
+/** A scanner types wherever the focus is: what it types belongs to the name. */
+function catchTyping(event) {
+  const plain = event.key.length === 1 && event.key !== " " && !event.ctrlKey && !event.metaKey && !event.altKey;
+  const busy = event.target.closest("input, textarea, select, dialog, [role=application]");
+  if (plain && !busy) name.focus();
+}
+
+async function nameEntered(event) {
+  if (event.key !== "Enter" || event.isComposing) return;
+  event.preventDefault();
+  if (!label()) return;
+  await checkNow();
+  confirm.focus();
+}
+
+async function loadProducts() {
+  try {
+    products = (await get("products")).products;
+  } catch (error) {
+    showError(problem, error);
+  }
+  drawName();
+}
+
+function chooseSource() {
+  const choices = [...document.querySelectorAll(".choice")];
+  if (source === null && choices.length === 1) source = choices[0].dataset.source;
+  if (source !== null || !choices.length) return source !== null;
+  byId("choose").hidden = false;
+  byId("form").hidden = true;
+  for (const choice of choices) {
+    const image = choice.querySelector("img");
+    image.addEventListener("error", () => image.toggleAttribute("data-broken", true));
+    image.src = image.dataset.src;
+    choice.addEventListener("click", () => {
+      source = choice.dataset.source;
+      byId("choose").hidden = true;
+      byId("form").hidden = false;
+      freeze();
+      name.focus();
+    });
+  }
+  return false;
+}
+
+start();
+name.value = asked.get("label") || "";
+name.addEventListener("input", checkSoon);
+name.addEventListener("keydown", nameEntered);
+document.addEventListener("keydown", catchTyping);
+byId("form").addEventListener("submit", (event) => { event.preventDefault(); submit(); });
+byId("again").addEventListener("click", freeze);
+byId("file").addEventListener("change", (event) => {
+  const [file] = event.target.files;
+  if (file) take(() => upload("captures", "image", file));
+});
+screenKeys(byId("keys"), name, byId("keys-toggle"));
+loadProducts();
+if (chooseSource()) freeze();
+else byId("again").hidden = true;
+if (!byId("form").hidden) name.focus();

@@ -1,0 +1,227 @@
+"""Settings of the wires: the sections `[mqtt]`, `[webhook]`, `[modbus]` and `[opcua]`."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Topic = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^+#\x00/]+(/[^+#\x00/]+)*$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OutboxSettings(_Section):
+    """How much a wire keeps on disk while its peer is away.
+
+    Attributes:
+        outbox_rows: Verdicts kept at most; beyond that the oldest are dropped, and counted.
+        outbox_mb: Megabytes of verdicts kept at most.
+        outbox_ms: Milliseconds that verdicts gather to be written together: more spares a flash
+            disk, and delays their delivery as much.
+    """
+
+    outbox_rows: int = Field(1_000_000, ge=100, le=100_000_000)
+    outbox_mb: int = Field(512, ge=1, le=100_000)
+    outbox_ms: float = Field(0.0, ge=0, le=1000, allow_inf_nan=False)
+
+
+class MqttSettings(OutboxSettings):
+    """The section `[mqtt]`.
+
+    Attributes:
+        host: The broker.
+        port: Its port; 1883 without TLS and 8883 with it where none is given.
+        version: MQTT 5, or 3 for MQTT 3.1.1.
+        tls: Encrypt, and verify the broker's certificate.
+        tls_ca: File of the authorities to trust; the system's where none is given.
+        tls_cert: The station's own certificate, for a broker that asks for one.
+        tls_key: The key of `tls_cert`.
+        username: Name to log in with.
+        password_file: File that holds the password, and nothing else.
+        client_id: Unique among the broker's clients; `vision-edge-STATION` where none is given.
+        topic_prefix: First level, or levels, of all topics.
+        keepalive: Seconds of silence after which a connection is checked.
+        in_flight: Verdicts sent before the first of them is acknowledged.
+        repeat_s: Verdicts acknowledged in the last so many seconds before a connection broke are
+            sent again, since a broker that crashed may have lost them: more than its own interval
+            between two savings. 0 repeats only what was not acknowledged.
+        subscriber_wait_s: Seconds that verdicts wait on a new connection where the broker says
+            (MQTT 5) that nobody subscribes to them: subscribers too come back after a restart.
+        discovery: Announce the sources to Home Assistant and what understands its messages.
+        discovery_prefix: First level of the topics of those announcements.
+    """
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: Port | None = None
+    version: Literal[3, 5] = 5
+    tls: bool = False
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    client_id: str | None = Field(None, min_length=1, max_length=100)
+    topic_prefix: Topic = "vision-edge"
+    keepalive: int = Field(30, ge=5, le=3600)
+    in_flight: int = Field(100, ge=1, le=10_000)
+    repeat_s: float = Field(5.0, ge=0, le=3600, allow_inf_nan=False)
+    subscriber_wait_s: float = Field(30.0, ge=0, le=3600, allow_inf_nan=False)
+    discovery: bool = False
+    discovery_prefix: Topic = "homeassistant"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MqttSettings:
+        if not self.tls and (self.tls_ca or self.tls_cert or self.tls_key):
+            raise ValueError("tls_ca, tls_cert and tls_key need tls = true")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key need each other")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file needs a username")
+        return self
+
+    @property
+    def real_port(self) -> int:
+        """The port, given or by default."""
+        return self.port or (8883 if self.tls else 1883)
+
+
+class WebhookSettings(OutboxSettings):
+    """The section `[webhook]`.
+
+    Attributes:
+        url: Where verdicts are posted: http or https, without a user name or password.
+        secret_file: File with the secret that signs every request.
+        token_file: File with a token for `Authorization: Bearer`; only over https, or to loopback.
+        tls_ca: File of the authorities to trust; the system's where none is given.
+        batch: Verdicts a request at most. 1 posts an object, more a list.
+        timeout: Seconds that one request may take in all.
+        retry_longest: Seconds between two attempts at most.
+    """
+
+    # An address that holds a password is refused: the message must not show it.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: str
+    secret_file: Path | None = None
+    token_file: Path | None = None
+    tls_ca: Path | None = None
+    batch: int = Field(1, ge=1, le=1000)
+    timeout: Seconds = 5.0
+    retry_longest: Seconds = 60.0
+
+    @field_validator("url")
+    @classmethod
+    def _plain(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("an address that begins with http:// or https:// is needed")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("no user name or password in the address: use token_file")
+        if not url.isascii() or any(not " " < sign < "\x7f" for sign in url) or parts.port == 0:
+            raise ValueError("the address holds signs that must be percent-encoded")
+        return url
+
+    @model_validator(mode="after")
+    def _token_is_protected(self) -> WebhookSettings:
+        parts = urlsplit(self.url)
+        if self.token_file and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            raise ValueError("token_file needs https: over http everyone on the way reads it")
+        return self
+
+
+class ModbusSettings(_Section):
+    """The section `[modbus]`: a Modbus TCP server.
+
+    Attributes:
+        host: Address to listen on. Modbus has no login: beyond loopback, whoever reaches the port
+            reads the verdicts and triggers.
+        port: Port to listen on; 502 is the usual one and needs a privilege.
+        unit: Unit identifier that is answered; 0 answers all.
+        products: Product codes by label, 1 to 65533, for the register "product".
+        triggers: Let a coil trigger its source.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 5020
+    unit: int = Field(0, ge=0, le=247)
+    products: dict[str, Annotated[int, Field(ge=1, le=65533)]] = Field(default_factory=dict)
+    triggers: bool = True
+
+    @field_validator("products")
+    @classmethod
+    def _distinct(cls, products: dict[str, int]) -> dict[str, int]:
+        codes = list(products.values())
+        twice = sorted({code for code in codes if codes.count(code) > 1})
+        if twice:
+            raise ValueError(f"product codes given twice: {twice}")
+        return products
+
+
+class OpcuaSettings(_Section):
+    """The section `[opcua]`: an OPC UA server.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port to listen on.
+        security: `"none"`, or `"sign"` or `"sign-and-encrypt"` (Basic256Sha256) at least.
+        certificate: The server's certificate; DER or PEM.
+        private_key: Its key, without a passphrase.
+        trusted: Folder of the client certificates that may connect.
+        username: Name that a client must log in with.
+        password_file: File that holds the password, and nothing else.
+        triggers: Offer the method `Trigger`.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 4840
+    security: Literal["none", "sign", "sign-and-encrypt"] = "none"
+    certificate: Path | None = None
+    private_key: Path | None = None
+    trusted: Path | None = None
+    username: str | None = Field(None, min_length=1)
+    password_file: Path | None = None
+    triggers: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OpcuaSettings:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("certificate and private_key need each other")
+        if self.security != "none" and self.certificate is None:
+            raise ValueError(f'security = "{self.security}" needs certificate and private_key')
+        if self.security == "none" and self.trusted is not None:
+            raise ValueError("trusted needs security = sign or sign-and-encrypt")
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and password_file need each other")
+        if self.username is not None and self.security != "sign-and-encrypt":
+            raise ValueError("a password needs security = sign-and-encrypt")
+        return self
+
+
+class WireSettings(_Section):
+    """All wires; a section that is absent is a wire that the station does not have."""
+
+    mqtt: MqttSettings | None = None
+    webhook: WebhookSettings | None = None
+    modbus: ModbusSettings | None = None
+    opcua: OpcuaSettings | None = None
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return an address as people and URLs write it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address never leaves this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,53 @@
+"""TensorRT-RTX builds engines of what the exporter writes, in every precision; needs no GPU."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers_toolkit import Exported
+
+from vision_edge.export.graph import EdgeModel
+from vision_edge.export.half import to_half
+from vision_edge.export.onnx_graph import to_onnx
+from vision_edge.export.quantise import MIN_IMAGES, to_int8
+from vision_edge.runtime.engines.build import build
+from vision_edge.runtime.engines.key import BuildSettings
+from vision_edge.runtime.scenes import generated_scenes
+
+pytest.importorskip("tensorrt_rtx")
+ADA = BuildSettings(flavour="tensorrt-rtx", compute_capabilities=("8.9",))
+
+
+@pytest.fixture(scope="module")
+def model(exported: Exported) -> bytes:
+    """The tiny model as ONNX, each bias its own: equal ones would become one tensor."""
+    changed = copy.deepcopy(exported.merged.model)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in changed.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(std=0.02)
+    spec = exported.bundle.manifest.preprocessing
+    return to_onnx(EdgeModel(changed, spec), spec.size)
+
+
+def precise(model: bytes, size: int, precision: str) -> bytes:
+    if precision == "fp32":
+        return model
+    if precision == "fp16":
+        return to_half(model).model
+    images = np.stack(generated_scenes(MIN_IMAGES, size, seed=2))
+    return to_int8(model, images, for_tensorrt=True).model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_an_exported_model_is_built(exported: Exported, model: bytes, precision: str) -> None:
+    size = exported.bundle.manifest.preprocessing.size
+    data, _ = build(replace(exported.bundle, model=precise(model, size, precision)), ADA)
+    assert data[:4] == b"vtrt"
+    assert len(data) > 1_000_000
