@@ -81,6 +81,18 @@ def test_a_layer_with_one_massive_activation_stays_in_float32(
     assert least_cosine(embed(massive, held_out), embed(precise.model, held_out)) > 0.98
 
 
+def test_a_higher_aim_leaves_more_layers_in_float32(
+    exported: Exported, int8: Precise, scenes: Image
+) -> None:
+    images = scenes[:MIN_IMAGES]
+    expected = embed(exported.bundle.model, images)
+    least = least_cosine(expected, embed(int8.model, images))
+    aim = (1 + least) / 2
+    finer = to_int8(exported.bundle.model, images, aim=aim)
+    assert len(finer.float_layers) > len(int8.float_layers)
+    assert least_cosine(expected, embed(finer.model, images)) > aim - 1e-3
+
+
 def test_the_damaged_layer_is_the_worst(exported: Exported, int8: Precise, scenes: Image) -> None:
     name = next(
         n

@@ -53,7 +53,9 @@ class _Plan:
         return graph.finish()
 
 
-def to_int8(model: bytes, images: Image, *, for_tensorrt: bool = False) -> Precise:
+def to_int8(
+    model: bytes, images: Image, *, for_tensorrt: bool = False, aim: float = AIM
+) -> Precise:
     """Quantise a float32 model to int8.
 
     Args:
@@ -62,6 +64,8 @@ def to_int8(model: bytes, images: Image, *, for_tensorrt: bool = False) -> Preci
             the camera sees. 64 to 256 are plenty.
         for_tensorrt: Symmetric int8 activations, the only kind that TensorRT takes; otherwise
             uint8 ones, which processors multiply faster and which waste no half of the range.
+        aim: Least cosine on the calibration images, below 1: nearer to 1, more layers stay in
+            float32.
 
     Returns:
         The model with Q/DQ nodes around its large matrix products.
@@ -81,7 +85,7 @@ def to_int8(model: bytes, images: Image, *, for_tensorrt: bool = False) -> Preci
         )
     plan = _Plan(tidied, layers, observe(graph, layers, images), Grid(not for_tensorrt))
     _check_finite(plan.seen)
-    float_layers, least = _too_harmful(plan, images)
+    float_layers, least = _too_harmful(plan, images, aim)
     return Precise(plan.write(float_layers), "int8", float_layers, _notes(plan, images, least))
 
 
@@ -132,13 +136,13 @@ def _shift_bias(graph: Rewriting, layer: Layer, shift: NDArray[np.float32]) -> N
     graph.index()
 
 
-def _too_harmful(plan: _Plan, images: Image) -> tuple[tuple[str, ...], float]:
+def _too_harmful(plan: _Plan, images: Image, aim: float) -> tuple[tuple[str, ...], float]:
     """Return the layers to leave in float32, worst first, and the least cosine without them."""
     expected = _embed(plan.model, images)
     everything = plan.write()
     cosines = _cosines(expected, _embed(everything, images))
     hurt = np.argsort(cosines)[:_TRIED_IMAGES]
-    if cosines[hurt[0]] >= AIM:
+    if cosines[hurt[0]] >= aim:
         return (), float(cosines[hurt[0]])
     precise = Precise(everything, "int8", (), ())
     harms = layer_harms(plan.model, precise, images[hurt], plan.layers)
@@ -146,11 +150,11 @@ def _too_harmful(plan: _Plan, images: Image) -> tuple[tuple[str, ...], float]:
     for count in range(1, int(MAX_FLOAT_SHARE * len(ordered)) + 1):
         left = tuple(ordered[:count])
         least = _cosines(expected[hurt], _embed(plan.write(left), images[hurt])).min()
-        if least >= AIM:
+        if least >= aim:
             return left, float(least)
     raise ExportError(
         f"int8 turns embeddings too far: with half of the {len(ordered)} layers left in float32 "
-        f"the least cosine is {least:.4f} ({AIM} is asked); the worst layer is {ordered[0]}",
+        f"the least cosine is {least:.4f} ({aim} is asked); the worst layer is {ordered[0]}",
         fix="export in fp16, or calibrate on images of what the camera sees",
     )
 
