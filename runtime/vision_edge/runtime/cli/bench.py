@@ -26,7 +26,7 @@ app = command_app()
 def bench(
     bundles: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[BUNDLE]...", help="Bundles; default: the one that ships."),
+        typer.Argument(metavar="BUNDLE", help="Bundles; default: the one that ships."),
     ] = None,
     provider: Annotated[
         str, typer.Option("--provider", help="Providers, such as cpu,openvino,tensorrt.")

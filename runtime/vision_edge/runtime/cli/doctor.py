@@ -31,7 +31,7 @@ _MARKS = {
 def doctor(
     bundle: Annotated[
         Path | None,
-        typer.Argument(metavar="[BUNDLE]", help="A bundle to verify, and to run on a picture."),
+        typer.Argument(metavar="BUNDLE", help="A bundle to verify, and to run on a picture."),
     ] = None,
     gallery: Annotated[
         Path | None, typer.Option("--gallery", help="A gallery to verify, with BUNDLE if given.")
