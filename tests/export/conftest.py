@@ -9,6 +9,8 @@ import torch
 from helpers_toolkit import Exported, merged_copy, qv_updates, tiny_backbone
 
 from vision_edge.export.bundle import export_bundle
+from vision_edge.export.graph import EdgeModel
+from vision_edge.export.onnx_graph import to_onnx
 from vision_edge.runtime.manifest import AdapterInfo
 from vision_edge.toolkit.backbones import Backbone, state_sha256
 
@@ -42,3 +44,10 @@ def exported(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Ex
         evaluation={"results": []},
     )
     return Exported(bundle, merged)
+
+
+@pytest.fixture(scope="session")
+def untidied(exported: Exported) -> bytes:
+    """The merged model's graph as PyTorch's exporter writes it, before any rewriting."""
+    merged = exported.merged
+    return to_onnx(EdgeModel(merged.model, merged.spec), merged.spec.size)

@@ -11,7 +11,7 @@ from helpers_precision import (
     weights_of,
     with_weights,
 )
-from helpers_toolkit import Exported, random_images, refusal
+from helpers_toolkit import random_images, refusal
 
 from vision_edge.export.half import to_half
 from vision_edge.export.harm import layer_harms, worst_layer
@@ -22,8 +22,8 @@ FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 
 @pytest.fixture(scope="module")
-def half(exported: Exported) -> bytes:
-    return to_half(exported.bundle.model).model
+def half(untidied: bytes) -> bytes:
+    return to_half(untidied).model
 
 
 def _types(model: bytes) -> dict[str, int]:
@@ -35,9 +35,9 @@ def _types(model: bytes) -> dict[str, int]:
     return {value.name: value.type.tensor_type.elem_type for value in values} | weights
 
 
-def test_embeddings_agree_and_come_out_in_float32(exported: Exported, half: bytes) -> None:
+def test_embeddings_agree_and_come_out_in_float32(untidied: bytes, half: bytes) -> None:
     images = random_images(6)
-    expected = embed(exported.bundle.model, images)
+    expected = embed(untidied, images)
     for optimised in (True, False):
         got = embed(half, images, optimised=optimised)
         assert got.dtype == np.float32
@@ -71,64 +71,63 @@ def test_no_tensor_is_cast_twice_or_in_vain(half: bytes) -> None:
     assert len({(source, types[result]) for source, result in casts}) == len(casts)
 
 
-def test_narrow_leaves_two_casts(exported: Exported) -> None:
-    narrow = to_half(exported.bundle.model, wide=(), residual=False)
+def test_narrow_leaves_two_casts(untidied: bytes) -> None:
+    narrow = to_half(untidied, wide=(), residual=False)
     assert kinds(narrow.model).count("Cast") == 2
     assert narrow.float_layers == ()
     images = random_images(4)
-    assert least_cosine(embed(exported.bundle.model, images), embed(narrow.model, images)) > 0.999
+    assert least_cosine(embed(untidied, images), embed(narrow.model, images)) > 0.999
 
 
-def test_it_is_half_the_size(exported: Exported, half: bytes) -> None:
-    assert len(half) < 0.65 * len(tidy(exported.bundle.model))  # a tiny model is mostly nodes
+def test_it_is_half_the_size(untidied: bytes, half: bytes) -> None:
+    assert len(half) < 0.65 * len(tidy(untidied))  # a tiny model is mostly nodes
 
 
-def test_it_says_what_stays_in_float32(exported: Exported) -> None:
-    precise = to_half(exported.bundle.model)
+def test_it_says_what_stays_in_float32(untidied: bytes) -> None:
+    precise = to_half(untidied)
     assert precise.precision == "fp16"
     assert len(precise.float_layers) == 5 + 2  # normalisations and softmaxes of two blocks
 
 
-def test_fused_attention_takes_float16(exported: Exported) -> None:
-    fused = to_half(fuse_attention(exported.bundle.model)).model
+def test_fused_attention_takes_float16(untidied: bytes) -> None:
+    fused = to_half(fuse_attention(untidied)).model
     assert "MultiHeadAttention" in kinds(fused)
     images = random_images(4)
-    assert least_cosine(embed(exported.bundle.model, images), embed(fused, images)) > 0.999
+    assert least_cosine(embed(untidied, images), embed(fused, images)) > 0.999
 
 
-def test_a_weight_too_large_is_refused_by_name(exported: Exported) -> None:
-    name = weight_names(exported.bundle.model)["blocks.1.mlp.fc2"]
-    large = weights_of(exported.bundle.model)[name].copy()
+def test_a_weight_too_large_is_refused_by_name(untidied: bytes) -> None:
+    name = weight_names(untidied)["blocks.1.mlp.fc2"]
+    large = weights_of(untidied)[name].copy()
     large[3, 5] = 1e5
     with refusal(ExportError, name, "1e+05", "float16"):
-        to_half(with_weights(exported.bundle.model, {name: large}))
+        to_half(with_weights(untidied, {name: large}))
 
 
 @pytest.mark.parametrize("narrow", [False, True])
-def test_tensorrt_parses_it_strongly_typed(exported: Exported, narrow: bool) -> None:
+def test_tensorrt_parses_it_strongly_typed(untidied: bytes, narrow: bool) -> None:
     options = {"wide": (), "residual": False} if narrow else {}
-    assert not list(tensorrt_refusals(to_half(exported.bundle.model, **options).model))
+    assert not list(tensorrt_refusals(to_half(untidied, **options).model))
 
 
-def test_the_damaged_layer_is_the_worst(exported: Exported, half: bytes) -> None:
-    precise = to_half(exported.bundle.model)
+def test_the_damaged_layer_is_the_worst(untidied: bytes, half: bytes) -> None:
+    precise = to_half(untidied)
     images = random_images(4)
-    healthy = layer_harms(exported.bundle.model, precise, images)
+    healthy = layer_harms(untidied, precise, images)
     assert len(healthy) == 1 + 2 * 6 + 1
     assert max(healthy.values()) < 1e-3
     name = weight_names(half)["blocks.0.mlp.fc1"]
     damaged = with_weights(half, {name: -weights_of(half)[name]})
     assert (
-        worst_layer(exported.bundle.model, type(precise)(damaged, "fp16", (), ()), images)
-        == "blocks.0.mlp.fc1"
+        worst_layer(untidied, type(precise)(damaged, "fp16", (), ()), images) == "blocks.0.mlp.fc1"
     )
 
 
-def test_models_without_a_layer_in_common_are_refused(exported: Exported) -> None:
-    model = onnx.load_model_from_string(to_half(exported.bundle.model).model)
+def test_models_without_a_layer_in_common_are_refused(untidied: bytes) -> None:
+    model = onnx.load_model_from_string(to_half(untidied).model)
     for node in model.graph.node:
         node.input[:] = [f"{v}_other" if v and v != "images" else v for v in node.input]
         node.output[:] = [f"{v}_other" for v in node.output]
-    stranger = type(to_half(exported.bundle.model))(model.SerializeToString(), "fp16", (), ())
+    stranger = type(to_half(untidied))(model.SerializeToString(), "fp16", (), ())
     with refusal(ExportError, "no layer in common"):
-        worst_layer(exported.bundle.model, stranger, random_images(2))
+        worst_layer(untidied, stranger, random_images(2))

@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers_precision import embed, graph_of, kinds, weight_names, weights_of, with_weights
-from helpers_toolkit import Exported, random_images, tiny_backbone
+from helpers_toolkit import random_images, tiny_backbone
 
 from vision_edge.export import tidy as module
 from vision_edge.export.graph import EdgeModel
@@ -12,8 +12,8 @@ from vision_edge.export.pruning import Pruning, pruned
 from vision_edge.export.tidy import fuse_attention, tidy
 
 
-def test_the_function_stays_in_fewer_operations(exported: Exported) -> None:
-    plain = exported.bundle.model
+def test_the_function_stays_in_fewer_operations(untidied: bytes) -> None:
+    plain = untidied
     tidied = tidy(plain)
     assert len(kinds(tidied)) < 0.8 * len(kinds(plain))
     assert "Squeeze" not in kinds(tidied)
@@ -23,10 +23,8 @@ def test_the_function_stays_in_fewer_operations(exported: Exported) -> None:
     assert tidy(tidied) == tidied
 
 
-def test_names_of_inputs_outputs_and_layers_stay(exported: Exported) -> None:
-    plain, tidied = (
-        graph_of(model) for model in (exported.bundle.model, tidy(exported.bundle.model))
-    )
+def test_names_of_inputs_outputs_and_layers_stay(untidied: bytes) -> None:
+    plain, tidied = (graph_of(model) for model in (untidied, tidy(untidied)))
     assert list(plain.input) == list(tidied.input)
     assert list(plain.output) == list(tidied.output)
     layers = [layer.name for layer in layers_of(plain)]
@@ -35,23 +33,21 @@ def test_names_of_inputs_outputs_and_layers_stay(exported: Exported) -> None:
     assert layers == ["patch_embed.proj", *blocks, "norm"]
 
 
-def test_the_last_block_computes_the_first_token_only(exported: Exported) -> None:
-    inferred = onnx.shape_inference.infer_shapes(
-        onnx.load_model_from_string(tidy(exported.bundle.model))
-    ).graph
+def test_the_last_block_computes_the_first_token_only(untidied: bytes) -> None:
+    inferred = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(tidy(untidied))).graph
     shapes = {v.name: v.type.tensor_type.shape.dim for v in inferred.value_info}
     tokens = {layer.name: shapes[layer.result][1] for layer in layers_of(inferred)}
     wide, narrow = tokens["blocks.0.mlp.fc1"], tokens["blocks.1.mlp.fc1"]
     assert (narrow.dim_value, wide.dim_value == 1) == (1, False)
 
 
-def test_gelu_is_in_the_order_that_onnx_runtime_fuses(exported: Exported, tmp_path) -> None:
+def test_gelu_is_in_the_order_that_onnx_runtime_fuses(untidied: bytes, tmp_path) -> None:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
-    for model, there in ((exported.bundle.model, False), (tidy(exported.bundle.model), True)):
+    for model, there in ((untidied, False), (tidy(untidied), True)):
         onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         fused = kinds((tmp_path / "optimised.onnx").read_bytes())
         assert bool({"Gelu", "BiasGelu"} & set(fused)) is there
@@ -72,20 +68,18 @@ def test_pruned_graphs_are_tidied_too(steps: str) -> None:
 
 
 def test_a_rewriting_that_changes_the_function_is_not_used(
-    exported: Exported, monkeypatch: pytest.MonkeyPatch
+    untidied: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = exported.bundle.model
+    plain = untidied
     name = weight_names(plain)["patch_embed.proj"]
     wrong = with_weights(plain, {name: weights_of(plain)[name] * 2})
     monkeypatch.setattr(module, "_tidied", lambda model, cut: wrong)
-    assert tidy(exported.bundle.model) == exported.bundle.model
+    assert tidy(untidied) == untidied
 
 
-def test_fused_attention_is_the_same_function(exported: Exported) -> None:
-    fused = fuse_attention(exported.bundle.model)
+def test_fused_attention_is_the_same_function(untidied: bytes) -> None:
+    fused = fuse_attention(untidied)
     assert kinds(fused).count("MultiHeadAttention") == 2
     assert "Softmax" not in kinds(fused)
     images = random_images(3)
-    np.testing.assert_allclose(
-        embed(fused, images), embed(exported.bundle.model, images), atol=1e-5
-    )
+    np.testing.assert_allclose(embed(fused, images), embed(untidied, images), atol=1e-5)

@@ -191,8 +191,9 @@ def test_review_assigns_in_one_tap_and_undoes(page: Page, station: Served) -> No
     register(page, "nut", "nut")
     until(lambda: station.station.review.pending >= 3)
     page.open("/review")
-    cards = until(lambda: page.all(".picture-card label")[:2])
-    chosen = [card.get_attribute("for") for card in cards]
+    chosen = until(
+        lambda: [card.get_attribute("for") for card in page.all(".picture-card label")[:2]]
+    )
     before = station.station.review.pending
     for identifier in chosen:
         page.click(f'label[for="{identifier}"]')
@@ -221,7 +222,7 @@ def test_review_says_no_product_and_dismisses(page: Page, station: Served) -> No
     for action, kind in (("#reject", "negative"), ("#dismiss", None)):
         page.open("/review")
         page.click(".picture-card label")
-        identifier = str(page.one(".picture-card label").get_attribute("for"))
+        identifier = until(lambda: page.one(".picture-card label").get_attribute("for"))
         page.click(action)
         page.click('.toast [title="Close"]')
         name = identifier.removeprefix("item-")
