@@ -49,6 +49,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/startup.py --out $(OUT)/bench
 	$(BIN)/python benchmarks/build_average.py --out $(OUT)/bench
 	$(BIN)/python benchmarks/run_speed.py --shared $(SHARED) --out $(OUT)/bench
+	$(BIN)/python benchmarks/memory.py --out $(OUT)/bench
+	$(BIN)/python benchmarks/outbox_speed.py --out $(OUT)/bench
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
