@@ -110,9 +110,6 @@ def variants(
         "bf16 OpenVINO": lambda: Variant("bf16 OpenVINO", plain, "openvino", "bf16"),
         "float16": lambda: Variant("float16", to_half(plain).model),
         "int8": lambda: _int8("int8", plain, calibration),
-        "int8 OpenVINO": lambda: replace(
-            _int8("int8 OpenVINO", plain, calibration), runtime="openvino"
-        ),
     }
     for steps in prunings:
         fewer = pruned(backbone.model, Pruning.parse(steps))
@@ -120,10 +117,18 @@ def variants(
         names = f"float32 {steps}", f"int8 {steps}"
         makers[names[0]] = partial(Variant, names[0], tidy(short))
         makers[names[1]] = partial(_int8, names[1], short, calibration)
-    unknown = set(wanted) - set(makers)
+    on_openvino = {f"{name} OpenVINO": name for name in makers if name.startswith("int8")}
+    unknown = set(wanted) - set(makers) - set(on_openvino)
     if unknown:
-        raise SystemExit(f"unknown: {', '.join(unknown)}; known: {', '.join(makers)}")
-    yield from (make() for name, make in makers.items() if not wanted or name in wanted)
+        known = ", ".join([*makers, *on_openvino])
+        raise SystemExit(f"unknown: {', '.join(unknown)}; known: {known}")
+    for name, make in makers.items():
+        twin = f"{name} OpenVINO" if name in on_openvino.values() else None
+        if not wanted or name in wanted or twin in wanted:
+            variant = make()
+            yield variant
+            if twin is not None and (not wanted or twin in wanted):
+                yield replace(variant, name=twin, runtime="openvino")
 
 
 def _int8(name: str, model: bytes, calibration: Image) -> Variant:
