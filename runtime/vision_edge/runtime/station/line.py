@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from vision_edge.runtime.addresses import live_address
@@ -104,7 +105,9 @@ class Line:
         camera = live_address(self.settings.address)
         return {
             "name": self.name,
-            "address": camera[1] if camera else self.settings.address,
+            "address": camera[1]
+            if camera
+            else Path(self.settings.address).name,  # no folders shown
             "state": self.state,
             "frames": self.frames,
             "age_ms": None if age is None else round(age, 1),
