@@ -19,10 +19,10 @@ class SessionOptions:
 
     Attributes:
         threads: Threads of one inference on the CPU; by default, the cores this process may use.
-        spinning: When threads of ONNX Runtime on the CPU wait busily for work: `"never"`;
-            `"inference"`, from layer to layer but not from one image to the next; or `"always"`,
-            ONNX Runtime's own default. Where other threads want the cores, as in a station, waiting
-            busily takes twice the processor time and twice as long (`benchmarks/threads.py`).
+        spinning: When threads of ONNX Runtime on the CPU wait busily for work: `"never"`, which
+            takes the least processor time; `"inference"`, from layer to layer but not from one
+            image to the next, which is quickest; or `"always"`, ONNX Runtime's own default, which
+            takes twice the processor time for nothing (`benchmarks/threads.py`).
         precision: Arithmetic that OpenVINO may use for the float32 parts of a graph. `"f32"`
             keeps what the bundle's parity gate measured; `"bf16"` is quicker on processors with
             bf16 units and moves every embedding a little.
@@ -34,7 +34,7 @@ class SessionOptions:
     """
 
     threads: int | None = None
-    spinning: Spinning = "never"
+    spinning: Spinning = "inference"
     precision: Precision = "f32"
     io_binding: bool = False
     cuda_graph: bool = False
