@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_edge.runtime.errors import require
 from vision_edge.runtime.station.fleet.entries import MAX_ENTRY
-from vision_edge.runtime.station.wires.mqtt_link import _client as mqtt_client
+from vision_edge.runtime.station.wires.mqtt_link import client_of
 from vision_edge.runtime.station.wires.settings import MqttSettings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class LineLink:
         self._unanswered: set[int] = set()
         self._answered: SimpleQueue[int] = SimpleQueue()
         name = f"vision-edge-line-{secrets.token_hex(6)}"
-        self._client = mqtt_client(settings, name)
+        self._client = client_of(settings, name)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish

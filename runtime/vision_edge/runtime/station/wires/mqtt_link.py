@@ -76,7 +76,7 @@ class Link:
         self._in_flight: OrderedDict[int, int] = OrderedDict()  # message number: sequence or 0
         self._answered: set[int] = set()  # of those in flight
         self._answers: SimpleQueue[tuple[int, str | None]] = SimpleQueue()
-        self._client = _client(settings, client_id)
+        self._client = client_of(settings, client_id)
         self._client.will_set(topics.status, b"offline", qos=1, retain=True)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
@@ -204,7 +204,8 @@ def check_files(settings: MqttSettings) -> None:
         _tls(settings)
 
 
-def _client(settings: MqttSettings, client_id: str) -> Client:
+def client_of(settings: MqttSettings, client_id: str) -> Client:
+    """Return a client of paho for these settings, not yet connected."""
     paho = require("paho.mqtt.client")
     version = paho.MQTTv5 if settings.version == 5 else paho.MQTTv311
     client: Client = paho.Client(
