@@ -100,7 +100,7 @@ def accuracies(counts: list[int], folder: Path, arguments: list[str]) -> dict[st
     """Return what the meta-LoRA reaches on real test classes, built on one rank and on all."""
     found = {}
     for ranks in (counts[0], counts[-1]):
-        tables = build(ranks, folder / f"real-{ranks}", arguments)["tables"]
+        tables = build(ranks, folder / f"real-{ranks}", arguments)["evaluations"]
         rows = {row["name"]: row for row in tables[-1]["results"]}
         found[str(ranks)] = {key: rows["recycled"][key] for key in ("accuracy", "ci95")}
     return found
@@ -114,13 +114,15 @@ def killed(ranks: int, folder: Path, arguments: list[str], patience: float) -> d
     """
     out, pool = folder / "killed", folder / "killed.work" / "pool"
     line = line_of(ranks, [*arguments, "--out", str(out)])
-    with subprocess.Popen(line, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+    log = folder / "killed.log"  # not a pipe, which nobody would empty meanwhile
+    with log.open("w") as stream:
+        process = subprocess.Popen(line, env=ENVIRONMENT, stderr=stream)
         finished = _wait_for_parts(pool, 2, process, patience)
-        children = psutil.Process(process.pid).children()
-        os.kill(children[-1].pid, signal.SIGKILL)
+        os.kill(psutil.Process(process.pid).children()[-1].pid, signal.SIGKILL)
         started = time.monotonic()
-        message = process.communicate()[1]
-        stopped = time.monotonic() - started
+        process.wait()
+    stopped = time.monotonic() - started
+    message = log.read_text()
     before = {path: path.stat().st_mtime_ns for path in finished}
     build(max(ranks - 1, 1), out, arguments)
     again = sum(path.stat().st_mtime_ns != then for path, then in before.items())
@@ -136,7 +138,7 @@ def killed(ranks: int, folder: Path, arguments: list[str], patience: float) -> d
 
 
 def _wait_for_parts(
-    pool: Path, count: int, process: subprocess.Popen[str], patience: float
+    pool: Path, count: int, process: subprocess.Popen[bytes], patience: float
 ) -> list[Path]:
     """Return the pool's finished files once there are `count`."""
     until = time.monotonic() + patience
