@@ -30,8 +30,8 @@ check: lint types layers test
 # killed 40 times.
 faults: $(VENV)/.dev
 	VISION_EDGE_FAULT_CYCLES=50 VISION_EDGE_KILLS=200 VISION_EDGE_BROKER_KILLS=40 OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -s tests/runtime/test_rtsp.py tests/runtime/test_kill.py \
-		tests/runtime/station/test_wire_mqtt.py
+		$(BIN)/python -m pytest -s tests/runtime/sources/test_rtsp.py tests/runtime/gallery/test_kill.py \
+		tests/runtime/station/wires/test_mqtt.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

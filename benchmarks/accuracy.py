@@ -28,28 +28,28 @@ import torch.nn.functional as F
 from measured import circumstances
 from torch import nn
 
-from vision_edge.export.embedder import TorchEmbedder, embed_normalised, normalise_pixels
-from vision_edge.export.merge import LowRank, merge
-from vision_edge.export.pruning import Pruning
-from vision_edge.toolkit.adapters import Adapter
-from vision_edge.toolkit.average import AverageSettings, average_hub
-from vision_edge.toolkit.backbones import Backbone, BackboneOptions, load_backbone
-from vision_edge.toolkit.data import Dataset, open_dataset
-from vision_edge.toolkit.episodes import EpisodeSettings, draw_episodes, episode_accuracy
-from vision_edge.toolkit.evaluate import embed_dataset
-from vision_edge.toolkit.factor_average import factor_average
-from vision_edge.toolkit.inversion import Inverted
-from vision_edge.toolkit.inversion_settings import InversionSettings
-from vision_edge.toolkit.lora import inject
-from vision_edge.toolkit.meta_lora import random_updates
-from vision_edge.toolkit.meta_settings import MetaSettings
-from vision_edge.toolkit.metalearn import meta_learn
-from vision_edge.toolkit.peft_format import Head
-from vision_edge.toolkit.pool import PoolPart, open_pool
-from vision_edge.toolkit.pool_episodes import TaskShape
-from vision_edge.toolkit.prior import load_prior
-from vision_edge.toolkit.recycle import recycle_hub
-from vision_edge.toolkit.recycle_settings import RecycleSettings, Where
+from vision_edge.export.model.embedder import TorchEmbedder, embed_normalised, normalise_pixels
+from vision_edge.export.model.merge import LowRank, merge
+from vision_edge.export.model.pruning import Pruning
+from vision_edge.toolkit.adapters.adapter import Adapter
+from vision_edge.toolkit.adapters.peft_format import Head
+from vision_edge.toolkit.averaging.factors import factor_average
+from vision_edge.toolkit.averaging.products import AverageSettings, average_hub
+from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone
+from vision_edge.toolkit.data.dataset import Dataset, open_dataset
+from vision_edge.toolkit.evaluation.episodes import EpisodeSettings, draw_episodes, episode_accuracy
+from vision_edge.toolkit.evaluation.evaluate import embed_dataset
+from vision_edge.toolkit.inversion.prior import load_prior
+from vision_edge.toolkit.inversion.settings import InversionSettings
+from vision_edge.toolkit.meta.learner import meta_learn
+from vision_edge.toolkit.meta.meta_lora import random_updates
+from vision_edge.toolkit.meta.settings import MetaSettings
+from vision_edge.toolkit.pool.inverted import Inverted
+from vision_edge.toolkit.pool.pool import PoolPart, open_pool
+from vision_edge.toolkit.pool.tasks import TaskShape
+from vision_edge.toolkit.recycle.pipeline import recycle_hub
+from vision_edge.toolkit.recycle.settings import RecycleSettings, Where
+from vision_edge.toolkit.tuning.injection import inject
 
 Updates = Mapping[str, LowRank]
 SPARSITIES = (0.0, 0.25, 0.5, 0.75)
@@ -131,7 +131,7 @@ def oracle(data: Dataset, backbone: Backbone, device: str, folder: Path) -> Upda
 
 def real_pool(data: Dataset, backbone: Backbone, folder: Path, most: int = 60) -> list[PoolPart]:
     """Write real images in the form of a pool, six classes a part."""
-    pool = open_pool(folder, backbone, InversionSettings(), "none", "real images")
+    pool = open_pool(folder, backbone, InversionSettings().document(), "none", "real images")
     patches = int(backbone.model.patch_embed.num_patches)
     members = data.by_class()
     for first in range(0, len(members), 6):

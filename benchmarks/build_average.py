@@ -18,10 +18,10 @@ import torch
 from measured import circumstances, command
 from safetensors.torch import save_file
 
-from vision_edge.export.merge import LowRank
-from vision_edge.toolkit.adapters import write_adapter
-from vision_edge.toolkit.backbones import Backbone, random_backbone
-from vision_edge.toolkit.keys import QKV_ORDER
+from vision_edge.export.model.merge import LowRank
+from vision_edge.toolkit.adapters.adapter import write_adapter
+from vision_edge.toolkit.backbones.backbone import Backbone, random_backbone
+from vision_edge.toolkit.backbones.timm_names import QKV_ORDER
 
 HUBS = {"ViT-Tiny/16": ("vit_tiny_patch16_224", 24), "ViT-B/16": ("vit_base_patch16_224", 100)}
 RANK = 4

@@ -26,20 +26,21 @@ from measured import circumstances, command
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vision_edge.export.merge import LowRank, merge
-from vision_edge.export.pruning import Pruning
-from vision_edge.toolkit.adapters import Adapter, write_adapter
-from vision_edge.toolkit.backbones import Backbone, random_backbone
-from vision_edge.toolkit.inversion import Inverted, Inverter
-from vision_edge.toolkit.inversion_settings import InversionSettings
-from vision_edge.toolkit.lora import inject
-from vision_edge.toolkit.meta_settings import MetaSettings
-from vision_edge.toolkit.metalearn import Learner
-from vision_edge.toolkit.peft_format import Head
-from vision_edge.toolkit.pool import PoolPart, open_pool
-from vision_edge.toolkit.pool_episodes import TaskShape
-from vision_edge.toolkit.prior import compiled_prior, load_prior
-from vision_edge.toolkit.tokens import compiled_regions, forward_tokens
+from vision_edge.export.model.merge import LowRank, merge
+from vision_edge.export.model.pruning import Pruning
+from vision_edge.toolkit.adapters.adapter import Adapter, write_adapter
+from vision_edge.toolkit.adapters.peft_format import Head
+from vision_edge.toolkit.backbones.backbone import Backbone, random_backbone
+from vision_edge.toolkit.backbones.tokens import compiled_regions, forward_tokens
+from vision_edge.toolkit.inversion.inversion import Inverter
+from vision_edge.toolkit.inversion.prior import compiled_prior, load_prior
+from vision_edge.toolkit.inversion.settings import InversionSettings
+from vision_edge.toolkit.meta.learner import Learner
+from vision_edge.toolkit.meta.settings import MetaSettings
+from vision_edge.toolkit.pool.inverted import Inverted
+from vision_edge.toolkit.pool.pool import PoolPart, open_pool
+from vision_edge.toolkit.pool.tasks import TaskShape
+from vision_edge.toolkit.tuning.injection import inject
 
 WAY, RANK = 5, 4
 TINY, BASE = "vit_tiny_patch16_224", "vit_base_patch16_224"
@@ -151,7 +152,7 @@ def inversion_ms(backbone: Backbone, groups: int, per_class: int, pruning: Pruni
 def random_pool(folder: Path, backbone: Backbone, settings: InversionSettings) -> list[PoolPart]:
     """Write a pool of noise with random teachers."""
     rng = np.random.default_rng(0)
-    pool = open_pool(folder, backbone, settings, "none", "noise")
+    pool = open_pool(folder, backbone, settings.document(), "none", "noise")
     size, patches = backbone.spec.size, int(backbone.model.patch_embed.num_patches)
     count = WAY * settings.per_class
     for seed in range(4):

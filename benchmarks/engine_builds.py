@@ -21,12 +21,12 @@ import numpy as np
 from gpu_candidates import make_subject
 from measured import circumstances
 
-from vision_edge.export.quantise import MIN_IMAGES, to_int8
-from vision_edge.export.samples import generated_scenes
-from vision_edge.runtime.bundle import Bundle, load_bundle, write_bundle
-from vision_edge.runtime.engines.build import build
-from vision_edge.runtime.engines.key import BuildSettings
-from vision_edge.runtime.manifest import COHORT_FILE, MODEL_FILE
+from vision_edge.export.precision.int8 import MIN_IMAGES, to_int8
+from vision_edge.runtime.bundles.bundle import Bundle, load_bundle, write_bundle
+from vision_edge.runtime.bundles.manifest import COHORT_FILE, MODEL_FILE
+from vision_edge.runtime.images.generated_scenes import generated_scenes
+from vision_edge.runtime.inference.tensorrt.builder import build
+from vision_edge.runtime.inference.tensorrt.key import BuildSettings
 
 BACKBONES = ("vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224")
 INT8 = ("vit_tiny_patch16_224", "test_vit")  # calibrating a larger one takes minutes

@@ -15,11 +15,12 @@ import numpy as np
 from measured import command
 from numpy.typing import NDArray
 
-from vision_edge.runtime.bundle import Embeddings, load_bundle
-from vision_edge.runtime.files import atomic_file
-from vision_edge.runtime.preprocess import prepare
-from vision_edge.runtime.session import Session, open_session
-from vision_edge.toolkit.data import open_dataset
+from vision_edge.runtime.arrays import Embeddings
+from vision_edge.runtime.bundles.bundle import load_bundle
+from vision_edge.runtime.images.preprocess import prepare
+from vision_edge.runtime.inference.session import Session, open_session
+from vision_edge.runtime.system.files import atomic_file
+from vision_edge.toolkit.data.dataset import open_dataset
 
 BACKBONE = "vit_tiny_patch16_224"
 BATCH = 16

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from measured import circumstances
 
-from vision_edge.runtime.bundle import Embeddings
-from vision_edge.runtime.gallery import Gallery
-from vision_edge.runtime.manifest import ModelIdentity
-from vision_edge.runtime.open_set import Cohort
-from vision_edge.runtime.prototypes import PrototypeClassifier
-from vision_edge.runtime.snapshots import Snapshot
+from vision_edge.runtime.arrays import Embeddings
+from vision_edge.runtime.bundles.manifest import ModelIdentity
+from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.gallery.snapshot_store import Snapshot
+from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
+from vision_edge.runtime.recognition.strangers import Cohort
 
 DIM = 192
 MODEL = ModelIdentity("f" * 64, DIM)

@@ -2,7 +2,7 @@
 
     python benchmarks/glass_to_verdict.py --shared ../shared
 
-The server writes the time into each picture (tests/rtsp_server.py), so the age is the true one:
+The server writes the time into each picture (tests/support/rtsp_server.py), so the age is true:
 from drawing over encoding, network, decoding and the model to the verdict. Needs GStreamer's RTSP
 server.
 """
@@ -19,16 +19,16 @@ import numpy as np
 from features import vit_tiny_session
 from measured import circumstances
 
-from vision_edge.runtime.grabbers import Backend, GrabberOptions
-from vision_edge.runtime.live import LiveSettings
-from vision_edge.runtime.open_set import Cohort
-from vision_edge.runtime.pipeline import verdicts
-from vision_edge.runtime.prototypes import PrototypeClassifier
-from vision_edge.runtime.session import Session
-from vision_edge.runtime.sources import open_source
+from vision_edge.runtime.inference.session import Session
+from vision_edge.runtime.pipeline.frame_verdicts import verdicts
+from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
+from vision_edge.runtime.recognition.strangers import Cohort
+from vision_edge.runtime.sources.grabber import Backend, GrabberOptions
+from vision_edge.runtime.sources.live import LiveSettings
+from vision_edge.runtime.sources.opening import open_source
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import helpers_rtsp
+from support import rtsp  # noqa: E402
 
 BACKENDS: tuple[Backend, ...] = ("opencv", "gstreamer")
 
@@ -44,7 +44,7 @@ def ages(address: str, backend: Backend, session: Session, count: int) -> dict[s
     first = last = 0
     for frame, _ in verdicts(source, session, classifier):
         now = time.monotonic() * 1000
-        drawn = helpers_rtsp.drawn_ms(frame.image)
+        drawn = rtsp.drawn_ms(frame.image)
         if drawn is not None:
             found.append((now - drawn) % 2**32)
         first, last = first or frame.number, frame.number
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(".out/bench"))
     args = parser.parse_args()
     session = vit_tiny_session(args.shared, args.cache)
-    server = helpers_rtsp.Server()
+    server = rtsp.Server()
     try:
         figures = {b: ages(server.address(), b, session, args.verdicts) for b in BACKENDS}
     finally:

@@ -15,18 +15,19 @@ import timm
 import torch
 
 from vision_edge.export.bundle import ExportImages, export_bundle
-from vision_edge.export.embedder import embed_normalised
-from vision_edge.export.graph import EdgeModel
-from vision_edge.export.half import to_half
-from vision_edge.export.onnx_graph import to_onnx
-from vision_edge.export.samples import SOURCE, generated_scenes
+from vision_edge.export.graph.tidy import fuse_attention
+from vision_edge.export.graph.to_onnx import to_onnx
+from vision_edge.export.model.edge_model import EdgeModel
+from vision_edge.export.model.embedder import embed_normalised
+from vision_edge.export.precision.half import to_half
 from vision_edge.export.settings import ExportSettings
-from vision_edge.export.tidy import fuse_attention
-from vision_edge.runtime.bundle import Bundle, Embeddings, load_bundle, write_bundle
-from vision_edge.runtime.manifest import COHORT_FILE, MODEL_FILE, BackboneInfo
-from vision_edge.runtime.preprocess import Image, PreprocessSpec
-from vision_edge.runtime.session import open_session
-from vision_edge.runtime.session_options import SessionOptions
+from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.bundles.bundle import Bundle, load_bundle, write_bundle
+from vision_edge.runtime.bundles.manifest import COHORT_FILE, MODEL_FILE, BackboneInfo
+from vision_edge.runtime.images.generated_scenes import SOURCE, generated_scenes
+from vision_edge.runtime.images.preprocess import PreprocessSpec
+from vision_edge.runtime.inference.options import SessionOptions
+from vision_edge.runtime.inference.session import open_session
 
 Embed = Callable[[Image], Embeddings]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

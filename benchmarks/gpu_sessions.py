@@ -38,8 +38,8 @@ from gpu_candidates import (
     on,
 )
 
-from vision_edge.export.samples import generated_scenes
-from vision_edge.runtime.preprocess import Image
+from vision_edge.runtime.arrays import Image
+from vision_edge.runtime.images.generated_scenes import generated_scenes
 
 BACKBONES = ("vit_tiny_patch16_224", "vit_base_patch16_224")
 PACKAGES = ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxruntime", "numpy")

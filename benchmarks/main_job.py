@@ -19,16 +19,17 @@ from typing import Any
 import numpy as np
 from measured import Measured, circumstances, command
 
-from vision_edge.export.embedder import TorchEmbedder
-from vision_edge.export.merge import merge
-from vision_edge.runtime.augment import embed_snapshot
-from vision_edge.runtime.bundle import load_bundle
-from vision_edge.runtime.pipeline import cohort_of
-from vision_edge.runtime.preprocess import encode_jpeg, prepare, read_image
-from vision_edge.runtime.prototypes import PrototypeClassifier
-from vision_edge.toolkit.adapters import read_adapter
-from vision_edge.toolkit.backbones import BackboneOptions, load_backbone
-from vision_edge.toolkit.data import Dataset, open_dataset
+from vision_edge.export.model.embedder import TorchEmbedder
+from vision_edge.export.model.merge import merge
+from vision_edge.runtime.bundles.bundle import load_bundle
+from vision_edge.runtime.images.coding import encode_jpeg, read_image
+from vision_edge.runtime.images.preprocess import prepare
+from vision_edge.runtime.pipeline.gallery_classifier import cohort_of
+from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
+from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
+from vision_edge.toolkit.adapters.adapter import read_adapter
+from vision_edge.toolkit.backbones.backbone import BackboneOptions, load_backbone
+from vision_edge.toolkit.data.dataset import Dataset, open_dataset
 
 SEED = 0
 BATCH = 32

@@ -34,7 +34,7 @@ def command(*arguments: object) -> Measured:
     Raises:
         SystemExit: If the command fails.
     """
-    line = [sys.executable, "-c", "from vision_edge.runtime.cli import main; main()"]
+    line = [sys.executable, "-c", "from vision_edge.cli.app import main; main()"]
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", _MEASURED, *line, *map(str, arguments)],

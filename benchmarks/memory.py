@@ -24,11 +24,12 @@ import timm
 from measured import circumstances, command
 from safetensors.torch import save_file
 
-from vision_edge.runtime.preprocess import Image, encode_jpeg
-from vision_edge.runtime.video import VideoWriter
+from vision_edge.runtime.arrays import Image
+from vision_edge.runtime.images.coding import encode_jpeg
+from vision_edge.runtime.images.video_writer import VideoWriter
 
 BACKBONE, SIDE, PRODUCTS, LENGTH = "test_vit", 96, 8, 300
-MAIN = "from vision_edge.runtime.cli import main; main()"
+MAIN = "from vision_edge.cli.app import main; main()"
 WARM = 0.2
 """Share of the run after which memory is expected to stand still."""
 

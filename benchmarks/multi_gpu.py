@@ -32,10 +32,10 @@ from build_speed import BASE, TINY, WAY, random_adapter
 from measured import circumstances
 from safetensors.torch import save_file
 
-from vision_edge.toolkit.adapters import write_adapter
-from vision_edge.toolkit.backbones import random_backbone
+from vision_edge.toolkit.adapters.adapter import write_adapter
+from vision_edge.toolkit.backbones.backbone import random_backbone
 
-MAIN = "from vision_edge.runtime.cli import main; main()"
+MAIN = "from vision_edge.cli.app import main; main()"
 ENVIRONMENT = {**os.environ, "NCCL_NVLS_ENABLE": "0", "OMP_NUM_THREADS": "1"}
 TARGETS = {2: 0.95, 8: 0.9}
 

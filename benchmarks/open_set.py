@@ -22,9 +22,9 @@ from features import Features, features, vit_tiny_session
 from measured import circumstances
 from numpy.typing import NDArray
 
-from vision_edge.runtime.bundle import Embeddings
-from vision_edge.runtime.open_set import Cohort
-from vision_edge.runtime.prototypes import PrototypeClassifier
+from vision_edge.runtime.arrays import Embeddings
+from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
+from vision_edge.runtime.recognition.strangers import Cohort
 
 TEST = (("grocery", "test", 8), ("mini_imagenet", "test", 10), ("neu_steel", "test", 3))
 CHOOSE = (("grocery", "train", 8), ("mini_imagenet", "val", 8), ("grocery", "train", 3))

@@ -22,8 +22,8 @@ from typing import Any
 
 from measured import circumstances
 
-from vision_edge.runtime.station.wires.outbox import Outbox
-from vision_edge.runtime.station.wires.payload import encoded, source_of
+from vision_edge.station.wires.outbox import Outbox
+from vision_edge.station.wires.payload import encoded, source_of
 
 RECORD: dict[str, Any] = {
     "id": "01JD0000000000000000000000", "station": "line-1", "source_name": "left",

@@ -22,11 +22,11 @@ from measured import circumstances
 from onnx import TensorProto, helper, numpy_helper
 from precision_variants import Embed, Variant, backbone_of, pictures, variants
 
-from vision_edge.export.episodes import EpisodeSettings, accuracy_over
-from vision_edge.export.parity import compare
-from vision_edge.runtime.bundle import Embeddings
-from vision_edge.runtime.preprocess import Image, PreprocessSpec
-from vision_edge.toolkit.data import open_dataset
+from vision_edge.export.gate.episodes import EpisodeSettings, accuracy_over
+from vision_edge.export.gate.parity import compare
+from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.images.preprocess import PreprocessSpec
+from vision_edge.toolkit.data.dataset import open_dataset
 
 TESTS = ("grocery", "neu_steel")
 BATCH, BURST = 8, 6

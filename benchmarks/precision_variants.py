@@ -10,17 +10,16 @@ from pathlib import Path
 import numpy as np
 from features import BACKBONE
 
-from vision_edge.export.graph import EdgeModel
-from vision_edge.export.half import to_half
-from vision_edge.export.onnx_graph import to_onnx
-from vision_edge.export.pruning import Pruning, pruned
-from vision_edge.export.quantise import to_int8
-from vision_edge.export.tidy import tidy
-from vision_edge.runtime.bundle import Embeddings
+from vision_edge.export.graph.tidy import tidy
+from vision_edge.export.graph.to_onnx import to_onnx
+from vision_edge.export.model.edge_model import EdgeModel
+from vision_edge.export.model.pruning import Pruning, pruned
+from vision_edge.export.precision.half import to_half
+from vision_edge.export.precision.int8 import to_int8
+from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.errors import require
-from vision_edge.runtime.preprocess import Image
-from vision_edge.toolkit.backbones import Backbone, BackboneOptions, load_backbone
-from vision_edge.toolkit.data import open_dataset
+from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone
+from vision_edge.toolkit.data.dataset import open_dataset
 
 Embed = Callable[[Image], Embeddings]
 CALIBRATED, HELD_OUT = 64, 48

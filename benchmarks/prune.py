@@ -24,14 +24,14 @@ import onnxruntime as ort
 import torch
 from measured import circumstances
 
-from vision_edge.export.parity import compare
-from vision_edge.export.pruning import Pruning, pruned
+from vision_edge.export.gate.parity import compare
+from vision_edge.export.model.pruning import Pruning, pruned
+from vision_edge.export.precision.variant import make_variant
 from vision_edge.export.settings import ExportSettings
-from vision_edge.export.variant import make_variant
-from vision_edge.runtime.preprocess import Image
-from vision_edge.toolkit.backbones import Backbone, BackboneOptions, load_backbone
-from vision_edge.toolkit.data import Dataset, open_dataset
-from vision_edge.toolkit.episodes import EpisodeSettings, episode_accuracy
+from vision_edge.runtime.arrays import Image
+from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone
+from vision_edge.toolkit.data.dataset import Dataset, open_dataset
+from vision_edge.toolkit.evaluation.episodes import EpisodeSettings, episode_accuracy
 
 SETTINGS = (
     "", "9:0.5", "4:0.25,7:0.25", "4:0.15,6:0.15,8:0.2,10:0.3", "6:0.5", "4:0.25,7:0.3,10:0.5",

@@ -21,15 +21,18 @@ import cv2
 import numpy as np
 from measured import circumstances, command
 
-from vision_edge.runtime.bundle import load_bundle
-from vision_edge.runtime.gallery import Gallery
-from vision_edge.runtime.pipeline import classifier_for, verdicts
-from vision_edge.runtime.preprocess import Image, encode_jpeg, prepare
-from vision_edge.runtime.prototypes import PrototypeClassifier
-from vision_edge.runtime.session import Session, open_session
-from vision_edge.runtime.sources import open_source
-from vision_edge.runtime.video import VideoWriter
-from vision_edge.toolkit.data import open_dataset
+from vision_edge.runtime.arrays import Image
+from vision_edge.runtime.bundles.bundle import load_bundle
+from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.images.coding import encode_jpeg
+from vision_edge.runtime.images.preprocess import prepare
+from vision_edge.runtime.images.video_writer import VideoWriter
+from vision_edge.runtime.inference.session import Session, open_session
+from vision_edge.runtime.pipeline.frame_verdicts import verdicts
+from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
+from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
+from vision_edge.runtime.sources.opening import open_source
+from vision_edge.toolkit.data.dataset import open_dataset
 
 REGISTERED = 8
 

@@ -21,12 +21,13 @@ from features import vit_tiny_session
 from measured import circumstances
 from numpy.typing import NDArray
 
-from vision_edge.runtime.augment import cropped
-from vision_edge.runtime.preprocess import Image, prepare
-from vision_edge.runtime.prototypes import centred_cosine
-from vision_edge.runtime.quality import inspect_picture
-from vision_edge.runtime.session import Session
-from vision_edge.toolkit.data import open_dataset
+from vision_edge.runtime.arrays import Image
+from vision_edge.runtime.images.preprocess import prepare
+from vision_edge.runtime.images.quality import inspect_picture
+from vision_edge.runtime.inference.session import Session
+from vision_edge.runtime.pipeline.snapshot_embedding import cropped
+from vision_edge.runtime.recognition.prototypes import centred_cosine
+from vision_edge.toolkit.data.dataset import open_dataset
 
 SETS = (("grocery", "train", 10), ("mini_imagenet", "val", 16))
 GATE = (("grocery", "train"), ("mini_imagenet", "train"))

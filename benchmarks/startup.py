@@ -20,9 +20,9 @@ CASES = {
     "import vision_edge.runtime": "import vision_edge.runtime",
     "every public name of vision_edge.runtime": "from vision_edge.runtime import *",
     "vision-edge --help": "import sys; sys.argv = ['vision-edge', '--help']; "
-    "from vision_edge.runtime.cli import main; main()",
+    "from vision_edge.cli.app import main; main()",
     "vision-edge run --help": "import sys; sys.argv = ['vision-edge', 'run', '--help']; "
-    "from vision_edge.runtime.cli import main; main()",
+    "from vision_edge.cli.app import main; main()",
 }
 
 

@@ -18,16 +18,16 @@ from typing import Any
 
 import psutil
 
-from vision_edge.runtime.bundle import load_bundle
-from vision_edge.runtime.demo.conveyor import inspection_window, write_video
-from vision_edge.runtime.demo.script import draw_cast
-from vision_edge.runtime.demo.snapshots import snapshot
-from vision_edge.runtime.gallery import Gallery
-from vision_edge.runtime.pipeline import snapshot_of
-from vision_edge.runtime.session import open_session
+from vision_edge.demo.conveyor import inspection_window, write_video
+from vision_edge.demo.script import draw_cast
+from vision_edge.demo.snapshots import snapshot
+from vision_edge.runtime.bundles.bundle import load_bundle
+from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.inference.session import open_session
+from vision_edge.runtime.pipeline.registration import snapshot_of
 
 EMBEDDED = Path(__file__).parents[1] / "runtime/vision_edge/runtime/assets/bundle"
-_MAIN = "from vision_edge.runtime.cli import main; main()"
+_MAIN = "from vision_edge.cli.app import main; main()"
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from measured import circumstances
 
-from vision_edge.runtime.bundle import load_bundle
-from vision_edge.runtime.session import Session, open_session
-from vision_edge.runtime.session_options import SPINNING, SessionOptions
+from vision_edge.runtime.bundles.bundle import load_bundle
+from vision_edge.runtime.inference.options import SPINNING, SessionOptions
+from vision_edge.runtime.inference.session import Session, open_session
 
 _PERIOD = 0.1
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from vision_edge.runtime.demo.conveyor import ConveyorConfig
+    from vision_edge.demo.conveyor import ConveyorConfig
 
 
 def main(
@@ -30,7 +30,7 @@ def main(
     speed: Annotated[float, typer.Option(help="Belt travel in pixels a frame.")] = 6.0,
 ) -> None:
     """Write VIDEO and, beside it, VIDEO.truth.jsonl with one object a frame."""
-    from vision_edge.runtime.demo import conveyor as demo
+    from vision_edge.demo import conveyor as demo
     from vision_edge.runtime.errors import VisionEdgeError
 
     unknown = _names(strangers)
@@ -55,7 +55,7 @@ def _write_snapshots(folder: Path, parts: tuple[str, ...], config: ConveyorConfi
     """Write `<part>.png` for every part: the inspection window as an operator would see it."""
     import cv2
 
-    from vision_edge.runtime.demo.conveyor import render_snapshot
+    from vision_edge.demo.conveyor import render_snapshot
 
     folder.mkdir(parents=True, exist_ok=True)
     for label in parts:

@@ -29,7 +29,7 @@ from selenium.webdriver.chrome.service import Service
 HERE = Path(__file__).parent
 TABLET, PHONE = (1280, 800), (390, 844)
 SHRINK, COLOURS = 0.65, 256
-COMMAND = [sys.executable, "-c", "from vision_edge.runtime.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from vision_edge.cli.app import main; main()"]
 
 
 def main(

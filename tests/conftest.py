@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers_runtime import LABELS, invoked, make_bundle, write_shots
 from hypothesis import settings
+from support.runtime import LABELS, invoked, make_bundle, write_shots
 
-from vision_edge.runtime.bundle import load_bundle
-from vision_edge.runtime.gallery import Gallery
-from vision_edge.runtime.session import Session, open_session
+from vision_edge.runtime.bundles.bundle import load_bundle
+from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.inference.session import Session, open_session
 
 # The same examples every time, and no database: a device's copy of the tests may be read-only.
 settings.register_profile("vision-edge", derandomize=True, database=None, deadline=None)

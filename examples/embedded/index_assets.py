@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vision_edge.runtime.assets import INDEX
-from vision_edge.runtime.files import atomic_file, sha256_file
+from vision_edge.runtime.bundles.shipped import INDEX
+from vision_edge.runtime.system.files import atomic_file, sha256_file
 
 ROOT = Path(__file__).resolve().parents[2]
 LICENSE = "Apache-2.0"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from vision_edge.runtime.demo.conveyor import Conveyor
+    from vision_edge.demo.conveyor import Conveyor
 
 PARTS = ("hex_nut", "impeller", "pipe_elbow", "washer")
 FPS, STEP = 10, 5
@@ -30,9 +30,9 @@ def main(
     seed: Annotated[int, typer.Option(help="Poses, order and light.")] = 3,
 ) -> None:
     """Write VIDEO."""
-    from vision_edge.runtime.demo.conveyor import Conveyor, ConveyorConfig
+    from vision_edge.demo.conveyor import Conveyor, ConveyorConfig
     from vision_edge.runtime.errors import VisionEdgeError
-    from vision_edge.runtime.video import VideoWriter
+    from vision_edge.runtime.images.video_writer import VideoWriter
 
     path = video or Path(__file__).with_name("line.mp4")
     names = tuple(part.strip() for part in parts.split(",") if part.strip())

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from support.paths import ROOT
 
-from vision_edge.runtime.bench.report import PARTS
-from vision_edge.runtime.cli import COMMANDS
-from vision_edge.runtime.triton_address import CA, TOKEN, parse_triton
+from vision_edge.bench.report import PARTS
+from vision_edge.cli.commands import announced
+from vision_edge.runtime.inference.triton_address import CA, TOKEN, parse_triton
 
-DOCS = Path(__file__).parents[2] / "docs"
+COMMANDS = {command.name: command for command in announced()}
+DOCS = ROOT / "docs"
 PAGES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("bench.md", "triton.md")}
 LINES = [
     line
@@ -33,7 +35,7 @@ def test_every_command_line_is_understood(line: str) -> None:
     _, command, *words = shlex.split(line)
     if command == "export":
         pytest.importorskip("torch")
-    module, _ = COMMANDS[command]
+    module = COMMANDS[command].module
     found = typer.main.get_command(importlib.import_module(module).app)
     known = {name for parameter in found.params for name in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from support.paths import ROOT
 
-from vision_edge.runtime.cli import COMMANDS
+from vision_edge.cli.commands import announced
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+COMMANDS = {command.name: command for command in announced()}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMAND_LINES = re.findall(r"^    (vision-edge .+?)(?:\s{2,}#.*)?$", README, flags=re.MULTILINE)
 
 
 def options_of(command: str, words: list[str]) -> set[str]:
     """Return the options that a command, or a command's sub-command, understands."""
-    module, _ = COMMANDS[command]
+    module = COMMANDS[command].module
     found = typer.main.get_command(importlib.import_module(module).app)
     children = getattr(found, "commands", {})
     if children:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from helpers_toolkit import Exported, merged_copy, qv_updates, tiny_backbone
+from support.toolkit import Exported, merged_copy, qv_updates, tiny_backbone
 
 from vision_edge.export.bundle import export_bundle
-from vision_edge.export.graph import EdgeModel
-from vision_edge.export.onnx_graph import to_onnx
-from vision_edge.runtime.manifest import AdapterInfo
-from vision_edge.toolkit.backbones import Backbone, state_sha256
+from vision_edge.export.graph.to_onnx import to_onnx
+from vision_edge.export.model.edge_model import EdgeModel
+from vision_edge.runtime.bundles.manifest import AdapterInfo
+from vision_edge.toolkit.backbones.backbone import Backbone, state_sha256
 
 
 @pytest.fixture(scope="session", autouse=True)

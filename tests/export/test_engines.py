@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers_toolkit import Exported
+from support.toolkit import Exported
 
-from vision_edge.export.graph import EdgeModel
-from vision_edge.export.half import to_half
-from vision_edge.export.onnx_graph import to_onnx
-from vision_edge.export.quantise import MIN_IMAGES, to_int8
-from vision_edge.runtime.engines.build import build
-from vision_edge.runtime.engines.key import BuildSettings
-from vision_edge.runtime.scenes import generated_scenes
+from vision_edge.export.graph.to_onnx import to_onnx
+from vision_edge.export.model.edge_model import EdgeModel
+from vision_edge.export.precision.half import to_half
+from vision_edge.export.precision.int8 import MIN_IMAGES, to_int8
+from vision_edge.runtime.images.generated_scenes import generated_scenes
+from vision_edge.runtime.inference.tensorrt.builder import build
+from vision_edge.runtime.inference.tensorrt.key import BuildSettings
 
 pytest.importorskip("tensorrt_rtx")
 ADA = BuildSettings(flavour="tensorrt-rtx", compute_capabilities=("8.9",))

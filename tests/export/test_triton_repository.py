@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers_runtime import DIM, SIZE, make_bundle, weights
+from support.runtime import DIM, SIZE, make_bundle, weights
 
-from vision_edge.export.triton_repository import (
-    TritonSettings,
-    model_name,
-    write_triton_repository,
-)
-from vision_edge.runtime.bundle import Bundle, load_bundle
+from vision_edge.export.triton_repository import TritonSettings, model_name, write_triton_repository
+from vision_edge.runtime.bundles.bundle import Bundle, load_bundle
 from vision_edge.runtime.errors import ExportError
-from vision_edge.runtime.files import sha256_file
+from vision_edge.runtime.system.files import sha256_file
 
 
 @pytest.fixture
@@ -38,7 +34,7 @@ def test_the_model_lies_where_triton_looks(bundle: Bundle, tmp_path: Path) -> No
 
 def test_the_configuration_is_triton_s_model_config(bundle: Bundle, tmp_path: Path) -> None:
     pytest.importorskip("tritonclient.grpc")
-    from helpers_triton import read_config
+    from support.triton import read_config
 
     settings = TritonSettings(
         name="parts-v2", version=3, max_batch=16, preferred=(8, 4, 8), max_queue_delay_us=500,
@@ -70,7 +66,7 @@ def test_defaults_prefer_the_largest_batch_and_warm_up_can_be_left_out(
     bundle: Bundle, tmp_path: Path
 ) -> None:
     pytest.importorskip("tritonclient.grpc")
-    from helpers_triton import read_config
+    from support.triton import read_config
 
     config = read_config(write_triton_repository(bundle, tmp_path, TritonSettings(warm_up=False)))
     assert list(config.dynamic_batching.preferred_batch_size) == [32]

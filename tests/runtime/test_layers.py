@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
 pytest.importorskip("importlinter")
-ROOT = Path(__file__).parents[2]
 LINT = """
 import sys
 from importlinter.cli import lint_imports

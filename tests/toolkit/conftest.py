@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers_toolkit import class_folders, tiny_backbone, weights_in
+from support.toolkit import class_folders, tiny_backbone, weights_in
 
-from vision_edge.toolkit.backbones import Backbone, state_sha256
+from vision_edge.toolkit.backbones.backbone import Backbone, state_sha256
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from helpers_toolkit import (
+from safetensors.torch import load_file
+from support.toolkit import (
     SHARED,
     SIZE,
     adapter_in,
@@ -16,15 +17,19 @@ from helpers_toolkit import (
     random_pixels,
     refusal,
 )
-from safetensors.torch import load_file
 
 from vision_edge.runtime.errors import AdapterError
-from vision_edge.toolkit.adapters import read_adapter
-from vision_edge.toolkit.backbones import Backbone, BackboneOptions, load_backbone, random_backbone
-from vision_edge.toolkit.data import open_dataset
-from vision_edge.toolkit.episodes import EpisodeSettings
-from vision_edge.toolkit.evaluate import evaluate
-from vision_edge.toolkit.peft_format import MODEL_FILE
+from vision_edge.toolkit.adapters.adapter import read_adapter
+from vision_edge.toolkit.adapters.peft_format import MODEL_FILE
+from vision_edge.toolkit.backbones.backbone import (
+    Backbone,
+    BackboneOptions,
+    load_backbone,
+    random_backbone,
+)
+from vision_edge.toolkit.data.dataset import open_dataset
+from vision_edge.toolkit.evaluation.episodes import EpisodeSettings
+from vision_edge.toolkit.evaluation.evaluate import evaluate
 
 pytestmark = [pytest.mark.integration, needs_shared]
 

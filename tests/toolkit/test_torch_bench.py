@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers_runtime import make_bundle
+from support.runtime import make_bundle
 
-from vision_edge.runtime.assets import asset
-from vision_edge.runtime.bench.worker import TORCH_PLUGIN, pictures
-from vision_edge.runtime.bundle import load_bundle
+from vision_edge.bench.worker import open_rival, pictures
+from vision_edge.runtime.bundles.bundle import load_bundle
+from vision_edge.runtime.bundles.shipped import asset
 from vision_edge.runtime.errors import AdapterError
-from vision_edge.runtime.preprocess import prepare
-from vision_edge.runtime.session import open_session
+from vision_edge.runtime.images.preprocess import prepare
+from vision_edge.runtime.inference.session import open_session
 from vision_edge.toolkit.torch_bench import open_torch
 
 
@@ -22,8 +21,7 @@ def test_the_shipped_bundle_is_the_average_of_the_shipped_hub() -> None:
     bundle = load_bundle(asset("bundle"))
     session = open_session(bundle, "cpu", threads=1)
     images = np.stack([prepare(image, session.spec) for image in pictures(3, 256, 256)])
-    plugin = importlib.import_module(TORCH_PLUGIN)
-    left, right = session.embed(images), plugin.open_torch(bundle, threads=1).embed(images)
+    left, right = session.embed(images), open_rival("torch")(bundle, threads=1).embed(images)
     cosines = (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
     assert cosines.min() > 0.9999
 

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from vision_edge.export.embedder import TorchEmbedder
-from vision_edge.export.gate import Contenders, GateImages, judge
-from vision_edge.export.held_out import split, without
-from vision_edge.export.pruning import pruned
-from vision_edge.export.samples import SOURCE, generated_scenes
+from vision_edge.export.gate.calibration_split import split, without
+from vision_edge.export.gate.explain import worst_step
+from vision_edge.export.gate.gate import Contenders, GateImages, judge
+from vision_edge.export.model.embedder import TorchEmbedder
+from vision_edge.export.model.pruning import pruned
+from vision_edge.export.precision.variant import Variant, check_calibration, make_variant
 from vision_edge.export.settings import ExportImages, ExportSettings, LabelledImages
-from vision_edge.export.variant import Variant, check_calibration, make_variant, worst_step
-from vision_edge.runtime.bundle import Bundle, Embeddings, check_target, load_bundle, write_bundle
-from vision_edge.runtime.errors import ExportError
-from vision_edge.runtime.manifest import (
+from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.bundles.bundle import Bundle, check_target, load_bundle, write_bundle
+from vision_edge.runtime.bundles.manifest import (
     COHORT_FILE,
     MODEL_FILE,
     AdapterInfo,
@@ -34,8 +34,10 @@ from vision_edge.runtime.manifest import (
     ParityInfo,
     ScoringInfo,
 )
-from vision_edge.runtime.preprocess import Image, PreprocessSpec, prepare
-from vision_edge.runtime.session import open_session
+from vision_edge.runtime.errors import ExportError
+from vision_edge.runtime.images.generated_scenes import SOURCE, generated_scenes
+from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
+from vision_edge.runtime.inference.session import open_session
 
 GENERATED_IMAGES = 96
 MIN_GATE_IMAGES = 2

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_edge.export.pruning import Pruning
+from vision_edge.export.model.pruning import Pruning
+from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import ExportError
-from vision_edge.runtime.preprocess import Image
 
 PrecisionName = Literal["fp32", "fp16", "int8"]
 

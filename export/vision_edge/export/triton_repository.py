@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vision_edge.runtime.bundle import Bundle
+from vision_edge.runtime.bundles.bundle import Bundle
+from vision_edge.runtime.bundles.manifest import MODEL_FILE
 from vision_edge.runtime.errors import ExportError
-from vision_edge.runtime.files import atomic_folder
-from vision_edge.runtime.manifest import MODEL_FILE
-from vision_edge.runtime.triton_session import FINGERPRINT_KEY, MANIFEST_KEY, manifest_sha256
+from vision_edge.runtime.inference.triton import FINGERPRINT_KEY, MANIFEST_KEY, manifest_sha256
+from vision_edge.runtime.system.files import atomic_folder
 
 CONFIG_FILE = "config.pbtxt"
 Instance = Literal["auto", "cpu", "gpu"]

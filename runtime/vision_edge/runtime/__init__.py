@@ -10,16 +10,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vision_edge.runtime.bundle import Bundle, load_bundle
+    from vision_edge.runtime.bundles.bundle import Bundle, load_bundle
     from vision_edge.runtime.errors import VisionEdgeError
-    from vision_edge.runtime.gallery import Gallery
-    from vision_edge.runtime.pipeline import classifier_for, register, verdicts
-    from vision_edge.runtime.preprocess import PreprocessSpec, prepare, read_image
-    from vision_edge.runtime.prototypes import Decision, PrototypeClassifier
-    from vision_edge.runtime.session import Session, embed_frame, open_session
-    from vision_edge.runtime.snapshots import Snapshot
-    from vision_edge.runtime.sources import Frame, Source, open_source
-    from vision_edge.runtime.verdict import Verdict
+    from vision_edge.runtime.gallery.gallery import Gallery
+    from vision_edge.runtime.gallery.snapshot_store import Snapshot
+    from vision_edge.runtime.images.coding import read_image
+    from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
+    from vision_edge.runtime.inference.embedder import embed_frame
+    from vision_edge.runtime.inference.session import Session, open_session
+    from vision_edge.runtime.pipeline.frame_verdicts import verdicts
+    from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
+    from vision_edge.runtime.pipeline.registration import register
+    from vision_edge.runtime.recognition.prototypes import Decision, PrototypeClassifier
+    from vision_edge.runtime.recognition.verdict import Verdict
+    from vision_edge.runtime.sources.frame import Frame, Source
+    from vision_edge.runtime.sources.opening import open_source
 
 _HOME = {
     "Bundle": "bundle",

@@ -12,12 +12,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from helpers_cli import refused_command
-from helpers_runtime import invoke, make_bundle, python, weights
+from support.cli import refused_command
+from support.runtime import invoke, make_bundle, python, weights
 
-from vision_edge.runtime.bench import measure as measuring
-from vision_edge.runtime.bench import process as processes
-from vision_edge.runtime.bench.cases import (
+from vision_edge.bench import measure as measuring
+from vision_edge.bench import process as processes
+from vision_edge.bench.cases import (
     Case,
     Settings,
     TorchModel,
@@ -26,13 +26,13 @@ from vision_edge.runtime.bench.cases import (
     parse_frame,
     parse_providers,
 )
-from vision_edge.runtime.bench.chart import chart, linear_marks, log_marks, number
-from vision_edge.runtime.bench.cold_start import cold_start, medians
-from vision_edge.runtime.bench.drawing import Drawing, Line, Words
-from vision_edge.runtime.bench.measure import Measured, Outcome, measure
-from vision_edge.runtime.bench.process import CaseError, CaseProcess
-from vision_edge.runtime.bench.report import row
-from vision_edge.runtime.bench.worker import resident_mb
+from vision_edge.bench.chart import chart, linear_marks, log_marks, number
+from vision_edge.bench.cold_start import cold_start, medians
+from vision_edge.bench.drawing import Drawing, Line, Words
+from vision_edge.bench.measure import Measured, Outcome, measure
+from vision_edge.bench.process import CaseError, CaseProcess
+from vision_edge.bench.report import row
+from vision_edge.bench.worker import resident_mb
 from vision_edge.runtime.errors import BundleError, MissingExtraError, VisionEdgeError
 
 QUICK = ["--rounds", 2, "--seconds", 0.02, "--frame", "64x48", "--products", 3, "--threads", 1]
@@ -234,7 +234,7 @@ def test_a_process_that_hangs_is_given_up(
 
 def test_what_a_library_prints_is_no_answer(bundle_path: Path) -> None:
     code = (
-        "import json, os, sys; from vision_edge.runtime.bench import worker; "
+        "import json, os, sys; from vision_edge.bench import worker; "
         "worker.open_case = lambda r: (print('banner'), os.write(1, b'x') and (None, {'a': 1}))[1];"
         " worker.main()"
     )
@@ -245,7 +245,7 @@ def test_what_a_library_prints_is_no_answer(bundle_path: Path) -> None:
 def test_the_peak_is_of_this_process_alone() -> None:
     hog = np.ones(40_000_000 // 8)
     code = (
-        "from vision_edge.runtime.bench.worker import resident_mb as r; import numpy as np; "
+        "from vision_edge.bench.worker import resident_mb as r; import numpy as np; "
         "a = r('VmHWM'); b = np.ones(80_000_000 // 8); print(a, r('VmHWM') - a)"
     )
     before, grown = map(float, python(code).stdout.split())
@@ -257,7 +257,7 @@ def test_the_peak_is_of_this_process_alone() -> None:
 def test_a_missing_toolkit_names_its_extra(bundle_path: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None\n")
     done = python(
-        "from vision_edge.runtime.cli import main; main()",
+        "from vision_edge.cli.app import main; main()",
         "bench", bundle_path, "--against", "torch",
         env={"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
     )  # fmt: skip

@@ -14,8 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from support.paths import ROOT
 
-from vision_edge.runtime.demo.conveyor import (
+from vision_edge.demo.conveyor import (
     PART_NAMES,
     Conveyor,
     ConveyorConfig,
@@ -24,12 +25,12 @@ from vision_edge.runtime.demo.conveyor import (
     truth_path,
     write_video,
 )
-from vision_edge.runtime.demo.line import belt_and_camera
-from vision_edge.runtime.demo.sprites import blur_kernel
+from vision_edge.demo.rendered_line import belt_and_camera
+from vision_edge.demo.sprites import blur_kernel
 
 SMALL = ConveyorConfig(width=160, height=120, speed=2.0)
 STILL = replace(SMALL, drift=0.0, noise=0.0, hand_rate=0.0, empty_rate=0.0)
-EXAMPLE = Path(__file__).parents[3] / "examples" / "conveyor.py"
+EXAMPLE = ROOT / "examples" / "conveyor.py"
 
 
 def line(config: ConveyorConfig = SMALL, **options: Any) -> Conveyor:

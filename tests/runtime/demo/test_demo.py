@@ -9,9 +9,9 @@ import cv2
 import pytest
 from typer.testing import CliRunner
 
-import vision_edge.runtime.demo.run as demo_run
-from vision_edge.runtime.cli.demo import app
-from vision_edge.runtime.gallery import Gallery
+import vision_edge.demo.rendered_demo as demo_run
+from vision_edge.cli.demo import app
+from vision_edge.runtime.gallery.gallery import Gallery
 
 
 @pytest.mark.slow

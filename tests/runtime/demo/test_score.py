@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from vision_edge.runtime.consensus import PartVerdict
-from vision_edge.runtime.demo.parts import PART_NAMES
-from vision_edge.runtime.demo.score import score
-from vision_edge.runtime.demo.script import Cast, draw_cast
-from vision_edge.runtime.demo.settings import ConveyorConfig, FrameTruth, PartTruth
-from vision_edge.runtime.prototypes import Decision
+from vision_edge.demo.machine_parts import PART_NAMES
+from vision_edge.demo.score import score
+from vision_edge.demo.script import Cast, draw_cast
+from vision_edge.demo.settings import ConveyorConfig, FrameTruth, PartTruth
+from vision_edge.runtime.recognition.part_consensus import PartVerdict
+from vision_edge.runtime.recognition.prototypes import Decision
 
 CAST = Cast(0, ("hex_nut", "washer"), ("o_ring",), ConveyorConfig(), passes=1)
 

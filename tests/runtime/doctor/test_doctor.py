@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers_runtime import MAIN, invoke, python
+from support.runtime import MAIN, invoke, python
 
-from vision_edge.runtime.doctor import cameras, engines, extras, imports, inputs, system
-from vision_edge.runtime.doctor.examine import PROBES, examine
-from vision_edge.runtime.doctor.finding import Finding, is_usable
-from vision_edge.runtime.doctor.host import Answer, Host, run_python
+from vision_edge.doctor import cameras, engines, extras, imports, inputs, system
+from vision_edge.doctor.examine import PROBES, examine
+from vision_edge.doctor.finding import Finding, is_usable
+from vision_edge.doctor.host import Answer, Host, run_python
 
 ORIN = {
     "proc/device-tree/model": "NVIDIA Jetson Orin NX Engineering Reference Developer Kit\0",
@@ -172,7 +172,7 @@ def test_what_a_library_prints_or_does_at_its_end_does_not_disturb() -> None:
 
 def test_a_file_in_the_current_folder_is_not_taken_for_a_module(tmp_path: Path) -> None:
     (tmp_path / "numpy.py").write_text("raise SystemExit(3)")
-    code = "from vision_edge.runtime.doctor.imports import numpy; print(numpy(None)[0].state)"
+    code = "from vision_edge.doctor.imports import numpy; print(numpy(None)[0].state)"
     done = python(f"import sys; sys.path.remove(''); {code}", cwd=tmp_path)
     assert done.stdout == "ok\n", done.stderr
 

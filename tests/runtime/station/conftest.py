@@ -12,7 +12,7 @@ import pytest
 if find_spec("fastapi") is None or find_spec("pydantic_settings") is None:
     collect_ignore_glob = ["test_*.py"]  # without the extra `station`
 else:
-    from helpers_station import Served, served, settings_for, strangers
+    from support.station import Served, served, settings_for, strangers
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from support.paths import ROOT
 
 pytest.importorskip("pydantic_settings")
-from vision_edge.runtime.station.settings import StationSettings
-from vision_edge.runtime.station.systemd import Notifier
+from vision_edge.station.settings.station import StationSettings
+from vision_edge.station.systemd import Notifier
 
 tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
-ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "examples" / "deploy"
 KEY = re.compile(r"^# (\[[a-z.]+\]|[a-z_0-9]+ = .*)$")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from helpers_runtime import MAIN, invoke
-from helpers_station import API
+from support.runtime import MAIN, invoke
+from support.station import API
 
 from vision_edge.runtime.errors import VisionEdgeError
 

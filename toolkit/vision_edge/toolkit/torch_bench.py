@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 
-from vision_edge.export.embedder import TorchEmbedder
-from vision_edge.export.merge import merge
-from vision_edge.runtime.assets import asset
-from vision_edge.runtime.bundle import Bundle, load_bundle
-from vision_edge.runtime.cpus import usable_cpus
+from vision_edge.export.model.embedder import TorchEmbedder
+from vision_edge.export.model.merge import merge
+from vision_edge.runtime.bundles.bundle import Bundle, load_bundle
+from vision_edge.runtime.bundles.shipped import asset
 from vision_edge.runtime.errors import AdapterError
-from vision_edge.runtime.session import Embedder
-from vision_edge.toolkit.adapters import read_adapter
-from vision_edge.toolkit.average import average_hub
-from vision_edge.toolkit.backbones import Backbone, BackboneOptions, load_backbone
+from vision_edge.runtime.inference.embedder import Embedder
+from vision_edge.runtime.system.cpus import usable_cpus
+from vision_edge.toolkit.adapters.adapter import read_adapter
+from vision_edge.toolkit.averaging.products import average_hub
+from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone
 
 
 def open_torch(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from vision_edge.runtime.cli import command_app
+from vision_edge.cli.app import command_app
 from vision_edge.runtime.errors import VisionEdgeError, require
-from vision_edge.runtime.files import atomic_folder
+from vision_edge.runtime.system.files import atomic_folder
+from vision_edge.toolkit.cli.build_report import origin, summarise_hub, write_report
 from vision_edge.toolkit.cli.options import (
     BackboneName,
     Device,
@@ -31,11 +30,10 @@ from vision_edge.toolkit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from vision_edge.toolkit.average import AverageSettings
-    from vision_edge.toolkit.backbones import Backbone
+    from vision_edge.toolkit.averaging.products import AverageSettings
+    from vision_edge.toolkit.backbones.backbone import Backbone
 
 app = command_app()
-REPORT_FILE = "report.json"
 RECYCLE_PANEL = "Recycle"
 
 
@@ -164,12 +162,12 @@ def build(
     _refuse_overwrite(out)
     loaded = chosen_backbone(backbone, weights, size, mean, std, interpolation)
     if method is Method.average:
-        from vision_edge.toolkit.average import AverageSettings
+        from vision_edge.toolkit.averaging.products import AverageSettings
 
         settings = AverageSettings(rank or 4, 4.0 if scale is None else scale)
         _average(hub, out, loaded, settings, skip_bad, seed, started)
         return
-    from vision_edge.toolkit.cli.recycle import RecycleOptions, recycle
+    from vision_edge.toolkit.cli.build_recycle import RecycleOptions, recycle
 
     recycle(
         hub,
@@ -212,8 +210,8 @@ def _average(
     seed: int,
     started: float,
 ) -> None:
-    from vision_edge.toolkit.adapters import write_adapter
-    from vision_edge.toolkit.average import average_hub
+    from vision_edge.toolkit.adapters.adapter import write_adapter
+    from vision_edge.toolkit.averaging.products import average_hub
 
     with _status("averaging") as status:
         result = average_hub(
@@ -242,45 +240,10 @@ def _status(text: str) -> Iterator[Any]:
         yield status
 
 
-def origin(hub: Path, seed: int, started: float) -> dict[str, Any]:
-    """Return what every report says: when, from which hub, and how long it took."""
-    return {
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "hub": hub.name,
-        "seed": seed,
-        "seconds": round(time.monotonic() - started, 3),
-    }
-
-
-def write_report(folder: Path, report: dict[str, Any]) -> None:
-    """Write `report.json` into a folder that is being made."""
-    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
-
-
 def _refuse_overwrite(out: Path) -> None:
     """Replace only what is an adapter already."""
     if out.exists() and not (out / "adapter_config.json").is_file():
         raise VisionEdgeError(
             f"{out} exists and is not an adapter, so it is not overwritten",
             fix="give --out a new folder",
-        )
-
-
-def summarise_hub(report: dict[str, Any]) -> None:
-    """Say what is worth knowing about a hub's adapters, on stderr."""
-    adapters = report["adapters"]
-    for name, reason in report["skipped"].items():
-        typer.secho(f"left out {name}: {reason}", err=True, fg=typer.colors.YELLOW)
-    for note in sorted({note for fact in adapters for note in fact["notes"]}):
-        typer.echo(f"note: {note}", err=True)
-    outliers = [fact["name"] for fact in adapters if fact["outlier"]]
-    if outliers:
-        typer.echo(f"note: hardly agree with the rest: {', '.join(outliers)}", err=True)
-    unverified = sum(not fact["base_verified"] for fact in adapters)
-    if unverified:
-        typer.echo(
-            f"note: {unverified} adapter(s) carry no backbone hash; only names and shapes were "
-            "checked",
-            err=True,
         )

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from vision_edge.runtime.bundle import load_bundle
-from vision_edge.runtime.cli import command_app
+from vision_edge.cli.app import command_app
+from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import AdapterError, VisionEdgeError, require
-from vision_edge.runtime.files import atomic_file
-from vision_edge.runtime.session import Embedder, open_session
+from vision_edge.runtime.inference.embedder import Embedder
+from vision_edge.runtime.inference.session import open_session
+from vision_edge.runtime.system.files import atomic_file
 from vision_edge.toolkit.cli.options import (
     DataPath,
     Device,
@@ -29,14 +30,14 @@ from vision_edge.toolkit.cli.options import (
     chosen_device,
     triple,
 )
-from vision_edge.toolkit.data import open_dataset
-from vision_edge.toolkit.episodes import EpisodeSettings
-from vision_edge.toolkit.evaluate import check_plot_path, to_document
-from vision_edge.toolkit.evaluate import evaluate as run_evaluation
-from vision_edge.toolkit.evaluate import plot as draw_plot
+from vision_edge.toolkit.data.dataset import open_dataset
+from vision_edge.toolkit.evaluation.episodes import EpisodeSettings
+from vision_edge.toolkit.evaluation.evaluate import check_plot_path, to_document
+from vision_edge.toolkit.evaluation.evaluate import evaluate as run_evaluation
+from vision_edge.toolkit.evaluation.evaluate import plot as draw_plot
 
 if TYPE_CHECKING:
-    from vision_edge.toolkit.backbones import Backbone, BackboneOptions
+    from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions
 
 app = command_app()
 
@@ -118,7 +119,7 @@ def evaluate(
 def _options(
     names: list[str], weights: list[Path], common: dict[str, Any]
 ) -> list[BackboneOptions]:
-    from vision_edge.toolkit.backbones import BackboneOptions
+    from vision_edge.toolkit.backbones.backbone import BackboneOptions
 
     if not names and not weights:
         return [BackboneOptions(**common)]
@@ -140,7 +141,7 @@ def _with_adapters(
     options: list[BackboneOptions], adapters: list[Path], device: str
 ) -> list[Embedder]:
     """Return each backbone, followed by each adapter merged into the backbone it fits."""
-    from vision_edge.toolkit.backbones import load_backbone
+    from vision_edge.toolkit.backbones.backbone import load_backbone
 
     backbones = [load_backbone(option) for option in options]
     embedders: list[Embedder] = [_embedder(one, f"{one.name} (NN)", device) for one in backbones]
@@ -148,8 +149,8 @@ def _with_adapters(
 
 
 def _merged(path: Path, backbones: list[Backbone], device: str) -> Embedder:
-    from vision_edge.export.merge import merge
-    from vision_edge.toolkit.adapters import read_adapter
+    from vision_edge.export.model.merge import merge
+    from vision_edge.toolkit.adapters.adapter import read_adapter
 
     problems = []
     for backbone in backbones:

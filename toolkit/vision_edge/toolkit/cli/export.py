@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from vision_edge.runtime.bundle import Bundle
-from vision_edge.runtime.cli import command_app
+from vision_edge.cli.app import command_app
+from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import DataError, ExportError, require
 from vision_edge.toolkit.cli.export_targets import TargetFormat, check_target, write_target
 from vision_edge.toolkit.cli.options import (
@@ -159,14 +159,14 @@ def export(
     """
     require("torch")
     from vision_edge.export.bundle import export_bundle
-    from vision_edge.export.merge import merge
-    from vision_edge.export.pruning import Pruning
+    from vision_edge.export.model.merge import merge
+    from vision_edge.export.model.pruning import Pruning
+    from vision_edge.export.precision.variant import check_calibration
     from vision_edge.export.settings import ExportImages, ExportSettings
-    from vision_edge.export.variant import check_calibration
-    from vision_edge.runtime.manifest import AdapterInfo
-    from vision_edge.toolkit import calibration
-    from vision_edge.toolkit.adapters import read_adapter
-    from vision_edge.toolkit.data import images_of
+    from vision_edge.runtime.bundles.manifest import AdapterInfo
+    from vision_edge.toolkit import export_images as calibration
+    from vision_edge.toolkit.adapters.adapter import read_adapter
+    from vision_edge.toolkit.data.dataset import images_of
 
     if public and images is None:
         raise DataError("--public says what --images are, and there are none", fix="add --images")

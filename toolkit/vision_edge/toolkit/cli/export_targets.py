@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from vision_edge.runtime.bundle import load_bundle
+from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import ExportError, VisionEdgeError
 
 
@@ -51,8 +51,8 @@ def check_target(target: TargetFormat, capabilities: list[str], repository: Path
         )
     if not target.is_engine:
         return
-    from vision_edge.runtime.engines.build import compiler
-    from vision_edge.runtime.engines.gpu import find_gpu
+    from vision_edge.runtime.inference.tensorrt.builder import compiler
+    from vision_edge.runtime.inference.tensorrt.gpu import find_gpu
 
     compiler(target.value)  # type: ignore[arg-type]
     if not capabilities:
@@ -81,7 +81,7 @@ def write_target(
 
 
 def _compile(bundle: Path, target: TargetFormat, capabilities: list[str]) -> None:
-    from vision_edge.runtime.cli.compile import compile_command
+    from vision_edge.cli.compile import compile_command
 
     compile_command(bundle, target.value, capabilities or None)
 

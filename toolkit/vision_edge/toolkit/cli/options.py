@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vision_edge.runtime.errors import BackboneError, VisionEdgeError, require
-from vision_edge.runtime.preprocess import Triple
+from vision_edge.runtime.images.preprocess import Triple
 
 if TYPE_CHECKING:
-    from vision_edge.toolkit.backbones import Backbone
+    from vision_edge.toolkit.backbones.backbone import Backbone
 
 BackboneName = Annotated[
     str | None,
@@ -91,7 +91,7 @@ def chosen_backbone(
         MissingExtraError: If torch is not installed.
     """
     require("torch")
-    from vision_edge.toolkit.backbones import BackboneOptions, load_backbone
+    from vision_edge.toolkit.backbones.backbone import BackboneOptions, load_backbone
 
     return load_backbone(
         BackboneOptions(

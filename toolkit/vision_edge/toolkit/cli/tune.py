@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from vision_edge.runtime.cli import command_app
+from vision_edge.cli.app import command_app
 from vision_edge.runtime.errors import require
 from vision_edge.toolkit.cli.options import (
     BackboneName,
@@ -55,8 +55,8 @@ def tune(
     Where DATA has splits, `train` is used. Interrupted, it goes on where it stopped.
     """
     require("torch")
-    from vision_edge.toolkit.data import open_dataset
-    from vision_edge.toolkit.tune import TuneSettings, tune_hub
+    from vision_edge.toolkit.data.dataset import open_dataset
+    from vision_edge.toolkit.tuning.tune import TuneSettings, tune_hub
 
     settings = TuneSettings(tasks, way, steps, rank, batch, lr, seed, half)
     images = open_dataset(data, split, default="train")

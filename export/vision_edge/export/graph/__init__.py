@@ -1,0 +1,1 @@
+"""The ONNX graph: written, rewritten, tidied and run. Imports `model`."""

@@ -1,0 +1,1 @@
+"""The `vision-edge` command: one Typer app, a module a command."""

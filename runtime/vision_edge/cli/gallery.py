@@ -1,0 +1,205 @@
+"""`vision-edge gallery`: look at registered products, change them, and go back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from vision_edge.cli.app import command_app
+from vision_edge.cli.options import Author, BundlePath, GalleryPath, Provider
+from vision_edge.runtime.errors import GalleryError
+from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.gallery.outliers import odd_ones
+from vision_edge.runtime.images.coding import encode_jpeg
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.gallery.archive_import import Reembedding
+
+app = command_app("Look at registered products, change them, and go back.", group=True)
+
+Label = Annotated[str, typer.Argument(help="The product's name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command("list")
+def list_products(gallery: GalleryPath, as_json: AsJson = False) -> None:
+    """List the products and how many snapshots each has."""
+    with Gallery(gallery) as opened:
+        state, version, model = opened.state(), opened.version, opened.model
+    products = {label: len(ids) for label, ids in state.items()}
+    if as_json:
+        document = {"version": version, "fingerprint": model.fingerprint, "products": products}
+        typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    typer.echo(f"{gallery}: {len(products)} product(s), version {version}")
+    for label, count in products.items():
+        typer.echo(f"  {count:4d}  {label}")
+
+
+@app.command()
+def show(
+    gallery: GalleryPath,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")],
+    label: Annotated[
+        str | None, typer.Argument(help="The product's name; default: sheets of all.")
+    ] = None,
+) -> None:
+    """Write a product's snapshots and their contact sheet, or contact sheets of all products.
+
+    On a sheet, green frames are snapshots, amber ones are unlike the others of their product, and
+    red ones show what the product is not.
+    """
+    with Gallery(gallery) as opened:
+        products = opened.state()
+        if label is not None and label not in products:
+            raise GalleryError(
+                f"{gallery}: there is no product {label!r}", fix="see `vision-edge gallery list`"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        if label is not None:
+            _write_snapshots(opened, products[label], out)
+        _write_sheets(opened, None if label is None else [label], out)
+
+
+def _write_snapshots(opened: Gallery, snapshots: list[int], out: Path) -> None:
+    odd = odd_ones(opened)
+    for identifier in snapshots:
+        path = out / f"snapshot-{identifier}.jpg"
+        path.write_bytes(opened.snapshots.jpeg(identifier))
+        far = odd.get(identifier)
+        note = "" if far is None else f"  unlike the others, {far:.1f} times as far off"
+        typer.echo(f"{path}{note}")
+
+
+def _write_sheets(opened: Gallery, labels: list[str] | None, out: Path) -> None:
+    from vision_edge.runtime.gallery.sheet import gallery_sheets
+
+    for number, sheet in enumerate(gallery_sheets(opened, labels), start=1):
+        path = out / ("contact-sheet.jpg" if number == 1 else f"contact-sheet-{number}.jpg")
+        path.write_bytes(encode_jpeg(sheet))
+        typer.echo(str(path))
+
+
+@app.command()
+def drop(
+    snapshot: Annotated[int, typer.Argument(help="The snapshot's number, as `show` names it.")],
+    gallery: GalleryPath,
+    author: Author = None,
+) -> None:
+    """Take one snapshot out of its product, or a negative away; `rollback` brings it back."""
+    with Gallery(gallery, author=author) as opened:
+        typer.echo(f"dropped snapshot {snapshot}; version {opened.drop(snapshot)}")
+
+
+@app.command()
+def remove(label: Label, gallery: GalleryPath, author: Author = None) -> None:
+    """Remove a product; its history stays, and `rollback` brings it back."""
+    with Gallery(gallery, author=author) as opened:
+        typer.echo(f"removed {label!r}; version {opened.remove(label)}")
+
+
+@app.command()
+def rename(
+    label: Label,
+    new: Annotated[str, typer.Argument(help="The new name.")],
+    gallery: GalleryPath,
+    author: Author = None,
+) -> None:
+    """Rename a product."""
+    with Gallery(gallery, author=author) as opened:
+        typer.echo(f"renamed {label!r} to {new!r}; version {opened.rename(label, new)}")
+
+
+@app.command()
+def history(gallery: GalleryPath, as_json: AsJson = False) -> None:
+    """List every change: version, time, author, what."""
+    with Gallery(gallery) as opened:
+        events = opened.events()
+    if as_json:
+        typer.echo(json.dumps([vars(event) for event in events], ensure_ascii=False, indent=2))
+        return
+    for event in events:
+        what = " ".join(str(part) for part in (event.label, event.argument) if part is not None)
+        typer.echo(f"{event.version:5d}  {event.time}  {event.author}  {event.kind}  {what}")
+
+
+@app.command()
+def rollback(
+    version: Annotated[int, typer.Argument(min=0, help="The version to return to.")],
+    gallery: GalleryPath,
+    author: Author = None,
+) -> None:
+    """Return to the products of an earlier version; this too is a new version."""
+    with Gallery(gallery, author=author) as opened:
+        typer.echo(f"back to version {version}, as version {opened.rollback(version)}")
+
+
+@app.command()
+def reembed(
+    bundle: BundlePath, gallery: GalleryPath, provider: Provider = "auto", author: Author = None
+) -> None:
+    """Bind the gallery to another bundle: embed every snapshot again."""
+    anew = _reembedding(bundle, provider)
+    with Gallery(gallery, author=author) as opened:
+        version = opened.reembed(anew.model, anew.embed)
+    typer.echo(f"{gallery} now belongs to {bundle}; version {version}")
+
+
+@app.command("export")
+def export_archive(
+    gallery: GalleryPath,
+    out: Annotated[Path, typer.Option("--out", help="The archive to write; must not exist yet.")],
+) -> None:
+    """Write products, snapshots and embeddings to one archive, every part of it hashed."""
+    from vision_edge.runtime.gallery.archive import write_archive
+    from vision_edge.runtime.system.files import sha256_file
+
+    with Gallery(gallery) as opened:
+        manifest = write_archive(opened, out)
+    products, snapshots = len(manifest.products), len(manifest.snapshots)
+    typer.echo(f"{out}: {products} product(s), {snapshots} snapshot(s), version {manifest.version}")
+    typer.echo(f"SHA-256 {sha256_file(out)}")
+
+
+@app.command("import")
+def import_from(
+    archive: Annotated[
+        Path, typer.Argument(metavar="ARCHIVE", help="File that `gallery export` wrote.")
+    ],
+    gallery: GalleryPath,
+    on_conflict: Annotated[
+        str,
+        typer.Option(
+            "--on-conflict",
+            help="Products that exist already: refuse, merge (add snapshots) or replace.",
+        ),
+    ] = "refuse",
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", help="Embed the snapshots anew: for another bundle's archive."),
+    ] = None,
+    provider: Provider = "auto",
+    author: Author = None,
+) -> None:
+    """Take an archive's products into a gallery: all of it, or nothing; `rollback` undoes it."""
+    from vision_edge.runtime.gallery.archive_import import OnConflict, import_archive
+
+    way = cast("OnConflict", on_conflict)
+    anew = None if bundle is None else _reembedding(bundle, provider)
+    done = import_archive(archive, gallery, on_conflict=way, reembedding=anew, author=author)
+    typer.echo(f"imported {done.snapshots} snapshot(s) into {gallery}; version {done.version}")
+    typer.echo(f"to undo it: vision-edge gallery rollback {done.before} --gallery {gallery}")
+
+
+def _reembedding(bundle: Path, provider: str) -> Reembedding:
+    from vision_edge.runtime.bundles.bundle import load_bundle
+    from vision_edge.runtime.gallery.archive_import import Reembedding
+    from vision_edge.runtime.inference.session import open_session
+    from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
+
+    session = open_session(load_bundle(bundle), provider)
+    identity = session.bundle.manifest.identity
+    return Reembedding(identity, lambda image: embed_snapshot(session, image))

@@ -1,0 +1,158 @@
+"""The reading side of a gallery: its file, its model, what it holds now and how it came to that."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from vision_edge.runtime.arrays import Embeddings
+from vision_edge.runtime.bundles.manifest import ModelIdentity
+from vision_edge.runtime.errors import GalleryError
+from vision_edge.runtime.gallery.database import Database
+from vision_edge.runtime.gallery.history import Contents, Event, State, contents_of
+from vision_edge.runtime.gallery.snapshot_store import SnapshotStore
+
+NOTE = "note:"
+"""How the names of notes begin in the `meta` table, beside what the file says of its model."""
+_Reader = TypeVar("_Reader", bound="GalleryReader")
+
+
+class GalleryReader:
+    """An open gallery, to be read; `Gallery` says what the arguments are."""
+
+    def __init__(
+        self,
+        path: Path | str,
+        model: ModelIdentity | None = None,
+        *,
+        create: bool = False,
+        author: str | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.author = author or _current_user()
+        self._expected = model
+        self._contents = Contents()
+        self._db = Database(self.path, meta_of(model) if create and model else None)
+        self.snapshots = SnapshotStore(self._db)
+        try:
+            self._check_model()
+        except GalleryError:
+            self._db.close()
+            raise
+
+    def __enter__(self: _Reader) -> _Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; further calls fail."""
+        self._db.close()
+
+    @property
+    def model(self) -> ModelIdentity:
+        """Identity of the model whose embeddings the gallery answers with."""
+        with self._db.consistent():
+            return ModelIdentity(self._db.meta("fingerprint"), int(self._db.meta("embedding_dim")))
+
+    @property
+    def version(self) -> int:
+        """Number of the last event; 0 for an empty gallery."""
+        return int(self._db.rows("SELECT coalesce(max(version), 0) FROM events")[0][0])
+
+    def events(self, after: int = 0) -> list[Event]:
+        """Return every event of a version above `after`, oldest first."""
+        rows = self._db.rows(
+            "SELECT version, time, author, kind, label, snapshot, argument "
+            "FROM events WHERE version > ? ORDER BY version",
+            (after,),
+        )
+        return [Event(*row) for row in rows]
+
+    def state(self) -> State:
+        """Return the snapshot identifiers of each registered product."""
+        products = self.contents().products
+        return {label: list(ids) for label, ids in products.items()}
+
+    def contents(self) -> Contents:
+        """Return products and negatives; what is new since the last call is all that is read.
+
+        Within a transaction, call it before the first change: what a failed transaction appended
+        must not be remembered.
+        """
+        with self._db.consistent():
+            new = self.events(self._contents.version)
+            if any(event.kind == "rollback" for event in new):
+                self._contents = contents_of(self.events())
+                return self._contents
+            for event in new:
+                self._contents.take(event)
+        return self._contents
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """See one state of the gallery throughout a block, whatever others write meanwhile.
+
+        Raises:
+            GalleryError: If the gallery belongs to another model by now.
+        """
+        with self._db.reading():
+            self._check_model()
+            yield
+
+    def notes(self, prefix: str) -> dict[str, str]:
+        """Return what `Gallery.note` kept under names that begin with `prefix`, by name."""
+        start = NOTE + prefix
+        rows = self._db.rows(
+            "SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", (len(start), start)
+        )
+        return {key[len(NOTE) :]: value for key, value in rows}
+
+    def prototypes(self) -> tuple[list[str], Embeddings]:
+        """Return the products' labels, and their prototypes float32 (P, D)."""
+        with self.reading(), self._db.consistent():
+            state, model = self.contents().products, self.model
+            vectors = self.snapshots.all_vectors(model)
+            means = [np.mean([vectors[i] for i in ids], axis=0) for ids in state.values()]
+            stacked = np.asarray(means, dtype=np.float32).reshape(-1, model.embedding_dim)
+            if not np.isfinite(stacked).all():
+                raise ValueError("an embedding is not finite")
+        return list(state), stacked
+
+    def _check_model(self) -> None:
+        """Refuse to go on with another model's gallery; another process may have re-embedded it."""
+        model, own = self._expected, self.model
+        if model is not None and model != own:
+            raise GalleryError(
+                f"{self.path}: made by another model (its fingerprint is {own.fingerprint[:12]}…, "
+                f"the bundle's {model.fingerprint[:12]}…), so its embeddings cannot be compared",
+                fix="run `vision-edge gallery reembed BUNDLE --gallery FILE`, "
+                "or give the bundle it was made with",
+            )
+
+    def _require_product(self, label: str) -> None:
+        products = self.contents().products
+        if label not in products:
+            known = ", ".join(map(repr, list(products)[:10])) or "none"
+            raise GalleryError(
+                f"{self.path}: there is no product {label!r}", fix=f"registered are: {known}"
+            )
+
+
+def meta_of(model: ModelIdentity) -> dict[str, str]:
+    """Return what a gallery's file says of the model it belongs to."""
+    return {"fingerprint": model.fingerprint, "embedding_dim": str(model.embedding_dim)}
+
+
+def _current_user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid {os.getuid()}"

@@ -1,0 +1,147 @@
+"""Snapshots in a gallery's file: JPEG bytes, each kept once, and their embeddings by model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.bundles.manifest import ModelIdentity
+from vision_edge.runtime.errors import GalleryError
+from vision_edge.runtime.gallery.database import Database
+from vision_edge.runtime.images.coding import decode_image
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An image to register: its JPEG bytes, its embedding float32 (D,), and where it came from."""
+
+    jpeg: bytes
+    embedding: Embeddings
+    origin: str
+
+
+@dataclass(frozen=True)
+class SnapshotFile:
+    """A kept snapshot: the hash and the number of its JPEG's bytes, and where it came from."""
+
+    sha256: str
+    bytes: int
+    origin: str
+
+
+class SnapshotStore:
+    """The snapshots of a gallery; what changes it runs within the caller's transaction.
+
+    Args:
+        db: The gallery's file.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def store(self, snapshot: Snapshot, model: ModelIdentity) -> int:
+        """Keep a snapshot and its embedding; the same image is kept once. Return its identifier.
+
+        Raises:
+            GalleryError: If the embedding is of the wrong length or not finite.
+        """
+        digest = hashlib.sha256(snapshot.jpeg).hexdigest()
+        self._db.rows(
+            "INSERT OR IGNORE INTO snapshots (sha256, jpeg, origin) VALUES (?, ?, ?)",
+            (digest, snapshot.jpeg, snapshot.origin),
+        )
+        [(identifier,)] = self._db.rows("SELECT id FROM snapshots WHERE sha256 = ?", (digest,))
+        self.store_embedding(identifier, snapshot.embedding, model, snapshot.origin)
+        return int(identifier)
+
+    def find(self, sha256: str) -> int | None:
+        """Return the identifier of the snapshot with that hash, if the gallery ever held it."""
+        rows = self._db.rows("SELECT id FROM snapshots WHERE sha256 = ?", (sha256,))
+        return int(rows[0][0]) if rows else None
+
+    def files(self) -> dict[int, SnapshotFile]:
+        """Return what every snapshot's file is, by identifier; no picture is read."""
+        rows = self._db.rows("SELECT id, sha256, length(jpeg), origin FROM snapshots")
+        return {identifier: SnapshotFile(*row) for identifier, *row in rows}
+
+    def store_embedding(
+        self, snapshot: int, vector: Embeddings, model: ModelIdentity, origin: str
+    ) -> None:
+        """Keep an embedding, float32 (D,), of a snapshot by a model.
+
+        Raises:
+            GalleryError: If it is of the wrong length or not finite.
+        """
+        if vector.shape != (model.embedding_dim,) or not np.isfinite(vector).all():
+            raise GalleryError(
+                f"{origin}: an embedding of this gallery is finite float32 "
+                f"({model.embedding_dim},); got {vector.dtype} {vector.shape}"
+            )
+        self._db.rows(
+            "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
+            (snapshot, model.fingerprint, np.ascontiguousarray(vector, dtype="<f4").tobytes()),
+        )
+
+    def all_vectors(self, model: ModelIdentity) -> dict[int, Embeddings]:
+        """Return every snapshot's embedding by a model, float32 (D,)."""
+        rows = self._db.rows(
+            "SELECT snapshot, vector FROM embeddings WHERE fingerprint = ?", (model.fingerprint,)
+        )
+        with self._db.consistent():
+            return {snapshot: np.frombuffer(vector, "<f4") for snapshot, vector in rows}
+
+    def vectors(self, snapshots: Sequence[int], model: ModelIdentity) -> Embeddings:
+        """Return the embeddings of snapshots by a model, float32 (N, D), in order.
+
+        Raises:
+            GalleryError: If one has none.
+        """
+        sql = "SELECT vector FROM embeddings WHERE snapshot = ? AND fingerprint = ?"
+        with self._db.consistent():
+            found = [self._db.rows(sql, (i, model.fingerprint)) for i in snapshots]
+            vectors = [np.frombuffer(rows[0][0], "<f4") for rows in found if rows]
+            if len(vectors) != len(snapshots):
+                raise ValueError("a snapshot has no embedding")
+            return np.asarray(vectors, np.float32).reshape(-1, model.embedding_dim)
+
+    def origin(self, snapshot: int) -> str:
+        """Return where a snapshot came from.
+
+        Raises:
+            GalleryError: If there is no such snapshot.
+        """
+        return str(self._column("origin", snapshot))
+
+    def jpeg(self, snapshot: int) -> bytes:
+        """Return a snapshot's JPEG, byte for byte as it was registered.
+
+        Raises:
+            GalleryError: If there is no such snapshot.
+        """
+        jpeg = self._column("jpeg", snapshot)
+        assert isinstance(jpeg, bytes)
+        return jpeg
+
+    def image(self, snapshot: int) -> Image:
+        """Return a snapshot's image: uint8 (H, W, 3), BGR.
+
+        Raises:
+            GalleryError: If there is no such snapshot.
+            ImageError: If it cannot be decoded.
+        """
+        return decode_image(self.jpeg(snapshot), f"{self._db.path}, snapshot {snapshot}")
+
+    def _column(self, name: str, snapshot: int) -> str | bytes:
+        sql = {
+            "jpeg": "SELECT jpeg FROM snapshots WHERE id = ?",
+            "origin": "SELECT origin FROM snapshots WHERE id = ?",
+        }[name]
+        rows = self._db.rows(sql, (snapshot,))
+        if not rows:
+            raise GalleryError(f"{self._db.path}: there is no snapshot {snapshot}")
+        value: str | bytes = rows[0][0]
+        return value

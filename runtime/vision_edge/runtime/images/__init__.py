@@ -1,0 +1,4 @@
+"""Pictures: decoding, preparing, judging, generating and drawing them.
+
+Imports `arrays` and `system`.
+"""

@@ -1,0 +1,1 @@
+"""Running a bundle: one session over every provider. Imports `bundles` and below."""

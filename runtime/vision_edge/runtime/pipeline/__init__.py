@@ -1,0 +1,4 @@
+"""From a picture to a registration, from a frame to a verdict.
+
+May import every other room of the library.
+"""

@@ -1,0 +1,184 @@
+"""Registration: pictures become snapshots only if they are good, and like their product.
+
+A blurred or wrong snapshot poisons every verdict that follows, so what is wrong is said before
+anything is kept, and nothing is kept unless the operator insists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vision_edge.runtime.arrays import Image
+from vision_edge.runtime.errors import ImageError, RegistrationError, VisionEdgeError
+from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.gallery.snapshot_store import Snapshot
+from vision_edge.runtime.images.coding import decode_image, encode_jpeg, is_jpeg
+from vision_edge.runtime.images.presence import Presence, crop_around
+from vision_edge.runtime.images.quality import Finding, inspect_picture
+from vision_edge.runtime.inference.embedder import Embedder
+from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
+from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
+from vision_edge.runtime.sources.frame import Frame, Source
+from vision_edge.runtime.system.files import printable
+
+OUTLIER_RATE = 0.5
+"""A snapshot is an outlier when so large a share of strangers would be as near to its product."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to register.
+
+    Attributes:
+        image: uint8 (H, W, 3), BGR; only the part, where the empty scene is known.
+        jpeg: The bytes to keep, or None to encode `image`.
+        origin: Where it came from.
+        findings: What the quality gate says of it.
+    """
+
+    image: Image
+    jpeg: bytes | None
+    origin: str
+    findings: tuple[Finding, ...]
+
+
+def read_picture(item: Path | Frame, presence: Presence | None = None) -> Picture:
+    """Read and inspect a file, or a frame of a source.
+
+    Args:
+        item: An image file, or a frame.
+        presence: Knows the empty scene: the picture is checked for a whole part, and cut to it.
+
+    Raises:
+        ImageError: If a file is not a readable image.
+    """
+    if isinstance(item, Frame):
+        image, jpeg, origin = item.image, None, item.source
+    else:
+        data = _read(item)
+        image, origin = decode_image(data, str(item)), printable(item)
+        jpeg = data if is_jpeg(data) else None
+    findings = tuple(inspect_picture(image, presence))
+    found = presence.find(image) if presence is not None else None
+    if found is not None:
+        image, jpeg = crop_around(image, found.box), None
+    return Picture(image, jpeg, origin, findings)
+
+
+def snapshot_from(picture: Picture, embedder: Embedder) -> Snapshot:
+    """Embed a picture; what is embedded is the JPEG that is kept, decoded."""
+    if picture.jpeg is not None:
+        return Snapshot(picture.jpeg, embed_snapshot(embedder, picture.image), picture.origin)
+    jpeg = encode_jpeg(picture.image)
+    kept = decode_image(jpeg, picture.origin)
+    return Snapshot(jpeg, embed_snapshot(embedder, kept), picture.origin)
+
+
+def resemblance(
+    snapshot: Snapshot, label: str, classifier: PrototypeClassifier | None
+) -> list[Finding]:
+    """Return what speaks against registering a snapshot as `label`, by its likeness.
+
+    Args:
+        snapshot: The snapshot.
+        label: The product it is to show.
+        classifier: Over the gallery's products; None if there are none yet.
+    """
+    if classifier is None:
+        return []
+    (decision,) = classifier.classify(snapshot.embedding)
+    if decision.known and decision.label != label:
+        message = f"too similar to product {decision.label!r} (score {decision.score:.2f})"
+        fix = "is it that product? show what differs, or register it all the same with --force"
+        return [Finding("similar", message, fix)]
+    if label in classifier.labels:
+        rate = float(classifier.rates_for(snapshot.embedding, label)[0])
+        if rate > OUTLIER_RATE:
+            message = f"unlike the other snapshots of {label!r}: {100 * rate:.0f} % of strangers "
+            message += "would be as near"
+            return [Finding("outlier", message, "is it that product? else register it on its own")]
+    return []
+
+
+def refuse(found: Sequence[tuple[str, Finding]]) -> None:
+    """Raise with every finding, by origin.
+
+    Raises:
+        RegistrationError: If there is any.
+    """
+    if not found:
+        return
+    lines = [f"{origin}: {finding.message}\n    {finding.fix}" for origin, finding in found]
+    raise RegistrationError(
+        "nothing was registered:\n  " + "\n  ".join(lines),
+        fix="take better pictures, or register these all the same with --force",
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(
+            f"{path}: cannot be read ({error.strerror})", fix="check the path"
+        ) from error
+
+
+def snapshot_of(image: Image, embedder: Embedder, origin: str) -> Snapshot:
+    """Make a snapshot of a frame, uint8 (H, W, 3) BGR, without any gate.
+
+    Args:
+        image: The frame.
+        embedder: A session.
+        origin: Where the image came from.
+    """
+    return snapshot_from(Picture(image, None, origin, ()), embedder)
+
+
+def register(
+    gallery: Gallery, embedder: Embedder, label: str, frames: Sequence[Path | Frame]
+) -> int:
+    """Register image files or frames as one product: all of them, or none.
+
+    Args:
+        gallery: An open gallery of the embedder's model.
+        embedder: A session.
+        label: The product's name.
+        frames: Image files, or frames of a source.
+
+    Returns:
+        The gallery's new version.
+
+    Raises:
+        VisionEdgeError: If an image is unreadable or the gallery refuses it.
+    """
+    return gallery.add(label, snapshots_of(embedder, frames))
+
+
+def snapshots_of(embedder: Embedder, frames: Sequence[Path | Frame]) -> list[Snapshot]:
+    """Make snapshots of image files, or frames of a source, without any gate.
+
+    Raises:
+        ImageError: If one of the files is not a readable image.
+    """
+    return [snapshot_from(read_picture(item), embedder) for item in frames]
+
+
+def take_frame(source: Source, settle: int = 5, after: float = 0.0) -> Frame:
+    """Take one frame of a source; of a live one, after `settle` frames for exposure to settle.
+
+    Args:
+        source: The source.
+        settle: Frames of a live source to let pass.
+        after: Time of `time.monotonic` before which no frame counts: when a key was pressed.
+
+    Raises:
+        VisionEdgeError: If the source ends before.
+    """
+    skip = settle if source.live else 0
+    for index, frame in enumerate(source):
+        if index >= skip and frame.captured >= after:
+            return frame
+    raise VisionEdgeError(f"{source.name}: no frame to register", fix="check the source")

@@ -1,0 +1,64 @@
+"""The verdict: what the runtime says about one frame, or one part."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from vision_edge.runtime.recognition.part_consensus import PartVerdict
+from vision_edge.runtime.recognition.prototypes import Decision
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision on one frame or one part.
+
+    Attributes:
+        time: When the verdict was given, UTC.
+        source: The file or stream the frame came from.
+        frame: The frame's number in its source, from 0.
+        age_ms: Age of the frame when the verdict was given, in milliseconds.
+        decision: Product or unknown, score and margin.
+        part: For a verdict on a part: all that it rests on; `frame` is the best evidence.
+    """
+
+    time: datetime
+    source: str
+    frame: int
+    age_ms: float
+    decision: Decision
+    part: PartVerdict | None = None
+
+    def to_json(self) -> str:
+        """Return the verdict as one line of JSON, without a line break."""
+        return json.dumps(self.document(), ensure_ascii=False)
+
+    def document(self) -> dict[str, object]:
+        """Return the verdict as JSON values, by field."""
+        decision = self.decision
+        document: dict[str, object] = {
+            "time": self.time.isoformat(timespec="milliseconds"),
+            "source": self.source,
+            "frame": self.frame,
+            "age_ms": round(self.age_ms, 3),
+            "label": decision.label,
+            "score": round(decision.score, 6),
+            "margin": _rounded(decision.margin),
+            "known": decision.known,
+            "nearest": decision.nearest,
+            "band": decision.band,
+            "stranger_rate": _rounded(decision.stranger_rate),
+        }
+        if self.part is not None:
+            document["part"] = {
+                "first": self.part.first,
+                "last": self.part.last,
+                "frames": self.part.frames,
+                "evidence": list(self.part.evidence_frames),
+            }
+        return document
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -1,0 +1,4 @@
+"""Where verdicts go: tables, annotated pictures, a folder for review.
+
+Imports `recognition`, `sources` and below.
+"""

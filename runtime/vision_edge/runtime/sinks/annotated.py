@@ -1,0 +1,112 @@
+"""Sinks: where verdicts go. JSON lines, and annotated images or video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vision_edge.runtime.arrays import Image
+from vision_edge.runtime.errors import VisionEdgeError, require
+from vision_edge.runtime.images.coding import encode_jpeg
+from vision_edge.runtime.images.video_writer import VideoWriter
+from vision_edge.runtime.recognition.verdict import Verdict
+from vision_edge.runtime.sinks.sink import Sink
+from vision_edge.runtime.sources.frame import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Frame
+
+_KNOWN, _UNKNOWN = (80, 200, 80), (60, 120, 240)  # BGR: green, orange-red
+
+
+class ImageSink:
+    """Writes annotated JPEGs into a folder, named by frame number and source."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, frame: Frame, verdict: Verdict) -> None:
+        """Write one annotated image."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"{frame.number:06d}-{Path(frame.source).stem}.jpg"
+        (self._folder / name).write_bytes(encode_jpeg(annotate(frame.image, verdict)))
+
+    def close(self) -> None:
+        """Nothing to finish."""
+
+
+class OneImageSink:
+    """Writes the last annotated image to one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, frame: Frame, verdict: Verdict) -> None:
+        """Write the annotated image."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if not require("cv2").imwrite(str(self._path), annotate(frame.image, verdict)):
+            raise VisionEdgeError(f"{self._path}: cannot be written", fix="check the folder")
+
+    def close(self) -> None:
+        """Nothing to finish."""
+
+
+class VideoSink:
+    """Writes an annotated video.
+
+    Args:
+        path: The file, by its suffix `.mp4`, `.avi` or `.mkv`.
+        fps: Frames a second.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self._writer = VideoWriter(path, fps)
+
+    def write(self, frame: Frame, verdict: Verdict) -> None:
+        """Write one annotated frame."""
+        self._writer.write(annotate(frame.image, verdict))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
+
+
+def annotated_sink(path: Path, fps: float, images: int | None) -> Sink:
+    """Return the sink for `--save`: a video by its suffix, one image, or a folder of images.
+
+    Args:
+        path: What the user gave.
+        fps: Rate for a video.
+        images: Number of images the source has, or None where it is a stream of frames.
+
+    Raises:
+        VisionEdgeError: If one image file is to hold many.
+    """
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return VideoSink(path, fps)
+    if suffix in IMAGE_SUFFIXES:
+        if images != 1:
+            raise VisionEdgeError(
+                f"--save {path}: one image file cannot hold all annotated frames",
+                fix="give a folder, or a video file such as out.mp4",
+            )
+        return OneImageSink(path)
+    return ImageSink(path)
+
+
+def annotate(image: Image, verdict: Verdict) -> Image:
+    """Return a copy with the verdict drawn on a band along the bottom: uint8 (H, W, 3), BGR."""
+    cv2 = require("cv2")
+    decision = verdict.decision
+    colour = _KNOWN if decision.known else _UNKNOWN
+    text = f"{decision.label or 'unknown'}  {decision.score:.2f}"
+    picture: Image = image.copy()
+    height, width = picture.shape[:2]
+    band = max(12, min(height // 8, 48))
+    picture[height - band :] = picture[height - band :] // 4
+    scale = band / 40
+    thickness = max(1, round(scale * 2))
+    (length, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    scale *= min(1.0, (width - 8) / max(length, 1))
+    origin = (4, height - round(band * 0.3))
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(picture, text, origin, font, scale, colour, thickness, cv2.LINE_AA)
+    cv2.rectangle(picture, (0, 0), (width - 1, height - 1), colour, max(1, band // 12))
+    return picture

@@ -1,0 +1,108 @@
+"""Sinks for later: rotating JSON lines, CSV, and pictures worth a person's look."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any, TextIO
+
+from vision_edge.runtime.recognition.verdict import Verdict
+from vision_edge.runtime.sources.frame import Frame
+
+COLUMNS = (
+    "time", "source", "frame", "age_ms", "label", "score", "margin", "known", "nearest", "band",
+    "stranger_rate",
+)  # fmt: skip
+
+
+class RotatingJsonlSink:
+    """Appends JSON lines; a full file moves to `.1`, the one before to `.2`, and so on.
+
+    Args:
+        path: The file that is written.
+        max_bytes: Size past which it is rotated.
+        keep: How many older files are kept.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, keep: int = 5) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._stream: TextIO | None = None
+
+    def write(self, frame: Frame, verdict: Verdict) -> None:
+        """Append one verdict, flushed at once."""
+        line = verdict.to_json() + "\n"
+        if self._stream is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._path.open("a", encoding="utf-8")
+        size = self._stream.tell()
+        if size and size + len(line.encode()) > self._max_bytes:
+            self._rotate(self._stream)
+            self._stream = self._path.open("a", encoding="utf-8")
+        self._stream.write(line)
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._stream is not None:
+            self._stream.close()
+
+    def _rotate(self, stream: TextIO) -> None:
+        stream.close()
+        for number in range(self._keep, 0, -1):
+            older = self._numbered(number - 1)
+            if older.exists():
+                older.replace(self._numbered(number))
+
+    def _numbered(self, number: int) -> Path:
+        return self._path if number == 0 else self._path.with_name(f"{self._path.name}.{number}")
+
+
+class CsvSink:
+    """Writes one row a verdict, with a header; the file is replaced at the first verdict."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: TextIO | None = None
+        self._writer: Any = None
+
+    def write(self, frame: Frame, verdict: Verdict) -> None:
+        """Write one verdict, flushed at once."""
+        if self._stream is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._path.open("w", encoding="utf-8", newline="")
+            self._writer = csv.DictWriter(self._stream, COLUMNS, extrasaction="ignore")
+            self._writer.writeheader()
+        self._writer.writerow(verdict.document())
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._stream is not None:
+            self._stream.close()
+
+
+class JsonlSink:
+    """Writes one JSON object a line, flushed at once, so that a stop loses nothing.
+
+    The file is replaced when the first verdict comes: a run that fails before that leaves an
+    older file as it was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: TextIO | None = None
+
+    def write(self, frame: Frame, verdict: Verdict) -> None:
+        """Write one verdict."""
+        if self._stream is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._path.open("w", encoding="utf-8")
+        self._stream.write(verdict.to_json() + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._stream is not None:
+            self._stream.close()

@@ -1,0 +1,1 @@
+"""Where frames come from: files, videos, cameras, streams. Imports `images` and below."""

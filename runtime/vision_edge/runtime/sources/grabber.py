@@ -1,0 +1,55 @@
+"""An open connection to a camera or stream, and how to open one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from vision_edge.runtime.arrays import Image
+
+Backend = Literal["auto", "opencv", "gstreamer"]
+
+
+BACKENDS: tuple[Backend, ...] = ("auto", "opencv", "gstreamer")
+
+
+@dataclass(frozen=True)
+class Grabbed:
+    """One frame as it came.
+
+    Attributes:
+        image: uint8 (H, W, 3), BGR.
+        timestamp: The stream's own, in seconds since any point; None where it has none to trust.
+    """
+
+    image: Image
+    timestamp: float | None
+
+
+class Grabber(Protocol):
+    """An open connection."""
+
+    fps: float | None
+
+    def grab(self) -> Grabbed | None:
+        """Wait for the next frame; None when the connection has failed or nothing came in time."""
+
+    def close(self) -> None:
+        """Release the device or process."""
+
+
+@dataclass(frozen=True)
+class GrabberOptions:
+    """How to open a connection.
+
+    Attributes:
+        backend: `"opencv"`, `"gstreamer"` (a pipe from `gst-launch-1.0`), or the best there is.
+        exposure: Fixed exposure of a USB camera, in the driver's unit (V4L2: 100 microseconds).
+        open_timeout: Seconds that opening may take.
+        read_timeout: Seconds that a frame may take.
+    """
+
+    backend: Backend = "auto"
+    exposure: float | None = None
+    open_timeout: float = 5.0
+    read_timeout: float = 5.0

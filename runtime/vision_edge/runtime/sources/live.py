@@ -1,0 +1,220 @@
+"""Live sources: a camera or stream, of which only the latest frame matters."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from vision_edge.runtime.errors import SourceError
+from vision_edge.runtime.sources.frame import Frame
+from vision_edge.runtime.sources.grabber import Grabber, GrabberOptions
+from vision_edge.runtime.sources.opencv_grabber import open_grabber
+from vision_edge.runtime.sources.stream_clock import StreamClock
+from vision_edge.runtime.system.backoff import Backoff
+
+Opener = Callable[[int | str, str, GrabberOptions], Grabber]
+
+
+class LiveState(str, Enum):
+    """What a live source is doing."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    STALE = "stale"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How a live source behaves.
+
+    Attributes:
+        stale_after: Seconds without a new frame after which the source counts as stale, and the
+            age that no frame it delivers exceeds.
+        lost_after: Seconds without a new frame, or of a frame's delay on its way, after which the
+            connection is given up and made anew.
+        give_up_after: Seconds without a new frame after which iteration raises; None: never.
+        wait: Whether a camera that does not answer at the start is waited for like a lost one.
+        grabber: How connections are opened.
+    """
+
+    stale_after: float = 1.0
+    lost_after: float = 5.0
+    give_up_after: float | None = None
+    wait: bool = False
+    grabber: GrabberOptions = field(default_factory=GrabberOptions)
+
+
+class LiveSource:
+    """A camera or stream, read by one thread into a one-slot buffer.
+
+    A consumer that is slower than the camera skips frames and always gets the latest; one that is
+    quicker waits for a new frame, and never sees the same one twice. Frames are stamped with the
+    time of their capture (`StreamClock`). A connection that fails is made again, with pauses that
+    grow.
+
+    Args:
+        address: Device index, device file or stream address.
+        name: What to call it; without credentials.
+        settings: How it behaves.
+        on_state: Called with each new state and its reason, in the consumer's thread.
+        opener: Opens a connection.
+
+    Raises:
+        SourceError: If the first connection cannot be made, unless `settings.wait`.
+    """
+
+    live = True
+
+    def __init__(
+        self,
+        address: int | str,
+        name: str,
+        settings: LiveSettings | None = None,
+        *,
+        on_state: Callable[[LiveState, str], None] | None = None,
+        opener: Opener = open_grabber,
+        condition: threading.Condition | None = None,
+    ) -> None:
+        self.name = name
+        self.fps: float | None = None
+        self._settings = settings or LiveSettings()
+        self._address, self._opener = address, opener
+        self._on_state = on_state
+        self._announced: tuple[LiveState, str] | None = None
+        self._condition = condition or threading.Condition()
+        self._slot: Frame | None = None
+        self._connected = False
+        self._reason = "connecting"
+        self._fresh_at = time.monotonic()
+        self._had_frame = False
+        self._closing = threading.Event()
+        first = None if self._settings.wait else self._connect()
+        self._thread = threading.Thread(
+            target=self._run, args=(first,), name=f"source {name}", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def state(self) -> LiveState:
+        """What the source is doing now."""
+        silent = time.monotonic() - self._fresh_at
+        if not self._connected:
+            return LiveState.LOST if self._had_frame else LiveState.CONNECTING
+        if not self._had_frame and silent < self._settings.lost_after:
+            return LiveState.CONNECTING
+        if silent < self._settings.stale_after:
+            return LiveState.LIVE
+        return LiveState.STALE if silent < self._settings.lost_after else LiveState.LOST
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Deliver the latest frame, again and again, each at most once.
+
+        Raises:
+            SourceError: If no new frame comes for `give_up_after` seconds.
+        """
+        last = -1
+        while (frame := self._take(last)) is not None:
+            last = frame.number
+            yield frame
+
+    def close(self) -> None:
+        """Stop the reader thread; it releases the device as soon as the driver lets go of it."""
+        self._closing.set()
+        with self._condition:
+            self._condition.notify_all()
+        self._thread.join(timeout=self._settings.grabber.read_timeout + 1.0)
+
+    def newer_than(self, last: int) -> Frame | None:
+        """Return the latest frame if its number is above `last` and it is not stale."""
+        frame = self._slot
+        if frame is None or frame.number <= last:
+            return None
+        fresh = time.monotonic() - frame.captured <= self._settings.stale_after
+        return frame if fresh else None
+
+    def announce(self) -> None:
+        """Tell `on_state` if the state has changed since the last call.
+
+        Raises:
+            SourceError: If no new frame came for `give_up_after` seconds.
+        """
+        state = self.state
+        current = (state, self._reason if state is LiveState.LOST else "")
+        if current != self._announced:
+            self._announced = current
+            if self._on_state is not None:
+                self._on_state(*current)
+        silent, limit = time.monotonic() - self._fresh_at, self._settings.give_up_after
+        if limit is not None and silent > limit:
+            raise SourceError(
+                f"camera or stream {self.name!r} is lost: no new frame for {silent:.1f} s "
+                f"({self._reason})",
+                fix="check cable, power and network, then start again",
+            )
+
+    def _take(self, last: int) -> Frame | None:
+        """Wait for a frame newer than number `last`; None once the source is closed."""
+        while not self._closing.is_set():
+            with self._condition:
+                frame = self.newer_than(last)
+                if frame is None:
+                    self._condition.wait(0.1)
+                    frame = self.newer_than(last)
+            self.announce()
+            if frame is not None:
+                return frame
+        return None
+
+    def _connect(self) -> Grabber:
+        return self._opener(self._address, self.name, self._settings.grabber)
+
+    def _run(self, grabber: Grabber | None) -> None:
+        """Connect and read until closed; runs in the reader thread, which owns the grabber."""
+        backoff, number = Backoff(), 0
+        while not self._closing.is_set():
+            try:
+                grabber = grabber or self._connect()
+                before = number
+                number = self._read(grabber, number)
+                if number > before:
+                    backoff.reset()
+            except SourceError as error:
+                self._reason = error.what
+            finally:
+                self._connected = False
+                if grabber is not None:
+                    grabber.close()
+                grabber = None
+            self._closing.wait(backoff.pause())
+        if grabber is not None:  # closed before the first frame was asked for
+            grabber.close()
+
+    def _read(self, grabber: Grabber, number: int) -> int:
+        """Put frames into the slot until the connection fails; return the next frame's number."""
+        clock = StreamClock()
+        self.fps, self._connected = grabber.fps, True
+        while not self._closing.is_set():
+            grabbed = grabber.grab()
+            arrived = time.monotonic()
+            if grabbed is None:
+                self._reason = "it stopped sending"
+                break
+            captured = clock.stamp(arrived, grabbed.timestamp)
+            if captured is None:  # the backlog of a new connection
+                continue
+            if arrived - captured > self._settings.lost_after:
+                self._reason = f"its frames arrive {arrived - captured:.1f} s late"
+                break
+            self._put(Frame(grabbed.image, self.name, number, captured))
+            number += 1
+        return number
+
+    def _put(self, frame: Frame) -> None:
+        with self._condition:
+            self._slot = frame
+            self._fresh_at, self._had_frame = frame.captured, True
+            self._condition.notify_all()

@@ -1,0 +1,115 @@
+"""Opening a source by its name on the command line: one, or several cameras as one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vision_edge.runtime.errors import ImageError, SourceError
+from vision_edge.runtime.sources.addresses import live_address
+from vision_edge.runtime.sources.files import ImageSource, VideoSource, _matches, images_below
+from vision_edge.runtime.sources.frame import IMAGE_SUFFIXES, Source
+from vision_edge.runtime.sources.live import LiveSettings, LiveSource, LiveState
+from vision_edge.runtime.sources.several import SeveralCameras
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.sources.live import LiveSettings, LiveState
+
+
+def open_sources(
+    specs: Sequence[str],
+    on_error: Callable[[ImageError], None] | None = None,
+    *,
+    live: LiveSettings | None = None,
+    on_state: Callable[[str, LiveState, str], None] | None = None,
+) -> Source:
+    """Open one source, or several cameras as one.
+
+    Args:
+        specs: Sources as `open_source` takes them, at least one; several must all be live.
+        on_error: Called with each unreadable image.
+        live: How cameras and streams behave.
+        on_state: Called with a camera's name, its new state and the reason.
+
+    Raises:
+        SourceError: If one cannot be opened, or several are not all live.
+    """
+    if len(specs) == 1:
+        return _open_one(specs[0], on_error, live, on_state)
+    cameras = [live_address(spec) for spec in specs]
+    if any(camera is None for camera in cameras):
+        raise SourceError(
+            f"of several sources each must be a camera or stream; got {', '.join(specs)}",
+            fix="give one file or folder, or only cameras and streams",
+        )
+    condition = threading.Condition()
+    opened: list[LiveSource] = []
+    try:
+        for camera in cameras:
+            assert camera is not None
+            told = _told(on_state, camera[1])
+            opened.append(LiveSource(*camera, live, on_state=told, condition=condition))
+    except BaseException:
+        for source in opened:
+            source.close()
+        raise
+    return SeveralCameras(opened, condition)
+
+
+def _open_one(
+    spec: str,
+    on_error: Callable[[ImageError], None] | None,
+    live: LiveSettings | None,
+    on_state: Callable[[str, LiveState, str], None] | None,
+) -> Source:
+    camera = live_address(spec)
+    told = _told(on_state, camera[1] if camera else spec)
+    return open_source(spec, on_error, live=live, on_state=told)
+
+
+def _told(
+    on_state: Callable[[str, LiveState, str], None] | None, name: str
+) -> Callable[[LiveState, str], None] | None:
+    if on_state is None:
+        return None
+    return lambda state, reason: on_state(name, state, reason)
+
+
+def open_source(
+    spec: str,
+    on_error: Callable[[ImageError], None] | None = None,
+    *,
+    live: LiveSettings | None = None,
+    on_state: Callable[[LiveState, str], None] | None = None,
+) -> Source:
+    """Open a source by its name on the command line.
+
+    Args:
+        spec: A device index (`0`), `/dev/video0` or `v4l2:///dev/video0`, `csi://0`,
+            `gst://PIPELINE`, a stream's address, a video or image file, a folder of images, or a
+            glob.
+        on_error: For images: called with each unreadable one; without it the first is raised.
+        live: How a camera or stream behaves.
+        on_state: Called with each new state of a camera or stream, and its reason.
+
+    Returns:
+        An open source.
+
+    Raises:
+        SourceError: If it names nothing that can deliver frames.
+    """
+    if not spec.strip():  # as a path it would be the current folder
+        raise SourceError(
+            "the source has no name", fix="give a device index such as 0, or an image's path"
+        )
+    camera = live_address(spec)
+    if camera is not None:
+        return LiveSource(*camera, live, on_state=on_state)
+    path = Path(spec)
+    if path.is_dir():
+        return ImageSource(spec, images_below(path), on_error)
+    if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES:
+        return VideoSource(path)
+    return ImageSource(spec, [path] if path.is_file() else _matches(spec), on_error)

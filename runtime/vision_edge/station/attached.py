@@ -1,0 +1,21 @@
+"""What a station is attached to: the plant's wires, and the line that shares its gallery."""
+
+from __future__ import annotations
+
+from vision_edge.station.core.station import Station
+from vision_edge.station.core.wire import Wire
+from vision_edge.station.fleet.host import line_wire
+from vision_edge.station.wires import make_wires
+
+
+def wires_of(station: Station) -> list[Wire]:
+    """Return the wires that a station's settings ask for, not started.
+
+    Raises:
+        VisionEdgeError: If a wire lacks what it needs: a package, a file, a broker.
+    """
+    settings = station.settings
+    names = [source.name for source in settings.sources]
+    line = line_wire(station)
+    wires = make_wires(settings, station.name, settings.state_dir, names)
+    return wires if line is None else [*wires, line]

@@ -1,0 +1,1 @@
+"""The station itself: sources, products, review, without a web server. Raises its own errors."""

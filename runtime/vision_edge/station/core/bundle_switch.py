@@ -1,0 +1,97 @@
+"""The bundle of a station: opened at the start, gone over to another, and back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from vision_edge.runtime.bundles.bundle import Bundle, load_bundle
+from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.inference.session import open_session
+from vision_edge.station.core.live_model import Model
+from vision_edge.station.core.products import Products, fingerprint_of
+from vision_edge.station.core.state_folder import BundleState, StateFolder
+from vision_edge.station.settings.station import StationSettings
+
+log = logging.getLogger(__name__)
+
+
+class Bundles:
+    """Opens bundles as models, and remembers which one is in use, also over a restart.
+
+    Args:
+        settings: Of the station.
+        folder: Where it is remembered.
+        timed: Called with the seconds of each inference.
+    """
+
+    def __init__(
+        self, settings: StationSettings, folder: StateFolder, timed: Callable[[float], None]
+    ) -> None:
+        self._settings, self._folder, self._timed = settings, folder, timed
+        self._state = folder.bundle(settings.bundle)
+        self._switching = threading.Lock()
+
+    def open(self) -> Model:
+        """Open the bundle that the gallery belongs to: the one switched to last, or before.
+
+        Raises:
+            VisionEdgeError: If there is none that can be loaded.
+        """
+        state = self._state
+        paths = dict.fromkeys(filter(None, (state.current, state.former, state.configured)))
+        wanted = fingerprint_of(self._settings.gallery)
+        for path in paths if wanted is not None else ():
+            bundle = _loaded(path)
+            if bundle is not None and bundle.manifest.identity.fingerprint == wanted:
+                former = state.former if path == state.current else state.current
+                self._state = replace(state, current=path, former=former)
+                return self._model(bundle)
+        return self._model(load_bundle(self._settings.bundle))
+
+    def switch(self, products: Products, bundle: Path | str, author: str) -> None:
+        """Go over to another bundle, with the gallery embedded anew.
+
+        Raises:
+            VisionEdgeError: If the bundle is not fit; the former goes on.
+        """
+        with self._switching:
+            path = Path(bundle).absolute()
+            model = self._model(load_bundle(path))
+            before = self._state
+            self._keep(replace(before, current=str(path), former=before.current))
+            try:
+                products.switch(model, author)
+            except BaseException:
+                self._keep(before)
+                raise
+
+    def undo(self, products: Products, author: str) -> None:
+        """Return to the bundle before the last switch.
+
+        Raises:
+            VisionEdgeError: If there is none, or it is not fit any more.
+        """
+        former = self._state.former
+        if former is None:
+            raise VisionEdgeError("there is no former bundle", fix="switch to one by its path")
+        self.switch(products, former, author)
+
+    def _model(self, bundle: Bundle) -> Model:
+        session = open_session(bundle, self._settings.provider, self._settings.threads)
+        return Model(session, self._timed)
+
+    def _keep(self, state: BundleState) -> None:
+        self._folder.keep_bundle(state)
+        self._state = state
+
+
+def _loaded(path: str) -> Bundle | None:
+    try:
+        return load_bundle(path)
+    except VisionEdgeError as error:
+        log.warning("%s", error.what)
+        return None

@@ -1,0 +1,158 @@
+"""Captures: frozen frames and uploads that wait, for a while, to be registered."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from vision_edge.runtime.arrays import Image
+from vision_edge.runtime.images.coding import encode_jpeg
+from vision_edge.runtime.images.presence import Presence, square_around
+from vision_edge.runtime.images.quality import inspect_picture
+from vision_edge.runtime.pipeline.registration import Picture, read_picture
+from vision_edge.runtime.sources.frame import Frame
+from vision_edge.station.core.request_error import RequestError
+
+_MOST = 16
+_MIN_CROP = 8
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A rectangle of a capture, in its pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A picture that waits to be registered.
+
+    Attributes:
+        id: What it is called; it cannot be guessed.
+        image: uint8 (H, W, 3), BGR.
+        jpeg: The picture encoded: as it was uploaded, if that was a JPEG.
+        origin: Where it came from.
+        presence: Knows the empty scene of its source, if that is known.
+        uploaded: Whether `jpeg` is an upload's bytes, to be kept as they are.
+        expires: When it is forgotten, in seconds of `time.monotonic`.
+    """
+
+    id: str
+    image: Image
+    jpeg: bytes
+    origin: str
+    presence: Presence | None
+    uploaded: bool
+    expires: float
+
+    def picture(self, crop: Crop | None = None) -> Picture:
+        """Return it, or a part of it, inspected: what is to be registered.
+
+        Without a crop it is cut to the part that its source's empty scene makes visible.
+
+        Raises:
+            RequestError: If the crop is not inside the picture.
+        """
+        if crop is not None:
+            image = self._cut(crop)
+            return Picture(image, None, self.origin, tuple(inspect_picture(image)))
+        if self.presence is not None:
+            return read_picture(Frame(self.image, self.origin, 0, 0.0), self.presence)
+        kept = self.jpeg if self.uploaded else None
+        return Picture(self.image, kept, self.origin, tuple(inspect_picture(self.image)))
+
+    def part(self) -> Crop | None:
+        """Return where it is cut to without a crop, or None where that is nowhere."""
+        found = None if self.presence is None else self.presence.find(self.image)
+        if found is None:
+            return None
+        size = (self.image.shape[1], self.image.shape[0])
+        x0, y0, x1, y1 = square_around(size, found.box)
+        return Crop(x0, y0, x1 - x0, y1 - y0)
+
+    def _cut(self, crop: Crop) -> Image:
+        height, width = self.image.shape[:2]
+        right, bottom = crop.x + crop.width, crop.y + crop.height
+        small = min(crop.width, crop.height) < _MIN_CROP
+        if min(crop.x, crop.y) < 0 or right > width or bottom > height or small:
+            raise RequestError(
+                422, "crop", f"the crop {crop.x},{crop.y} of {crop.width}x{crop.height} pixels "
+                f"is not inside a picture of {width}x{height}, or too small",
+                f"give at least {_MIN_CROP} pixels inside the picture",
+            )  # fmt: skip
+        return np.ascontiguousarray(self.image[crop.y : bottom, crop.x : right])
+
+
+class Captures:
+    """The captures of a station, in memory: the latest few, each for a while.
+
+    Args:
+        seconds: How long each is kept.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._captures: OrderedDict[str, Capture] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(
+        self,
+        image: Image,
+        origin: str,
+        *,
+        presence: Presence | None = None,
+        jpeg: bytes | None = None,
+    ) -> Capture:
+        """Keep a picture.
+
+        Args:
+            image: uint8 (H, W, 3), BGR.
+            origin: Where it came from.
+            presence: Knows the empty scene of its source.
+            jpeg: The upload that `image` was decoded from, if it is a JPEG.
+
+        Raises:
+            ImageError: If it is no picture.
+        """
+        encoded = encode_jpeg(image) if jpeg is None else jpeg
+        expires = time.monotonic() + self.seconds
+        identifier = secrets.token_hex(12)
+        capture = Capture(identifier, image, encoded, origin, presence, jpeg is not None, expires)
+        with self._lock:
+            self._forget()
+            self._captures[identifier] = capture
+            while len(self._captures) > _MOST:
+                self._captures.popitem(last=False)
+        return capture
+
+    def get(self, identifier: str) -> Capture:
+        """Return a capture.
+
+        Raises:
+            RequestError: If there is none of that name, or it is forgotten by now.
+        """
+        with self._lock:
+            self._forget()
+            capture = self._captures.get(identifier)
+        if capture is None:
+            raise RequestError(
+                404, "not_found", "there is no such capture (any more)", "freeze or upload again"
+            )
+        return capture
+
+    def __len__(self) -> int:
+        return len(self._captures)
+
+    def _forget(self) -> None:
+        now = time.monotonic()
+        while self._captures and next(iter(self._captures.values())).expires < now:
+            self._captures.popitem(last=False)

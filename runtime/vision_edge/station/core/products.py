@@ -1,0 +1,231 @@
+"""The products of a station: its gallery's file, and the model that classifies with it now."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.errors import GalleryError, VisionEdgeError
+from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.gallery.reader import GalleryReader
+from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
+from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
+from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
+from vision_edge.station.core.live_model import Model
+from vision_edge.station.settings.station import ScoringSettings
+
+log = logging.getLogger(__name__)
+POLL_SECONDS = 0.4
+
+
+class Products:
+    """Keeps a model's classifier as the gallery's file says, whoever changes that.
+
+    Args:
+        path: The gallery's file; made if there is none.
+        model: Whose classifier is kept.
+        scoring: When a product is recognised.
+        changed: Called after each change, with the version and the number of products.
+
+    Attributes:
+        version: The gallery's version that the classifier knows.
+        count: Registered products.
+        problem: Why the gallery cannot be read now; empty if it can.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        model: Model,
+        scoring: ScoringSettings,
+        changed: Callable[[int, int], None],
+    ) -> None:
+        self.path = path
+        self.version = -1
+        self.count = 0
+        self.problem = ""
+        self._told = -1
+        self._changes: deque[tuple[int, int]] = deque(maxlen=100)
+        self._model, self._scoring, self._changed = model, scoring, changed
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="gallery", daemon=True)
+
+    @property
+    def model(self) -> Model:
+        """The model of the moment."""
+        return self._model
+
+    def start(self) -> None:
+        """Read the gallery, and watch it from now on.
+
+        Raises:
+            GalleryError: If the file is no gallery of this model.
+        """
+        with self.opened(create=True):
+            pass
+        self.refresh()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(2.0)
+
+    @contextmanager
+    def steady(self) -> Iterator[Model]:
+        """Keep the model from being replaced for a block; yields it."""
+        with self._lock:
+            yield self._model
+
+    @contextmanager
+    def opened(self, author: str | None = None, *, create: bool = False) -> Iterator[Gallery]:
+        """Open the gallery for a block in this thread; call `refresh` after a change.
+
+        Raises:
+            GalleryError: If it is damaged, or another model's by now.
+        """
+        identity = self._model.session.bundle.manifest.identity
+        with Gallery(self.path, identity, create=create, author=author) as gallery:
+            yield gallery
+
+    @contextmanager
+    def changing(self, author: str | None = None) -> Iterator[Gallery]:
+        """Open the gallery for a change; it counts at the block's end.
+
+        Raises:
+            GalleryError: If it cannot be opened or read.
+        """
+        with self.steady(), self.opened(author) as gallery:
+            before = gallery.version
+            yield gallery
+            self._take(gallery)
+            if gallery.version > before:
+                self._changes.append((before, gallery.version))
+        self._tell()
+
+    def undo(self, author: str | None = None) -> tuple[int, int]:
+        """Take the last change back: all that it registered at once, or else the last version.
+
+        Again, it takes back the change before. What others changed is taken back by one version.
+
+        Returns:
+            The version returned to, and the new version that is like it.
+
+        Raises:
+            GalleryError: If there is nothing to take back.
+        """
+        with self.steady(), self.opened(author) as gallery:
+            version = gallery.version
+            if version == 0:
+                raise GalleryError("the gallery has no history", fix="register something first")
+            target = version - 1
+            if self._changes and self._changes[-1][1] == version:
+                target = self._changes.pop()[0]
+            new = gallery.rollback(target)
+            if self._changes and self._changes[-1][1] == target:
+                self._changes[-1] = (self._changes[-1][0], new)
+            self._take(gallery)
+        self._tell()
+        return target, new
+
+    def refresh(self) -> None:
+        """Classify with what the gallery holds now; nothing happens if nothing has changed.
+
+        Raises:
+            GalleryError: If it cannot be read.
+        """
+        with self.steady(), self.opened() as gallery:
+            self._take(gallery)
+        self._tell()
+
+    def switch(self, model: Model, author: str) -> None:
+        """Go over to another model: embed every snapshot anew, and classify with that.
+
+        The gallery changes in one transaction, and keeps the former embeddings; until then the
+        former model goes on. A line's passage under way is judged by the former.
+
+        Raises:
+            VisionEdgeError: If a snapshot cannot be embedded; all stays as it was.
+        """
+        made = self._embedded(model)
+
+        def embed(image: Image) -> Embeddings:
+            known = made.get(_digest(image))
+            return embed_snapshot(model, image) if known is None else known
+
+        with self._lock:
+            with Gallery(self.path, None, author=author) as gallery:
+                gallery.reembed(model.session.bundle.manifest.identity, embed)
+            self._model, self.version = model, -1
+            self.refresh()
+
+    def _embedded(self, model: Model) -> dict[str, Embeddings]:
+        """Return the embeddings of the gallery's pictures by another model, by their hash."""
+        made = {}
+        with self.opened() as gallery:
+            events = gallery.events()
+            for identifier in {e.snapshot for e in events if e.snapshot is not None}:
+                image = gallery.snapshots.image(identifier)
+                made[_digest(image)] = embed_snapshot(model, image)
+        return made
+
+    def _take(self, gallery: Gallery) -> None:
+        """Take in the state of an open gallery, if it is new."""
+        with gallery.reading():
+            version = gallery.version
+            if version == self.version:
+                return
+            count = len(gallery.contents().products)
+            self._model.classifier = self._classifier(gallery, self._model) if count else None
+        self.version, self.count = version, count
+
+    def _tell(self) -> None:
+        if self.version != self._told:
+            self._told = self.version
+            self._changed(self.version, self.count)
+
+    def _classifier(self, gallery: Gallery, model: Model) -> PrototypeClassifier:
+        return classifier_for(
+            gallery,
+            model.session,
+            false_accept_rate=self._scoring.false_accept_rate,
+            threshold=self._scoring.threshold,
+        )
+
+    def _watch(self) -> None:
+        """Look for other processes' changes."""
+        while not self._stop.wait(POLL_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            self.refresh()
+            self.problem = ""
+        except VisionEdgeError as error:
+            if not self.problem:
+                log.warning("%s", error.what)
+            self.problem = error.what
+
+
+def _digest(image: Image) -> str:
+    return hashlib.sha256(image.tobytes()).hexdigest()
+
+
+def fingerprint_of(gallery: Path) -> str | None:
+    """Return the fingerprint of the model that a gallery belongs to; None if there is no file.
+
+    Raises:
+        GalleryError: If the file is no gallery.
+    """
+    if not gallery.exists():
+        return None
+    with GalleryReader(gallery) as opened:
+        return opened.model.fingerprint

@@ -1,0 +1,241 @@
+"""A line: one source in a thread of its own, from its frames to its verdicts.
+
+A source that cannot be opened, or fails, is tried again; a file ends, or starts anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from vision_edge.runtime.errors import ImageError, VisionEdgeError
+from vision_edge.runtime.images.coding import read_image
+from vision_edge.runtime.images.presence import Presence
+from vision_edge.runtime.pipeline.frame_verdicts import RunStatistics, verdicts
+from vision_edge.runtime.pipeline.part_verdicts import part_verdicts
+from vision_edge.runtime.pipeline.triggers import (
+    IntervalTrigger,
+    MotionTrigger,
+    PresenceTrigger,
+    Trigger,
+)
+from vision_edge.runtime.recognition.part_consensus import Passages
+from vision_edge.runtime.recognition.verdict import Verdict
+from vision_edge.runtime.sources.addresses import live_address
+from vision_edge.runtime.sources.frame import Frame, Source
+from vision_edge.runtime.sources.live import LiveState
+from vision_edge.runtime.system.backoff import Backoff
+from vision_edge.station.core.feeds import Gate, camera_of, opened
+from vision_edge.station.core.live_model import Model
+from vision_edge.station.core.request_trigger import RequestTrigger
+from vision_edge.station.settings.station import SourceSettings
+
+log = logging.getLogger(__name__)
+State = Literal["connecting", "live", "stale", "lost", "ended"]
+
+
+@dataclass(frozen=True)
+class LineEvents:
+    """Who is told what a line does; called in its thread.
+
+    Attributes:
+        verdict: A verdict, and the frame that it rests on most.
+        state: The line's state has changed.
+    """
+
+    verdict: Callable[[Line, Frame, Verdict], None]
+    state: Callable[[Line], None]
+
+
+class Line:
+    """One source and its thread.
+
+    Args:
+        settings: The source and how its parts are judged.
+        model: Returns the model of the moment.
+        events: Who is told.
+
+    Attributes:
+        frames: Frames seen since the start.
+        reconnects: How often a lost source came back.
+        statistics: Verdicts given, stale frames, seconds spent.
+        latest: The latest frame, as it is judged.
+    """
+
+    def __init__(
+        self, settings: SourceSettings, model: Callable[[], Model], events: LineEvents
+    ) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self.frames = 0
+        self.reconnects = 0
+        self.statistics = RunStatistics()
+        self.latest: Frame | None = None
+        self.presence: Presence | None = None
+        self._model, self._events = model, events
+        self._trigger = RequestTrigger()
+        self._state: State = "connecting"
+        self._message = ""
+        self._was_lost = False
+        self._source: Source | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"line {self.name}", daemon=True)
+
+    @property
+    def state(self) -> State:
+        """What the source is doing now."""
+        camera = camera_of(self._source)
+        return self._state if camera is None else camera.state.value
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether the source is a camera or stream, of which only fresh frames count."""
+        return live_address(self.settings.address) is not None
+
+    @property
+    def age_ms(self) -> float | None:
+        """Age of the latest frame in milliseconds; None before the first."""
+        frame = self.latest
+        return None if frame is None else 1000 * (time.monotonic() - frame.captured)
+
+    def status(self) -> dict[str, object]:
+        """Return what the page shows of it."""
+        age = self.age_ms
+        camera = live_address(self.settings.address)
+        return {
+            "name": self.name,
+            "address": camera[1]
+            if camera
+            else Path(self.settings.address).name,  # no folders shown
+            "state": self.state,
+            "frames": self.frames,
+            "age_ms": None if age is None else round(age, 1),
+            "reconnects": self.reconnects,
+            "message": self._message,
+            "trigger": self.settings.trigger,
+            "verdicts": self.statistics.frames,
+            "stale_frames": self.statistics.stale,
+        }
+
+    def start(self) -> None:
+        """Start its thread."""
+        self._thread.start()
+
+    def trigger(self) -> None:
+        """Judge a part now.
+
+        Raises:
+            VisionEdgeError: If it judges by another trigger.
+        """
+        if self.settings.trigger != "command":
+            raise VisionEdgeError(
+                f"source {self.name!r} is not judged on command (trigger = "
+                f'"{self.settings.trigger}")',
+                fix='set trigger = "command" for it',
+            )
+        self._trigger.request()
+
+    def stop(self) -> None:
+        """Ask it to stop; does not wait."""
+        self._stopping.set()
+
+    def join(self, timeout: float) -> bool:
+        """Release the source and wait for the thread; whether it has ended."""
+        source = self._source
+        if source is not None and source.live:
+            source.close()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            try:
+                self._judge(backoff)
+                if not self._stopping.is_set():
+                    self._set("ended")
+                return
+            except VisionEdgeError as error:
+                self._set("lost", error.what)
+            except Exception:
+                log.exception("source %s failed; it is tried again", self.name)
+                self._set("lost", "failed unexpectedly; see the log")
+            self._stopping.wait(backoff.pause())
+
+    def _judge(self, backoff: Backoff) -> None:
+        """Give verdicts until the source ends; with another model it goes on with that."""
+        empty = self.settings.empty
+        self.presence = Presence(self.settings.view.apply(read_image(empty))) if empty else None
+        source = opened(self.settings, self._unreadable, self._live_state)
+        with closing(source), self._in_use(source):
+            gate = Gate(source, self._model, self._seen, self._stopping, self.settings.max_rate)
+            if not source.live:
+                self._set("live")
+            while not gate.over:
+                model = self._model()
+                for frame, verdict in self._told(gate.with_model(model), model):
+                    backoff.reset()
+                    self._events.verdict(self, frame, verdict)
+                    if self._stopping.is_set():
+                        break
+
+    @contextmanager
+    def _in_use(self, source: Source) -> Iterator[None]:
+        """Show a source's state as the line's, for a block."""
+        self._source = source
+        try:
+            yield
+        finally:
+            self._source = None
+
+    def _told(self, source: Source, model: Model) -> Iterator[tuple[Frame, Verdict]]:
+        settings = self.settings
+        if settings.trigger == "none":
+            return verdicts(
+                source, model, model, max_age_ms=settings.max_age_ms, statistics=self.statistics
+            )
+        return part_verdicts(
+            source,
+            model,
+            self._make_trigger,
+            lambda: Passages(model, method=settings.consensus),
+            debounce=settings.debounce,
+            max_age_ms=settings.max_age_ms,
+            statistics=self.statistics,
+        )
+
+    def _make_trigger(self) -> Trigger:
+        kind = self.settings.trigger
+        if kind == "presence" and self.presence is not None:
+            return PresenceTrigger(self.presence)
+        if kind == "motion":
+            return MotionTrigger()
+        return self._trigger if kind == "command" else IntervalTrigger(self.settings.interval)
+
+    def _seen(self, frame: Frame) -> None:
+        self.latest = frame
+        self.frames += 1
+
+    def _unreadable(self, error: ImageError) -> None:
+        self._message = error.what
+        self._events.state(self)
+
+    def _live_state(self, state: LiveState, reason: str) -> None:
+        if state is LiveState.LIVE and self._was_lost:
+            self.reconnects += 1
+            self._was_lost = False
+        self._was_lost = self._was_lost or state is LiveState.LOST
+        self._set(state.value, reason)
+
+    def _set(self, state: State, message: str = "") -> None:
+        changed = (state, message) != (self._state, self._message)
+        self._state, self._message = state, message
+        if changed and not self._stopping.is_set():  # a camera that is closed is not lost
+            self._events.state(self)

@@ -1,0 +1,355 @@
+"""The station: sources, model, gallery and wires of one device, from its start to its end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.inference.session import Session
+from vision_edge.runtime.recognition.verdict import Verdict
+from vision_edge.runtime.sources.frame import Frame
+from vision_edge.station.core.audit import AuditLog
+from vision_edge.station.core.bundle_switch import Bundles
+from vision_edge.station.core.captures import Capture, Captures
+from vision_edge.station.core.event_hub import Hub, Subscription
+from vision_edge.station.core.identifiers import Identifiers
+from vision_edge.station.core.metrics import Metrics
+from vision_edge.station.core.products import Products
+from vision_edge.station.core.registrar import Registrar
+from vision_edge.station.core.request_error import RequestError
+from vision_edge.station.core.review_queue import ReviewQueue
+from vision_edge.station.core.source_line import Line, LineEvents
+from vision_edge.station.core.state_folder import StateFolder
+from vision_edge.station.core.wire import Commands, Record, Wire
+from vision_edge.station.core.wiring import Wiring
+from vision_edge.station.settings.station import ServerSettings, StationSettings
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+KEPT_RECORDS = 1000
+STOP_SECONDS = 1.5
+
+
+class Station:
+    """A running station. Call `start`, then `close`, or use it as a context manager.
+
+    Args:
+        settings: All of its settings.
+
+    Attributes:
+        name: What it is called.
+        hub: Where its events are told.
+        wiring: Its wires.
+        metrics: What is observed of it.
+        captures: Pictures that wait to be registered.
+        state: Its own folder, from the start to the end.
+    """
+
+    def __init__(self, settings: StationSettings) -> None:
+        self.settings = settings
+        self.name = settings.station.name
+        self.hub = Hub()
+        self.metrics = Metrics()
+        self.captures = Captures(settings.server.capture_seconds)
+        self.state: StateFolder | None = None
+        self._identifiers = Identifiers()
+        self._records: deque[Record] = deque(maxlen=KEPT_RECORDS)
+        self.wiring = Wiring()
+        self._lines: dict[str, Line] = {}
+        self._products: Products | None = None
+        self._review: ReviewQueue | None = None
+        self._audit: AuditLog | None = None
+        self._bundles: Bundles | None = None
+        self._closing = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> Station:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Load the bundle, read the gallery, start every source.
+
+        Raises:
+            VisionEdgeError: If bundle or gallery are not fit. A source that cannot be opened is no
+                error: it is tried again.
+        """
+        settings = self.settings
+        self.state = StateFolder(settings.state_dir)
+        try:
+            self._start(self.state)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, state: StateFolder) -> None:
+        settings = self.settings
+        self._audit = AuditLog(state.path / "audit.jsonl")
+        self._bundles = Bundles(settings, state, self.metrics.inference)
+        model = self._bundles.open()
+        products = Products(settings.gallery, model, settings.scoring, self._gallery_told)
+        products.start()
+        self._products = products
+        self._review = ReviewQueue(state.path / "review.db", settings.review, self._review_told)
+        self.registrar = Registrar(products, self._review)
+        events = LineEvents(self._verdict, self._line_state)
+        self._lines = {
+            source.name: Line(source, lambda: products.model, events) for source in settings.sources
+        }
+        for line in self._lines.values():
+            line.start()
+
+    def close(self) -> None:
+        """Stop sources and wires within seconds; more than once does nothing."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        self.hub.close()
+        for line in self._lines.values():
+            line.stop()
+        joins = [
+            threading.Thread(target=line.join, args=(STOP_SECONDS,), daemon=True)
+            for line in self._lines.values()
+        ]
+        for thread in joins:
+            thread.start()
+        until = time.monotonic() + STOP_SECONDS
+        for thread in joins:
+            thread.join(max(0.0, until - time.monotonic()))
+        self.wiring.close()
+        for part in (self._products, self._review, self._audit, self.state):
+            if part is not None:
+                part.close()
+
+    @property
+    def session(self) -> Session:
+        """The session in use."""
+        return self.products.model.session
+
+    @property
+    def products(self) -> Products:
+        """The gallery and what classifies with it.
+
+        Raises:
+            VisionEdgeError: If the station is not started.
+        """
+        return _started(self._products)
+
+    @property
+    def review(self) -> ReviewQueue:
+        """Pictures that wait for a person.
+
+        Raises:
+            VisionEdgeError: If the station is not started.
+        """
+        return _started(self._review)
+
+    @property
+    def audit(self) -> AuditLog:
+        """Who did what.
+
+        Raises:
+            VisionEdgeError: If the station is not started.
+        """
+        return _started(self._audit)
+
+    @property
+    def lines(self) -> list[Line]:
+        """All sources, in the order of the settings."""
+        return list(self._lines.values())
+
+    @property
+    def closed(self) -> bool:
+        """Whether it stops or has stopped."""
+        return self._closed
+
+    @property
+    def ready(self) -> bool:
+        """Whether it gives verdicts, as far as the sources bring frames."""
+        return self._products is not None and not self._products.problem and not self._closed
+
+    def status(self) -> dict[str, Any]:
+        """Return how the station is, as JSON values; what `GET status` answers."""
+        session, products = self.session, self.products
+        manifest = session.bundle.manifest
+        return {
+            "station": self.name,
+            "version": version("vision-edge"),
+            "ready": self.ready,
+            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "bundle": {
+                "name": manifest.name,
+                "precision": manifest.precision,
+                "fingerprint": manifest.identity.fingerprint,
+                "embedding_dim": manifest.embedding_dim,
+            },
+            "provider": session.provider,
+            "notes": [*session.notes, *_notes(self.settings.server, products)],
+            "sources": [line.status() for line in self._lines.values()],
+            "wires": [asdict(health) for health in self.wiring.health()],
+            "gallery": {"version": products.version, "products": products.count},
+            "review": {"pending": self.review.pending},
+        }
+
+    def records(self, limit: int = 50, source: str | None = None) -> list[Record]:
+        """Return the latest verdicts, newest first; of one source, or of all."""
+        newest = reversed(self._records.copy())
+        chosen = [record for record in newest if source in (None, record["source_name"])]
+        return chosen[:limit]
+
+    def subscribe(self, size: int = 256) -> Subscription:
+        """Return a bounded queue of what happens from now on."""
+        return self.hub.subscribe(size)
+
+    def add_wire(self, wire: Wire) -> None:
+        """Start a wire; every verdict, and every source's state, goes to it from now on."""
+        self.wiring.add(wire, Commands(self.trigger))
+        for line in self._lines.values():
+            self.wiring.state(line.name, line.status())
+
+    def freeze(self, source: str) -> Capture:
+        """Keep a source's latest frame, to be registered.
+
+        Raises:
+            RequestError: If there is no such source, or it shows nothing now.
+        """
+        line = self.line(source)
+        frame, age = line.latest, line.age_ms
+        if frame is None or (line.is_camera and (age or 0.0) > line.settings.max_age_ms):
+            raise RequestError(
+                409, "no_frame", f"source {source!r} shows nothing now (it is {line.state})",
+                "check its cable, power and network",
+            )  # fmt: skip
+        return self.captures.add(frame.image, frame.source, presence=line.presence)
+
+    def switch(self, bundle: Path | str, author: str | None = None) -> None:
+        """Go over to another bundle between two verdicts, with the gallery embedded anew.
+
+        The former bundle is remembered, also over a restart; `undo_switch` returns to it.
+
+        Args:
+            bundle: The bundle's folder.
+            author: Who does it.
+
+        Raises:
+            VisionEdgeError: If the bundle is not fit; the former goes on.
+        """
+        _started(self._bundles).switch(self.products, bundle, author or "station")
+
+    def undo_switch(self, author: str | None = None) -> None:
+        """Return to the bundle before the last switch.
+
+        Raises:
+            VisionEdgeError: If there is none, or it is not fit any more.
+        """
+        _started(self._bundles).undo(self.products, author or "station")
+
+    def trigger(self, source: str | None = None) -> None:
+        """Judge a part now, at one source or at all that are judged on command.
+
+        Raises:
+            RequestError: If there is no such source.
+            VisionEdgeError: If it is not judged on command, or none is.
+        """
+        if source is not None:
+            self.line(source).trigger()
+            return
+        lines = [line for line in self._lines.values() if line.settings.trigger == "command"]
+        if not lines:
+            raise VisionEdgeError(
+                "no source is judged on command", fix='set trigger = "command" for one'
+            )
+        for line in lines:
+            line.trigger()
+
+    def line(self, source: str) -> Line:
+        """Return the line of a source.
+
+        Raises:
+            RequestError: If there is none of that name.
+        """
+        if source not in self._lines:
+            raise RequestError(
+                404, "not_found", f"there is no source {source[:40]!r}",
+                f"there are: {', '.join(self._lines)}",
+            )  # fmt: skip
+        return self._lines[source]
+
+    @contextmanager
+    def gallery(self, author: str | None = None) -> Iterator[Gallery]:
+        """Open the gallery for a block in this thread; a change of it counts at its end.
+
+        Args:
+            author: Who makes the changes.
+
+        Raises:
+            GalleryError: If it cannot be opened.
+        """
+        with self.products.changing(author) as gallery:
+            yield gallery
+
+    def gallery_changed(self) -> None:
+        """Classify with the gallery as it is now, at once.
+
+        Raises:
+            GalleryError: If it cannot be read.
+        """
+        self.products.refresh()
+
+    def _verdict(self, line: Line, frame: Frame, verdict: Verdict) -> None:
+        """Tell all who listen of a verdict; in its line's thread."""
+        record: Record = {
+            "id": self._identifiers.new(),
+            "station": self.name,
+            "source_name": line.name,
+            **verdict.document(),
+        }
+        self._records.append(record)
+        self.metrics.verdict(record)
+        self.review.offer(frame, record, line.presence)
+        self.hub.publish("verdict", record)
+        self.wiring.verdict(record)
+
+    def _line_state(self, line: Line) -> None:
+        status = line.status()
+        log.info("%s: %s %s", line.name, status["state"], status["message"])
+        self.hub.publish("state", status)
+        self.wiring.state(line.name, status)
+
+    def _gallery_told(self, version: int, products: int) -> None:
+        self.hub.publish("gallery", {"version": version, "products": products})
+
+    def _review_told(self, pending: int) -> None:
+        self.hub.publish("review", {"pending": pending})
+
+
+def _notes(server: ServerSettings, products: Products) -> Iterator[str]:
+    """Yield what a person should know."""
+    if products.problem:
+        yield products.problem
+    if products.count == 0:
+        yield "no product is registered yet: everything is unknown"
+    if not server.loopback and not server.tls:
+        yield "passwords and pictures pass the network unencrypted: set tls_cert and tls_key"
+
+
+def _started(part: T | None) -> T:
+    if part is None:
+        raise VisionEdgeError("the station is not started", fix="wait until /readyz says so")
+    return part

@@ -1,0 +1,1 @@
+"""New bundles: fetched, unpacked, tried in shadow, taken or refused."""

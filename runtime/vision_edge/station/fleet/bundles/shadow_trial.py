@@ -1,0 +1,229 @@
+"""A new bundle in shadow: what it says of the station's own pictures, beside the present one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.bundles.bundle import Bundle
+from vision_edge.runtime.images.preprocess import prepare
+from vision_edge.runtime.inference.embedder import Embedder, embed_frame
+from vision_edge.runtime.pipeline.gallery_classifier import cohort_of
+from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
+from vision_edge.runtime.recognition.prototypes import (
+    Negatives,
+    PrototypeClassifier,
+    centre_of,
+    centred_cosine,
+)
+from vision_edge.station.fleet.bundles.trial_report import Figures, Report, judged
+from vision_edge.station.settings.fleet import ShadowLimits
+
+WARM_UP, TIMED = 3, 20
+
+
+class Trial(Embedder, Protocol):
+    """A session: an embedder with its bundle."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """Whose centre and cohort are used."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What bundles are tried on; images are uint8 (H, W, 3), BGR.
+
+    Attributes:
+        snapshots: Registered pictures with their products, in order of registration.
+        negatives: Pictures with the product that they are not; None for no product at all.
+        frames: Pictures of which nobody has said what they are.
+    """
+
+    snapshots: Sequence[tuple[str, Image]]
+    negatives: Sequence[tuple[str | None, Image]]
+    frames: Sequence[Image]
+
+    @property
+    def count(self) -> int:
+        """How many pictures there are."""
+        return len(self.snapshots) + len(self.negatives) + len(self.frames)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """When a product is recognised, as the station's settings say."""
+
+    false_accept_rate: float = 0.05
+    threshold: float | None = None
+
+
+def compare(
+    present: Trial,
+    new: Trial,
+    material: Material,
+    limits: ShadowLimits,
+    scoring: Scoring | None = None,
+    rest: Callable[[float], object] = lambda _: None,
+) -> Report:
+    """Try a new bundle beside the present one, without touching anything.
+
+    Args:
+        present: The session in use.
+        new: The session of the new bundle.
+        material: The station's own pictures.
+        limits: What the new bundle must reach.
+        scoring: When a product is recognised.
+        rest: Called with the seconds each inference took, to leave the station as many.
+
+    Returns:
+        The figures, and whether the new bundle may take over.
+    """
+    answers = [_Answers(trial, material, scoring or Scoring(), rest) for trial in (present, new)]
+    latencies = _latencies(present, new, _any_picture(material), rest)
+    before, after = (
+        Figures(
+            trial.bundle.manifest.name,
+            trial.bundle.manifest.fingerprint,
+            trial.bundle.manifest.precision,
+            trial.bundle.manifest.embedding_dim,
+            answer.accuracy,
+            answer.tested,
+            answer.false_accepts,
+            *latency,
+        )
+        for trial, answer, latency in zip((present, new), answers, latencies, strict=True)
+    )
+    pairs = list(zip(answers[0].labels, answers[1].labels, strict=True))
+    return judged(before, after, pairs, material.count, limits)
+
+
+class _Answers:
+    """What one bundle says of the material.
+
+    Attributes:
+        labels: The verdict on each picture, None for unknown: snapshots, negatives, frames.
+        accuracy: Share of snapshots that are nearest to their product without being in it; None
+            if no product has two.
+        tested: How many snapshots that is of.
+        false_accepts: Negatives that are taken for what they are not.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        material: Material,
+        scoring: Scoring,
+        rest: Callable[[float], object],
+    ) -> None:
+        self._names = [label for label, _ in material.snapshots]
+        self._centre = trial.bundle.centre
+        embed = _Embedding(trial, rest)
+        shown = [image for _, image in material.snapshots]
+        others = [image for _, image in material.negatives]
+        self._vectors = embed.all(shown, embed_snapshot)
+        self._views = embed.all(shown, embed_frame)
+        kept = embed.all(others, embed_snapshot)
+        negatives = Negatives(kept, tuple(label for label, _ in material.negatives))
+        queries = [self._views, embed.all(others, embed_frame)]
+        queries.append(embed.all(material.frames, embed_frame))
+        self.labels = self._verdicts(
+            np.concatenate(queries), trial.bundle, scoring, negatives if others else None
+        )
+        self.accuracy, self.tested = self._leave_one_out()
+        said = self.labels[len(shown) : len(shown) + len(others)]
+        self.false_accepts = sum(
+            answer is not None and (label is None or answer == label)
+            for (label, _), answer in zip(material.negatives, said, strict=True)
+        )
+
+    def _verdicts(
+        self,
+        queries: Embeddings,
+        bundle: Bundle,
+        scoring: Scoring,
+        negatives: Negatives | None,
+    ) -> list[str | None]:
+        products = list(dict.fromkeys(self._names))
+        if not products:
+            return [None] * len(queries)
+        classifier = PrototypeClassifier(
+            products,
+            np.stack([self._prototype(product) for product in products]),
+            self._centre,
+            cohort_of(bundle),
+            false_accept_rate=scoring.false_accept_rate,
+            threshold=scoring.threshold,
+            negatives=negatives,
+        )
+        return [decision.label for decision in classifier.classify(queries)]
+
+    def _prototype(self, product: str, without: int | None = None) -> Embeddings:
+        rows = [row for row, name in enumerate(self._names) if name == product and row != without]
+        mean: Embeddings = self._vectors[rows].mean(axis=0, dtype=np.float32)
+        return mean
+
+    def _leave_one_out(self) -> tuple[float | None, int]:
+        products = list(dict.fromkeys(self._names))
+        several = [row for row, name in enumerate(self._names) if self._names.count(name) > 1]
+        if not several or len(products) < 2:
+            return None, 0
+        prototypes = np.stack([self._prototype(product) for product in products])
+        right = 0
+        for row in several:
+            column = products.index(self._names[row])
+            held = prototypes.copy()
+            held[column] = self._prototype(products[column], without=row)
+            centre = centre_of(held, self._centre)
+            scores = centred_cosine(self._views[row : row + 1], held, centre)
+            right += int(scores.argmax()) == column
+        return right / len(several), len(several)
+
+
+class _Embedding:
+    """Embeds pictures one after the other, with rests."""
+
+    def __init__(self, trial: Trial, rest: Callable[[float], object]) -> None:
+        self._trial, self._rest = trial, rest
+
+    def all(
+        self, images: Sequence[Image], embed: Callable[[Embedder, Image], Embeddings]
+    ) -> Embeddings:
+        """Return the embeddings of pictures: float32 (N, D)."""
+        dim = self._trial.bundle.manifest.embedding_dim
+        vectors = np.zeros((len(images), dim), np.float32)
+        for row, image in enumerate(images):
+            began = time.monotonic()
+            vectors[row] = embed(self._trial, image)
+            self._rest(time.monotonic() - began)
+        return vectors
+
+
+def _any_picture(material: Material) -> Image:
+    images = [*material.frames, *(image for _, image in material.snapshots)]
+    return images[0] if images else np.zeros((64, 64, 3), np.uint8)
+
+
+def _latencies(
+    present: Trial, new: Trial, image: Image, rest: Callable[[float], object]
+) -> list[tuple[float, float]]:
+    """Return median and 95th percentile of an inference, ms, taken in turns on this device."""
+    prepared = [prepare(image, trial.spec)[None] for trial in (present, new)]
+    seconds: list[list[float]] = [[], []]
+    for turn in range(WARM_UP + TIMED):
+        for column, trial in enumerate((present, new)):
+            began = time.monotonic()
+            trial.embed(prepared[column])
+            took = time.monotonic() - began
+            rest(took)
+            if turn >= WARM_UP:
+                seconds[column].append(took)
+    return [
+        (float(np.median(column)) * 1000, float(np.percentile(column, 95)) * 1000)
+        for column in seconds
+    ]

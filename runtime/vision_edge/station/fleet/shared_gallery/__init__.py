@@ -1,0 +1,1 @@
+"""One gallery for the stations of a line, over a broker."""

@@ -1,0 +1,364 @@
+"""What the API takes and gives, checked by pydantic and shown with examples in its document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from vision_edge.runtime.errors import GalleryError
+from vision_edge.runtime.gallery.labels import MAX_LABEL, checked_label
+
+
+def _label(text: str) -> str:
+    try:
+        return checked_label(text)
+    except GalleryError as error:
+        raise ValueError(f"{error.what}; {error.fix}") from None
+
+
+Label = Annotated[
+    str, Field(min_length=1, max_length=MAX_LABEL, examples=["bolt M8"]), AfterValidator(_label)
+]
+"""A product's name."""
+
+Pixel = Annotated[int, Field(ge=0, le=100_000)]
+CaptureId = Annotated[str, Field(pattern="^[0-9a-f]{24}$", examples=["5f0c3b1a9d2e4f60718293a4"])]
+ReviewId = Annotated[str, Field(pattern="^[0-9a-f]{24}$", examples=["01a20d60f29900006954fc3c"])]
+ReviewIds = Annotated[list[ReviewId], Field(min_length=1, max_length=500)]
+Version = Annotated[int, Field(ge=0, le=2**53)]
+State = Literal["connecting", "live", "stale", "lost", "ended"]
+
+
+class Answer(BaseModel):
+    """What the API gives."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Asked(BaseModel):
+    """What the API takes; unknown members are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class Error(Answer):
+    """What went wrong, for programs and for people."""
+
+    code: str = Field(examples=["not_found"])
+    what: str = Field(examples=["there is no source 'camera 9'"])
+    fix: str = Field(examples=["there are: camera"])
+
+
+class ErrorAnswer(Answer):
+    """Every answer that is no success."""
+
+    error: Error
+
+
+class BundleStatus(Answer):
+    """The bundle in use."""
+
+    name: str = Field(examples=["meta-lora"])
+    precision: str = Field(examples=["fp32"])
+    fingerprint: str = Field(examples=["2c8dd32c30dba99bf09ee222922edc51"])
+    embedding_dim: int = Field(examples=[384])
+
+
+class SourceStatus(Answer):
+    """One source: what it is doing, and how old its picture is."""
+
+    name: str = Field(examples=["camera"])
+    address: str = Field(description="Without credentials.", examples=["rtsp://10.0.0.7/stream1"])
+    state: State
+    frames: int = Field(examples=[4711])
+    age_ms: float | None = Field(examples=[12.5])
+    reconnects: int = Field(examples=[0])
+    message: str = Field(examples=[""])
+    trigger: str = Field(examples=["presence"])
+    verdicts: int = Field(examples=[120])
+    stale_frames: int = Field(examples=[0])
+
+
+class WireStatus(Answer):
+    """One wire to the plant."""
+
+    name: str = Field(examples=["mqtt"])
+    state: Literal["ok", "connecting", "down"]
+    detail: str = Field(examples=["connected to broker.local:8883"])
+    queued: int = Field(examples=[0])
+    dropped: int = Field(examples=[0])
+
+
+class GalleryStatus(Answer):
+    """How much is registered."""
+
+    version: int = Field(examples=[12])
+    products: int = Field(examples=[3])
+
+
+class ReviewStatus(Answer):
+    """How much waits for a person."""
+
+    pending: int = Field(examples=[2])
+
+
+class Status(Answer):
+    """How the station is."""
+
+    station: str = Field(examples=["line-3"])
+    version: str = Field(examples=["0.1.0"])
+    ready: bool
+    time: str = Field(examples=["2026-01-01T12:00:00.000+00:00"])
+    bundle: BundleStatus
+    provider: str = Field(examples=["cpu"])
+    notes: list[str] = Field(examples=[[]])
+    sources: list[SourceStatus]
+    wires: list[WireStatus]
+    gallery: GalleryStatus
+    review: ReviewStatus
+
+
+class Ready(Answer):
+    """Whether the station gives verdicts."""
+
+    ready: bool
+
+
+class Part(Answer):
+    """The frames that a part's verdict rests on."""
+
+    first: int = Field(examples=[101])
+    last: int = Field(examples=[118])
+    frames: int = Field(examples=[16])
+    evidence: list[int] = Field(examples=[[109, 110, 108]])
+
+
+class Verdict(BaseModel):
+    """A verdict on a frame or a part."""
+
+    id: str = Field(examples=["01a20d60f29900006954fc3c"])
+    station: str = Field(examples=["line-3"])
+    source_name: str = Field(examples=["camera"])
+    time: str = Field(examples=["2026-01-01T12:00:00.000+00:00"])
+    source: str = Field(examples=["rtsp://10.0.0.7/stream1"])
+    frame: int = Field(examples=[109])
+    age_ms: float = Field(examples=[41.2])
+    label: str | None = Field(examples=["bolt M8"])
+    score: float = Field(examples=[0.91])
+    margin: float | None = Field(examples=[0.42])
+    known: bool
+    nearest: str = Field(examples=["bolt M8"])
+    band: Literal["accept", "review", "unknown"]
+    stranger_rate: float | None = Field(examples=[0.002])
+    part: Part | None = None
+
+
+class Verdicts(Answer):
+    """The latest verdicts, newest first."""
+
+    verdicts: list[Verdict]
+
+
+class CropAnswer(Answer):
+    """A rectangle of a capture, in pixels."""
+
+    x: int = Field(examples=[100])
+    y: int = Field(examples=[80])
+    width: int = Field(examples=[640])
+    height: int = Field(examples=[480])
+
+
+class CaptureAnswer(Answer):
+    """A picture that waits to be registered."""
+
+    capture: CaptureId
+    width: int = Field(examples=[1920])
+    height: int = Field(examples=[1080])
+    expires_s: float = Field(examples=[300.0])
+    crop: CropAnswer | None = Field(
+        description="What it is cut to if no crop is given: the part, where that can be told."
+    )
+
+
+class CropModel(Asked):
+    """A rectangle of a capture, in pixels."""
+
+    x: Pixel = Field(examples=[100])
+    y: Pixel = Field(examples=[80])
+    width: Annotated[Pixel, Field(ge=1)] = Field(examples=[640])
+    height: Annotated[Pixel, Field(ge=1)] = Field(examples=[480])
+
+
+class CheckAsked(Asked):
+    """What a capture is to be checked as."""
+
+    label: Label | None = None
+    crop: CropModel | None = None
+
+
+class ConcernProblem(Answer):
+    """Something wrong with a picture."""
+
+    code: str = Field(examples=["blurred"])
+    message: str = Field(examples=["blurred: its sharpness is 0.11, at least 0.2"])
+    fix: str = Field(examples=["focus, hold still, or a shorter exposure"])
+
+
+class Similar(Answer):
+    """A product that the picture looks like."""
+
+    label: str = Field(examples=["bolt M6"])
+    score: float = Field(examples=[0.87])
+
+
+class ConcernsAnswer(Answer):
+    """What speaks against registering a picture."""
+
+    problems: list[ConcernProblem]
+    similar: list[Similar]
+
+
+class WarningsAnswer(ConcernsAnswer):
+    """Nothing was registered; where warnings are why, they are listed."""
+
+    error: Error
+    problems: list[ConcernProblem] = Field(default=[])
+    similar: list[Similar] = Field(default=[])
+
+
+class RegisterAsked(Asked):
+    """A capture to be registered."""
+
+    label: Label
+    capture: CaptureId
+    crop: CropModel | None = None
+    accept_warnings: bool = False
+
+
+class RegisteredAnswer(Answer):
+    """What was registered."""
+
+    label: str = Field(examples=["bolt M8"])
+    version: int = Field(examples=[13])
+    snapshots: list[int] = Field(description="New ones.", examples=[[17]])
+
+
+class Product(Answer):
+    """A registered product."""
+
+    label: str = Field(examples=["bolt M8"])
+    snapshots: list[int] = Field(examples=[[3, 17]])
+
+
+class ProductsAnswer(Answer):
+    """All registered products."""
+
+    version: int = Field(examples=[13])
+    products: list[Product]
+
+
+class RenameAsked(Asked):
+    """A product's new name."""
+
+    label: Label
+    new: Label
+
+
+class LabelAsked(Asked):
+    """A product."""
+
+    label: Label
+
+
+class RollbackAsked(Asked):
+    """An earlier version of the gallery."""
+
+    version: Version = Field(examples=[12])
+
+
+class VersionAnswer(Answer):
+    """The gallery's new version."""
+
+    version: int = Field(examples=[14])
+
+
+class HistoryEvent(Answer):
+    """One change of the gallery."""
+
+    version: int = Field(examples=[13])
+    time: str = Field(examples=["2026-01-01T12:00:00.000+00:00"])
+    author: str = Field(examples=["anna"])
+    kind: str = Field(examples=["add"])
+    label: str | None = Field(examples=["bolt M8"])
+    snapshot: int | None = Field(examples=[17])
+    argument: str | None = Field(examples=[None])
+
+
+class History(Answer):
+    """The gallery's changes, newest first."""
+
+    events: list[HistoryEvent]
+
+
+class ReviewItem(Answer):
+    """A picture that waits for a person."""
+
+    id: ReviewId
+    time: str = Field(examples=["2026-01-01T12:00:00.000+00:00"])
+    source: str = Field(examples=["camera"])
+    nearest: str = Field(examples=["bolt M8"])
+    score: float = Field(examples=[0.58])
+    margin: float | None = Field(examples=[0.1])
+    band: Literal["review", "unknown"]
+
+
+class ReviewAnswer(Answer):
+    """What waits for a person, newest first."""
+
+    pending: int = Field(examples=[2])
+    items: list[ReviewItem]
+
+
+class AssignAsked(Asked):
+    """Pictures that show a product."""
+
+    ids: ReviewIds
+    label: Label
+
+
+class IdsAsked(Asked):
+    """Pictures under review."""
+
+    ids: ReviewIds
+
+
+class DecidedAnswer(Answer):
+    """How many still wait, and the gallery's version."""
+
+    pending: int = Field(examples=[1])
+    version: int = Field(examples=[15])
+
+
+class LoginAsked(Asked):
+    """Name and password."""
+
+    user: Annotated[str, Field(min_length=1, max_length=64, examples=["anna"])]
+    password: Annotated[str, Field(min_length=1, max_length=256, examples=["three plain words"])]
+
+
+class Me(Answer):
+    """Who you are, and the token that POSTs must bear; null with a bearer token."""
+
+    user: str = Field(examples=["anna"])
+    role: Literal["operator", "engineer"]
+    csrf: str | None = Field(examples=["V1StGXR8Z5jdHi6BmyT"])
+
+
+class Done(Answer):
+    """It is done."""
+
+    done: Literal[True] = True
+
+
+Responses = dict[int | str, dict[str, Any]]

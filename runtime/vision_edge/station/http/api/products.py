@@ -1,0 +1,166 @@
+"""Products: registering, renaming, removing; snapshots; history and the way back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
+
+from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.images.quality import inspect_picture
+from vision_edge.runtime.pipeline.registration import Picture
+from vision_edge.station.core.registrar import Registered
+from vision_edge.station.core.request_error import RequestError
+from vision_edge.station.http.api.answers import CHANGING, READING, failures
+from vision_edge.station.http.api.captures import crop_of
+from vision_edge.station.http.api.models import (
+    History,
+    Label,
+    LabelAsked,
+    ProductsAnswer,
+    RegisterAsked,
+    RegisteredAnswer,
+    RenameAsked,
+    RollbackAsked,
+    VersionAnswer,
+    WarningsAnswer,
+)
+from vision_edge.station.http.api.routes import JPEG, Engineer, Operator, noted, station_of
+from vision_edge.station.http.api.uploads import decoded
+
+router = APIRouter(tags=["products"])
+Identifier = Annotated[int, Path(ge=1, le=2**53, examples=[17])]
+MAX_FILES = 20
+_REGISTER: dict[int | str, dict[str, Any]] = {
+    **failures(*CHANGING, 404),
+    409: {"model": WarningsAnswer, "description": "Warnings were not accepted, or it is refused."},
+}
+
+
+@router.get("/products", responses=failures(*READING, 409, 413))
+def products(request: Request, _user: Operator) -> ProductsAnswer:
+    """All registered products and their snapshots."""
+    with station_of(request).products.opened() as gallery, gallery.reading():
+        listed = [{"label": label, "snapshots": ids} for label, ids in gallery.state().items()]
+        return ProductsAnswer.model_validate({"version": gallery.version, "products": listed})
+
+
+@router.post("/products", status_code=201, responses=_REGISTER)
+def register(request: Request, asked: RegisterAsked, user: Operator) -> RegisteredAnswer:
+    """Register a capture, or a part of it, as a product."""
+    station = station_of(request)
+    noted(request, label=asked.label, accept_warnings=asked.accept_warnings)
+    picture = station.captures.get(asked.capture).picture(crop_of(asked.crop))
+    registered = station.registrar.register(
+        asked.label, [picture], user.name, accept_warnings=asked.accept_warnings
+    )
+    return _answer(request, registered)
+
+
+@router.post("/products/upload", status_code=201, responses=_REGISTER)
+def upload(
+    request: Request,
+    label: Annotated[Label, Form()],
+    images: Annotated[list[UploadFile], File(min_length=1, max_length=MAX_FILES)],
+    user: Operator,
+    accept_warnings: Annotated[bool, Form()] = False,
+) -> RegisteredAnswer:
+    """Register uploaded pictures as a product: all of them, or none."""
+    station = station_of(request)
+    noted(request, label=label, accept_warnings=accept_warnings)
+    pictures = [_picture(image, station.settings.server.max_pixels) for image in images]
+    registered = station.registrar.register(
+        label, pictures, user.name, accept_warnings=accept_warnings
+    )
+    return _answer(request, registered)
+
+
+@router.post("/products/rename", responses=failures(*CHANGING, 404))
+def rename(request: Request, asked: RenameAsked, user: Operator) -> VersionAnswer:
+    """Give a product another name."""
+    noted(request, label=asked.label, new=asked.new)
+    with station_of(request).gallery(user.name) as gallery:
+        _known(gallery, asked.label)
+        return VersionAnswer(version=gallery.rename(asked.label, asked.new))
+
+
+@router.post("/products/remove", responses=failures(*CHANGING, 404))
+def remove(request: Request, asked: LabelAsked, user: Engineer) -> VersionAnswer:
+    """Remove a product; its history stays."""
+    noted(request, label=asked.label)
+    with station_of(request).gallery(user.name) as gallery:
+        _known(gallery, asked.label)
+        return VersionAnswer(version=gallery.remove(asked.label))
+
+
+@router.get(
+    "/snapshots/{identifier}.jpg",
+    response_class=Response,
+    responses={200: JPEG, **failures(*READING, 404, 409, 413)},
+)
+def snapshot(request: Request, identifier: Identifier, _user: Operator) -> Response:
+    """A snapshot, as it was registered."""
+    with station_of(request).products.opened() as gallery:
+        if identifier not in {event.snapshot for event in gallery.events()}:
+            raise _no_snapshot(identifier)
+        return Response(gallery.snapshots.jpeg(identifier), media_type="image/jpeg")
+
+
+@router.post("/snapshots/{identifier}/drop", responses=failures(*CHANGING, 404))
+def drop(request: Request, identifier: Identifier, user: Engineer) -> VersionAnswer:
+    """Take one snapshot out of its product."""
+    noted(request, snapshot=identifier)
+    with station_of(request).gallery(user.name) as gallery:
+        if identifier not in gallery.contents().places():
+            raise _no_snapshot(identifier)
+        return VersionAnswer(version=gallery.drop(identifier))
+
+
+@router.get("/history", responses=failures(*READING, 409, 413))
+def history(
+    request: Request, _user: Operator, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
+) -> History:
+    """The gallery's changes, newest first."""
+    with station_of(request).products.opened() as gallery:
+        events = gallery.events(max(0, gallery.version - limit))
+        return History.model_validate({"events": [vars(event) for event in reversed(events)]})
+
+
+@router.post("/rollback", responses=failures(*CHANGING, 404))
+def rollback(request: Request, asked: RollbackAsked, user: Engineer) -> VersionAnswer:
+    """Return to the products of any earlier version, as a new version."""
+    noted(request, to=asked.version)
+    with station_of(request).gallery(user.name) as gallery:
+        if asked.version > gallery.version:
+            raise RequestError(
+                404, "not_found", f"there is no version {asked.version} (0 to {gallery.version})",
+                "see GET history",
+            )  # fmt: skip
+        return VersionAnswer(version=gallery.rollback(asked.version))
+
+
+@router.post("/undo", responses=failures(*CHANGING))
+def undo(request: Request, user: Operator) -> VersionAnswer:
+    """Take the last change back, with all that it registered at once, as a new version."""
+    target, version = station_of(request).products.undo(user.name)
+    noted(request, to=target)
+    return VersionAnswer(version=version)
+
+
+def _picture(upload: UploadFile, max_pixels: int) -> Picture:
+    image, jpeg, origin = decoded(upload, max_pixels)
+    return Picture(image, jpeg, origin, tuple(inspect_picture(image)))
+
+
+def _known(gallery: Gallery, label: str) -> None:
+    if label not in gallery.state():
+        raise RequestError(404, "not_found", f"there is no product {label!r}", "see GET products")
+
+
+def _no_snapshot(identifier: int) -> RequestError:
+    return RequestError(404, "not_found", f"there is no snapshot {identifier}", "see GET products")
+
+
+def _answer(request: Request, registered: Registered) -> RegisteredAnswer:
+    request.state.audit.update(version=registered.version, snapshots=registered.snapshots)
+    return RegisteredAnswer.model_validate(vars(registered))

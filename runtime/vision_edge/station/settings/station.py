@@ -1,0 +1,287 @@
+"""The settings of a station: one TOML file, each value checked where it is made.
+
+`VISION_EDGE_SERVER__PORT=9000` in the environment overrides `port` of `[server]`; a relative path
+in the file counts from the file's folder. `settings_file.py` reads it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.recognition.part_consensus import Method
+from vision_edge.runtime.sources.addresses import live_address
+from vision_edge.runtime.sources.grabber import Backend, GrabberOptions
+from vision_edge.runtime.sources.live import LiveSettings
+from vision_edge.runtime.sources.view import Flip, View
+from vision_edge.station.settings.fleet import FleetSettings
+from vision_edge.station.settings.wires import (
+    ModbusSettings,
+    MqttSettings,
+    OpcuaSettings,
+    WebhookSettings,
+)
+
+NAME = r"^[^\W_][\w.-]{0,39}$"
+"""A name that is fit for an address and a topic."""
+
+Name = Annotated[str, Field(pattern=NAME)]
+Seconds = Annotated[float, Field(ge=0, le=3600)]
+Trigger = Literal["none", "presence", "motion", "interval", "command"]
+
+
+class Section(BaseModel):
+    """A table of the file: it cannot be changed, and knows all its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class StationSection(Section):
+    """Who the station is.
+
+    Attributes:
+        name: What it is called in verdicts, topics and on the page.
+        state_dir: Folder of what it must not forget; by default beside the gallery.
+    """
+
+    name: Name = "station"
+    state_dir: Path | None = None
+
+
+class SourceSettings(Section):
+    """One camera, stream, video or folder, and how its parts are judged.
+
+    Attributes:
+        name: What it is called.
+        address: As `vision-edge run` takes it: `0`, `rtsp://…`, `csi://0`, a file, a folder.
+        rotate: Degrees clockwise: 0, 90, 180 or 270.
+        flip: `"horizontal"` or `"vertical"` mirrors the picture.
+        roi: Only this region: x, y, width, height in pixels of the upright picture.
+        exposure: Fixed exposure of a USB camera, in its driver's unit.
+        backend: What reads streams.
+        trigger: `"none"` gives a verdict a frame, the others one a part.
+        interval: Seconds a part, with `interval`.
+        empty: Picture of the empty scene, for `presence`; parts are cut out where it is given.
+        max_rate: Frames a second that are judged at most, with trigger `none`; by default all.
+        consensus: How the frames of a part agree.
+        debounce: Seconds without the same part again.
+        loop: A file starts again at its end, played at its own rate; for trials.
+        realtime: A video file is played at its own rate.
+        fps: Frames a second of a file that is played at a rate; by default the video's own, and 2
+            for pictures.
+        max_age_ms: A live frame older than this gets no verdict.
+        stale_after: Seconds without a frame after which a camera counts as stale.
+        lost_after: Seconds without a frame after which it is connected to anew.
+    """
+
+    name: Name
+    address: Annotated[str, Field(min_length=1, max_length=2000)]
+    rotate: Literal[0, 90, 180, 270] = 0
+    flip: Flip = "none"
+    roi: tuple[int, int, int, int] | None = None
+    exposure: float | None = None
+    backend: Backend = "auto"
+    trigger: Trigger = "none"
+    interval: Annotated[float, Field(ge=0.01, le=3600)] = 2.0
+    empty: Path | None = None
+    max_rate: Annotated[float, Field(gt=0, le=1000)] | None = None
+    consensus: Method = "mean"
+    debounce: Seconds = 0.0
+    loop: bool = False
+    realtime: bool = False
+    fps: Annotated[float, Field(gt=0, le=240)] | None = None
+    max_age_ms: Annotated[float, Field(ge=1, le=60_000)] = 1000.0
+    stale_after: Annotated[float, Field(ge=0.1, le=600)] = 1.0
+    lost_after: Annotated[float, Field(ge=0.5, le=3600)] = 5.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> SourceSettings:
+        _checked(lambda: self.view)
+        if self.trigger == "presence" and self.empty is None:
+            raise ValueError('trigger = "presence" needs empty = "PICTURE of the empty scene"')
+        if self.max_rate is not None and self.trigger != "none":
+            raise ValueError('max_rate is for trigger = "none": the others judge a part as a whole')
+        if self.loop and live_address(self.address) is not None:
+            raise ValueError("loop is for files; a camera never ends")
+        return self
+
+    @property
+    def view(self) -> View:
+        """How the picture is turned, mirrored and cut."""
+        return View(self.rotate, self.flip, self.roi)
+
+    @property
+    def live(self) -> LiveSettings:
+        """How a camera or stream behaves: it is waited for, and never given up."""
+        grabber = GrabberOptions(backend=self.backend, exposure=self.exposure)
+        return LiveSettings(self.stale_after, self.lost_after, wait=True, grabber=grabber)
+
+
+class ScoringSettings(Section):
+    """When a product is recognised.
+
+    Attributes:
+        false_accept_rate: Share of strangers that may pass for a product.
+        threshold: A fixed score instead, -1 to 1.
+    """
+
+    false_accept_rate: Annotated[float, Field(ge=1e-6, lt=1)] = 0.05
+    threshold: Annotated[float, Field(ge=-1, le=1)] | None = None
+
+
+class ReviewSettings(Section):
+    """What is kept for a person to look at.
+
+    Attributes:
+        most: Pictures kept; the oldest goes first.
+        per_minute: Pictures a minute and source, so that a lost product does not flood it.
+    """
+
+    most: Annotated[int, Field(ge=1, le=100_000)] = 500
+    per_minute: Annotated[float, Field(gt=0, le=600)] = 12.0
+
+
+class ServerSettings(Section):
+    """The HTTP server. Bound to more than this machine, it must know who may use it.
+
+    Attributes:
+        host: Address to bind to.
+        port: TCP port; 0 takes a free one.
+        hosts: Names that browsers may call it by, besides its addresses and `localhost`.
+        tls_cert: PEM file of the certificate chain.
+        tls_key: PEM file of its key.
+        users_file: Users, roles and password hashes, as `vision-edge user` writes them.
+        token_file: Tokens for programs, one a line: `TOKEN ROLE NAME`.
+        max_upload_mb: Largest upload, in megabytes.
+        max_pixels: Largest picture, in pixels.
+        requests_per_second: Requests a second and client, on average.
+        max_streams: Event and picture streams at once, over all clients.
+        session_hours: How long a login lasts without use.
+        capture_seconds: How long a frozen picture waits to be registered.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    hosts: tuple[str, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    users_file: Path | None = None
+    token_file: Path | None = None
+    max_upload_mb: Annotated[float, Field(gt=0, le=1000)] = 20.0
+    max_pixels: Annotated[int, Field(ge=10_000, le=100_000_000)] = 50_000_000
+    requests_per_second: Annotated[float, Field(ge=1, le=10_000)] = 50.0
+    max_streams: Annotated[int, Field(ge=1, le=1000)] = 64
+    session_hours: Annotated[float, Field(gt=0, le=720)] = 12.0
+    capture_seconds: Annotated[float, Field(ge=1, le=3600)] = 300.0
+
+    @model_validator(mode="after")
+    def _safe(self) -> ServerSettings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("TLS needs both tls_cert and tls_key")
+        if not self.loopback and not self.guarded:
+            raise ValueError(
+                f"host {self.host!r} can be reached by others, so users_file or token_file must "
+                "say who may use it (vision-edge user add NAME --file users.toml), or host must "
+                "be 127.0.0.1"
+            )
+        return self
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it knows users or tokens."""
+        return self.users_file is not None or self.token_file is not None
+
+    @property
+    def tls(self) -> bool:
+        """Whether it serves HTTPS."""
+        return self.tls_cert is not None
+
+
+class StationSettings(BaseSettings):
+    """All settings of a station.
+
+    Attributes:
+        bundle: Folder that `vision-edge export` wrote.
+        gallery: The gallery's file; made if there is none.
+        sources: At least one camera, stream, video or folder.
+        provider: ONNX Runtime provider, or `auto`.
+        threads: CPU threads an inference; default: all cores.
+        mqtt: The section `[mqtt]`; each section that is absent is a wire that there is not.
+        webhook: The section `[webhook]`.
+        modbus: The section `[modbus]`.
+        opcua: The section `[opcua]`.
+        fleet: The section `[fleet]`.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="VISION_EDGE_", env_nested_delimiter="__"
+    )
+
+    bundle: Path
+    gallery: Path
+    sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1, max_length=64)]
+    provider: str = "auto"
+    threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    station: StationSection = StationSection()
+    scoring: ScoringSettings = ScoringSettings()
+    review: ReviewSettings = ReviewSettings()
+    server: ServerSettings = ServerSettings()
+    mqtt: MqttSettings | None = None
+    webhook: WebhookSettings | None = None
+    modbus: ModbusSettings | None = None
+    opcua: OpcuaSettings | None = None
+    fleet: FleetSettings | None = None
+
+    @model_validator(mode="after")
+    def _distinct(self) -> StationSettings:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are called {twice[0]!r}; each needs its own name")
+        return self
+
+    @property
+    def state_dir(self) -> Path:
+        """Folder of what the station must not forget."""
+        beside = self.gallery.with_name(f"{self.gallery.name}.station")
+        return self.station.state_dir or beside
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What the command line says counts most, then the environment, then the file."""
+        assert isinstance(init_settings, InitSettingsSource)
+        from_file = init_settings.init_kwargs.pop("from_file", {})
+        return init_settings, env_settings, InitSettingsSource(settings_cls, from_file)
+
+
+def _checked(make: Any) -> None:
+    """Have pydantic report what a value class of ours refuses."""
+    try:
+        make()
+    except VisionEdgeError as error:
+        raise ValueError(f"{error.what}; {error.fix}") from None

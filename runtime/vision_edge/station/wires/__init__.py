@@ -1,0 +1,107 @@
+"""The wires of a station: MQTT, webhook, Modbus TCP and OPC UA.
+
+wires = make_wires(WireSettings(mqtt=MqttSettings(host="broker")), "line-1", state_dir, ["cam"])
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+from vision_edge.station.core.wire import Wire
+from vision_edge.station.settings.wires import (
+    ModbusSettings,
+    MqttSettings,
+    OpcuaSettings,
+    WebhookSettings,
+    WireSettings,
+)
+
+__all__ = [
+    "ModbusSettings",
+    "MqttSettings",
+    "OpcuaSettings",
+    "WebhookSettings",
+    "WireSections",
+    "WireSettings",
+    "make_wires",
+]
+
+
+class WireSections(Protocol):
+    """Settings that hold the sections of the wires: `WireSettings`, or the station's own."""
+
+    @property
+    def mqtt(self) -> MqttSettings | None:
+        """The section `[mqtt]`, or None."""
+
+    @property
+    def webhook(self) -> WebhookSettings | None:
+        """The section `[webhook]`, or None."""
+
+    @property
+    def modbus(self) -> ModbusSettings | None:
+        """The section `[modbus]`, or None."""
+
+    @property
+    def opcua(self) -> OpcuaSettings | None:
+        """The section `[opcua]`, or None."""
+
+
+def make_wires(
+    settings: WireSections, station_name: str, state_dir: Path, source_names: list[str]
+) -> list[Wire]:
+    """Return the wires that the settings ask for, not started; each is to be closed.
+
+    Args:
+        settings: The sections; one that is None is left out.
+        station_name: The station's name, for topics and nodes.
+        state_dir: Folder for the outboxes.
+        source_names: Names of the sources, in their order: registers follow it.
+
+    Raises:
+        MissingExtraError: If a wire's packages are not installed.
+        VisionEdgeError: If a file that the settings name cannot be read, or the folder is in use.
+    """
+    with ExitStack() as stack:
+        wires: list[Wire] = []
+        for make in (_mqtt, _webhook, _modbus, _opcua):
+            wire = make(settings, station_name, state_dir, source_names)
+            if wire is not None:
+                stack.callback(wire.close)
+                wires.append(wire)
+        stack.pop_all()
+        return wires
+
+
+def _mqtt(settings: WireSections, name: str, state_dir: Path, sources: list[str]) -> Wire | None:
+    if settings.mqtt is None:
+        return None
+    from vision_edge.station.wires.mqtt import MqttWire
+
+    return MqttWire(settings.mqtt, name, state_dir, sources)
+
+
+def _webhook(settings: WireSections, name: str, state_dir: Path, sources: list[str]) -> Wire | None:
+    if settings.webhook is None:
+        return None
+    from vision_edge.station.wires.webhook import WebhookWire
+
+    return WebhookWire(settings.webhook, state_dir)
+
+
+def _modbus(settings: WireSections, name: str, state_dir: Path, sources: list[str]) -> Wire | None:
+    if settings.modbus is None:
+        return None
+    from vision_edge.station.wires.modbus import ModbusWire
+
+    return ModbusWire(settings.modbus, sources)
+
+
+def _opcua(settings: WireSections, name: str, state_dir: Path, sources: list[str]) -> Wire | None:
+    if settings.opcua is None:
+        return None
+    from vision_edge.station.wires.opcua import OpcuaWire
+
+    return OpcuaWire(settings.opcua, name, sources)

@@ -1,0 +1,130 @@
+"""Modbus TCP: the latest verdicts as registers, and coils that trigger."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+from vision_edge.runtime.errors import require
+from vision_edge.station.core.wire import Record
+from vision_edge.station.settings.wires import ModbusSettings, host_and_port, is_loopback
+from vision_edge.station.wires.modbus_map import RegisterMap, SourceState
+from vision_edge.station.wires.payload import source_of
+from vision_edge.station.wires.server_wire import ServerWire
+
+_READ_REGISTERS, _WRITE_COILS = (3, 4), (5, 15)
+
+
+class ModbusWire(ServerWire):
+    """A Modbus TCP server.
+
+    Input registers and holding registers are the same and read only. Coil 0 triggers all sources
+    that are judged on command, coil 1 the first source, and so on, when it goes from 0 to 1.
+
+    Args:
+        settings: The section `[modbus]`.
+        sources: Names of the sources, in the order of their registers.
+
+    Raises:
+        MissingExtraError: If pymodbus is not installed.
+    """
+
+    def __init__(self, settings: ModbusSettings, sources: list[str]) -> None:
+        require("pymodbus")
+        super().__init__("modbus", host_and_port(settings.host, settings.port))
+        self._settings, self._sources = settings, sources
+        self._map = RegisterMap(sources, settings.products)
+        self._lock = threading.Lock()
+        self._states: dict[str, SourceState] = {}
+        self._coils = [False] * (len(sources) + 1)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def verdict(self, record: Record) -> None:
+        """Show a verdict from now on."""
+        with self._lock:
+            source = source_of(record)
+            state = self._states.get(source, SourceState())
+            self._states[source] = replace(
+                state, verdicts=state.verdicts + 1, record=record, at=time.monotonic()
+            )
+
+    def state(self, source: str, status: Record) -> None:
+        """Show a source's state from now on."""
+        with self._lock:
+            state = self._states.get(source, SourceState())
+            self._states[source] = replace(state, state=str(status.get("state", "")))
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        server = require("pymodbus.server").ModbusTcpServer(
+            self._device(), address=(self._settings.host, self._settings.port)
+        )
+        try:
+            await server.serve_forever(background=True)
+            self._say("ok", f"listens at {self._where}{self._warning()}")
+            await stop.wait()
+        finally:
+            await server.shutdown()
+
+    def _warning(self) -> str:
+        """Return what a person should know about who may connect, or nothing."""
+        if is_loopback(self._settings.host):
+            return ""
+        return "; Modbus has no login: whoever reaches it reads" + (
+            " and triggers" if self._settings.triggers else ""
+        )
+
+    def _device(self) -> Any:
+        """Return what pymodbus serves: its registers are filled when they are asked for."""
+        simulator = require("pymodbus.simulator")
+        bits = simulator.DataType.BITS
+
+        def registers() -> list[Any]:
+            kind = simulator.DataType.REGISTERS
+            values = [0] * self._map.size
+            return [simulator.SimData(0, values=values, datatype=kind, readonly=True)]
+
+        def coils(count: int) -> list[Any]:
+            return [simulator.SimData(0, values=[False] * count, datatype=bits)]
+
+        return simulator.SimDevice(
+            self._settings.unit,
+            simdata=(coils(len(self._coils)), coils(1), registers(), registers()),
+            action=self._asked,
+        )
+
+    async def _asked(
+        self,
+        function: int,
+        start: int,
+        address: int,
+        count: int,
+        registers: list[int],
+        values: list[int] | list[bool] | None,
+    ) -> Any:
+        """Fill registers before they are read; see to coils that are written."""
+        if function in _READ_REGISTERS and values is None:
+            with self._lock:
+                states = dict(self._states)
+            registers[: self._map.size] = self._map.registers(states)
+        elif function in _WRITE_COILS and values is not None:
+            return self._written(address, [bool(value) for value in values])
+        return None
+
+    def _written(self, address: int, values: list[bool]) -> Any:
+        """Trigger where a coil rises; refuse what is no coil of ours."""
+        codes = require("pymodbus.constants").ExcCodes
+        if not self._settings.triggers:
+            return codes.ILLEGAL_FUNCTION
+        if address + len(values) > len(self._coils):
+            return codes.ILLEGAL_ADDRESS
+        for number, value in enumerate(values, address):
+            rises, self._coils[number] = value and not self._coils[number], value
+            if rises:
+                source = None if number == 0 else self._sources[number - 1]
+                task = asyncio.get_running_loop().create_task(self._trigger(source))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        return None

@@ -1,0 +1,109 @@
+"""The Modbus register map; docs/wires.md shows it as a table.
+
+All registers are 16 bits; a number of 32 bits has its high word first. Each request is answered
+from one state of the station, so that the registers it returns belong together. A reader that needs
+two requests compares the sequence at the block's begin with its repetition at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vision_edge.station.core.wire import Record
+
+MAP_VERSION = 1
+STATION_REGISTERS = 16
+SOURCE_REGISTERS = 16
+NO_VERDICT, WITHOUT_CODE, UNKNOWN = 0, 65534, 65535
+BANDS = {"accept": 1, "review": 2, "unknown": 3}
+STATES = {"connecting": 1, "live": 2, "stale": 3, "lost": 4, "ended": 5}
+_NO_MARGIN = -32768
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """What the registers tell of a source.
+
+    Attributes:
+        verdicts: How many verdicts there were since the station's start.
+        record: The last of them.
+        at: When it came, on the clock `time.monotonic`.
+        state: The source's state in a word.
+    """
+
+    verdicts: int = 0
+    record: Record | None = None
+    at: float = 0.0
+    state: str = ""
+
+
+class RegisterMap:
+    """Turns the states of the sources into registers.
+
+    Args:
+        sources: Names of the sources, in the order of their blocks.
+        products: Product codes by label.
+        clock: Seconds on a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        sources: list[str],
+        products: dict[str, int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sources, self._products, self._clock = sources, products, clock
+        self._began = clock()
+
+    @property
+    def size(self) -> int:
+        """How many registers there are."""
+        return STATION_REGISTERS + SOURCE_REGISTERS * len(self._sources)
+
+    def registers(self, states: dict[str, SourceState]) -> list[int]:
+        """Return all registers, each 0 to 65535."""
+        heartbeat = int(self._clock() - self._began)
+        head = [heartbeat & 0xFFFF, MAP_VERSION, len(self._sources), SOURCE_REGISTERS]
+        registers = head + [0] * (STATION_REGISTERS - len(head))
+        for source in self._sources:
+            registers += self._block(states.get(source, SourceState()))
+        return registers
+
+    def _block(self, state: SourceState) -> list[int]:
+        sequence = _two_words(state.verdicts)
+        source_state = STATES.get(state.state, 0)
+        if state.record is None:
+            return [*sequence, 0, NO_VERDICT, 0, 0, 0, 0, 0, 0, source_state, 0, 0, 0, *sequence]
+        record = state.record
+        return [
+            *sequence,
+            int(record["known"]),
+            self._product(record),
+            BANDS.get(record["band"], 0),
+            _signed(record["score"]),
+            _signed(record["margin"]),
+            min(65535, round(record["age_ms"])),
+            *_two_words(round(1000 * (self._clock() - state.at))),
+            source_state,
+            *(0, 0, 0),
+            *sequence,
+        ]
+
+    def _product(self, record: Record) -> int:
+        if not record["known"]:
+            return UNKNOWN
+        return self._products.get(record["label"], WITHOUT_CODE)
+
+
+def _two_words(number: int) -> tuple[int, int]:
+    number &= 0xFFFFFFFF
+    return number >> 16, number & 0xFFFF
+
+
+def _signed(value: float | None) -> int:
+    """Return a thousand times a number as 16 bits of two's complement; -32768 is none."""
+    if value is None:
+        return _NO_MARGIN & 0xFFFF
+    return max(-32767, min(32767, round(1000 * value))) & 0xFFFF

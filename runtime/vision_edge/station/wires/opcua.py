@@ -1,0 +1,240 @@
+"""OPC UA: a node a source with its latest verdict, and a method that triggers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections import deque
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote
+
+from vision_edge.runtime.errors import VisionEdgeError, require
+from vision_edge.station.core.wire import Record, WireHealth
+from vision_edge.station.settings.wires import OpcuaSettings, host_and_port, is_loopback
+from vision_edge.station.wires.opcua_access import Access
+from vision_edge.station.wires.payload import source_of
+from vision_edge.station.wires.server_wire import ServerWire
+
+NAMESPACE = "urn:vision-edge"
+_WAITING = 1000  # verdicts not shown yet
+_CLIENTS = 100
+_MESSAGE_BYTES = 1 << 20
+_POLICIES = {
+    "none": ("NoSecurity",),
+    "sign": ("Basic256Sha256_Sign", "Basic256Sha256_SignAndEncrypt"),
+    "sign-and-encrypt": ("Basic256Sha256_SignAndEncrypt",),
+}
+_VARIABLES = {
+    "Label": ("String", ""),
+    "Score": ("Double", 0.0),
+    "Known": ("Boolean", False),
+    "Band": ("String", ""),
+    "AgeMs": ("Double", 0.0),
+    "Time": ("DateTime", datetime(1970, 1, 1, tzinfo=timezone.utc)),
+    "Sequence": ("UInt32", 0),
+    "State": ("String", ""),
+}
+
+
+class OpcuaWire(ServerWire):
+    """An OPC UA server.
+
+    Every verdict is written, `Sequence` last: a subscription to it, with a queue, sees each one.
+
+    Args:
+        settings: The section `[opcua]`.
+        station: The station's name.
+        sources: Names of the sources.
+
+    Raises:
+        MissingExtraError: If asyncua is not installed.
+        VisionEdgeError: If a file that the settings name cannot be read.
+    """
+
+    def __init__(self, settings: OpcuaSettings, station: str, sources: list[str]) -> None:
+        require("asyncua")
+        where = host_and_port(settings.host, settings.port)
+        super().__init__("opcua", f"opc.tcp://{where}/vision-edge")
+        self._settings, self._station, self._sources = settings, station, sources
+        self._access = Access(settings)
+        self._lock = threading.Lock()
+        self._changes: deque[tuple[str, dict[str, Any]]] = deque()
+        self._sequences = dict.fromkeys(sources, 0)
+        self._dropped = 0
+        self._changed: asyncio.Event | None = None
+        self._current = {source: _initial() for source in sources}
+
+    def verdict(self, record: Record) -> None:
+        """Show a verdict; those that come faster than they can be shown are dropped and counted."""
+        source = source_of(record)
+        if source not in self._sequences:
+            return
+        with self._lock:
+            self._sequences[source] = (self._sequences[source] + 1) & 0xFFFFFFFF
+            self._change(source, _values(record, self._sequences[source]))
+
+    def state(self, source: str, status: Record) -> None:
+        """Show a source's state."""
+        if source in self._sequences:
+            with self._lock:
+                self._change(source, {"State": str(status.get("state", ""))})
+
+    def health(self) -> WireHealth:
+        """Return how it is doing."""
+        return WireHealth(self._name, *self._said, queued=len(self._changes), dropped=self._dropped)
+
+    def _change(self, source: str, values: dict[str, Any]) -> None:
+        """Note new values, and have them written."""
+        if len(self._changes) >= _WAITING:
+            self._changes.popleft()
+            self._dropped += self._said[0] == "ok"
+        self._changes.append((source, values))
+        if self._loop is not None and self._changed is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        # Before the seconds that a server takes to build: raises where the port is taken.
+        family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
+        socket.create_server((self._settings.host, self._settings.port), family=family).close()
+        self._changed = changed = asyncio.Event()
+        server = await self._server()
+        nodes = await self._nodes(server)
+        await server.start()
+        try:
+            self._say("ok", f"listens at {self._where}{self._warning()}")
+            while not stop.is_set():
+                while self._changes:
+                    source, values = self._changes.popleft()
+                    self._current[source].update(values)
+                    await _write(server, nodes[source], values)
+                changed.clear()
+                if not self._changes:
+                    await _first(stop, changed)
+        finally:
+            await server.stop()
+
+    async def _server(self) -> Any:
+        """Return a server that is set up and not started."""
+        asyncua, ua = require("asyncua"), require("asyncua.ua")
+        server = asyncua.Server(user_manager=self._access)
+        await server.init()
+        server.set_endpoint(self._where)
+        server.set_server_name(f"vision-edge {self._station}")
+        await server.set_application_uri(f"{NAMESPACE}:{quote(self._station)}")
+        server.limits.max_message_size = _MESSAGE_BYTES
+        server.limits.max_chunk_count = _MESSAGE_BYTES // server.limits.max_recv_buffer + 1
+        server.iserver.max_connections = _CLIENTS
+        policies = [ua.SecurityPolicyType[name] for name in _POLICIES[self._settings.security]]
+        server.set_security_policy(policies)
+        login = self._settings.username is not None
+        token = ua.UserNameIdentityToken if login else ua.AnonymousIdentityToken
+        server.set_identity_tokens([token])
+        await self._load_certificate(server)
+        return server
+
+    async def _load_certificate(self, server: Any) -> None:
+        if self._settings.certificate is None:
+            return
+        try:
+            await server.load_certificate(self._settings.certificate)
+            await server.load_private_key(self._settings.private_key)
+        except (ValueError, TypeError) as error:
+            raise VisionEdgeError(
+                f"[opcua] {self._settings.certificate} or its key cannot be used: {error}",
+                fix="give DER (.der) or PEM (.pem) files, the key without a passphrase",
+            ) from error
+
+    async def _nodes(self, server: Any) -> dict[str, dict[str, Any]]:
+        """Make the nodes; return those of the variables, by source and name."""
+        ua = require("asyncua.ua")
+        index = await server.register_namespace(NAMESPACE)
+
+        def node_id(*path: str) -> Any:
+            return ua.NodeId("/".join((self._station, *path)), index)
+
+        def named(name: str) -> Any:
+            return ua.QualifiedName(name, index)
+
+        station = await server.nodes.objects.add_object(node_id(), named(self._station))
+        nodes: dict[str, dict[str, Any]] = {}
+        for source in self._sources:
+            folder = await station.add_object(node_id(source), named(source))
+            nodes[source] = {}
+            for name, (kind, _) in _VARIABLES.items():
+                value = ua.Variant(self._current[source][name], ua.VariantType[kind])
+                node = await folder.add_variable(node_id(source, name), named(name), value)
+                nodes[source][name] = node.nodeid
+        if self._settings.triggers:
+            await self._add_method(station, node_id("Trigger"), named("Trigger"))
+        return nodes
+
+    async def _add_method(self, station: Any, node_id: Any, name: Any) -> None:
+        """Add `Trigger(Source) -> (Accepted, Reason)`; an empty source is all of them."""
+        ua, uamethod = require("asyncua.ua"), require("asyncua").uamethod
+
+        @uamethod  # type: ignore[untyped-decorator]
+        async def trigger(parent: Any, source: object) -> tuple[bool, str]:
+            if not isinstance(source, str) or len(source) > 256:
+                return False, "the source's name is no text, or too long"
+            reason = await self._trigger(source or None)
+            return reason is None, reason or ""
+
+        def argument(text: str, kind: Any) -> Any:
+            return ua.Argument(Name=text, DataType=ua.NodeId(kind), ValueRank=-1)
+
+        strings, booleans = ua.ObjectIds.String, ua.ObjectIds.Boolean
+        await station.add_method(
+            node_id,
+            name,
+            trigger,
+            [argument("Source", strings)],
+            [argument("Accepted", booleans), argument("Reason", strings)],
+        )
+
+    def _warning(self) -> str:
+        """Return what a person should know about who may connect, or nothing."""
+        open_to_all = self._settings.trusted is None and self._settings.username is None
+        if open_to_all and not is_loopback(self._settings.host):
+            return "; anyone who reaches it may connect: set trusted, or username"
+        return ""
+
+
+def _initial() -> dict[str, Any]:
+    return {name: value for name, (_, value) in _VARIABLES.items()}
+
+
+def _values(record: Record, sequence: int) -> dict[str, Any]:
+    """Return the variables of a verdict in the order in which they are written."""
+    return {
+        "Label": record["label"] or "",
+        "Score": float(record["score"]),
+        "Known": bool(record["known"]),
+        "Band": str(record["band"]),
+        "AgeMs": float(record["age_ms"]),
+        "Time": datetime.fromisoformat(record["time"]),
+        "Sequence": sequence,
+    }
+
+
+async def _write(server: Any, nodes: dict[str, Any], values: dict[str, Any]) -> None:
+    """Write variables, all with the time of the verdict."""
+    ua = require("asyncua.ua")
+    time = values.get("Time", datetime.now(timezone.utc))
+    for name, value in values.items():
+        variant = ua.Variant(value, ua.VariantType[_VARIABLES[name][0]])
+        data = ua.DataValue(variant, SourceTimestamp=time, ServerTimestamp=time)
+        await server.write_attribute_value(nodes[name], data)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until one of several events is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,178 @@
+"""Modbus TCP, with pymodbus's own client."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from support.wires import free_port, record, until
+
+from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.station.core.wire import Commands
+from vision_edge.station.settings.wires import ModbusSettings
+from vision_edge.station.wires.modbus_map import RegisterMap, SourceState
+
+
+def test_registers_tell_a_verdict() -> None:
+    now = [100.0]
+    table = RegisterMap(["a", "b"], {"valve": 7}, lambda: now[0])
+    now[0] = 165.5
+    states = {
+        "b": SourceState(
+            0x12345, record(1, "b", margin=None, score=-0.5, age_ms=1e9), 165.0, "live"
+        )
+    }
+    registers = table.registers(states)
+    assert len(registers) == table.size == 48
+    assert registers[:4] == [65, 1, 2, 16]
+    assert registers[16:32] == [0] * 16
+    minus_half, no_margin = 65536 - 500, 65536 - 32768
+    assert registers[32:] == [
+        1, 0x2345, 1, 7, 0, minus_half, no_margin, 65535, 0, 500, 2, 0, 0, 0, 1, 0x2345,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "product", "band"),
+    [
+        ({"label": "valve", "band": "accept"}, 7, 1),
+        ({"label": "other", "band": "accept"}, 65534, 1),
+        ({"label": None, "known": False, "band": "review"}, 65535, 2),
+        ({"label": None, "known": False, "band": "unknown"}, 65535, 3),
+    ],
+)
+def test_product_codes_and_bands(more: dict[str, Any], product: int, band: int) -> None:
+    table = RegisterMap(["a"], {"valve": 7}, lambda: 0.0)
+    block = table.registers({"a": SourceState(1, record(1, "a", **more))})[16:]
+    assert (block[2], block[3], block[4]) == (int(more.get("known", True)), product, band)
+
+
+def test_product_codes_must_differ() -> None:
+    for products in ({"a": 1, "b": 1}, {"a": 0}, {"a": 65534}):
+        with pytest.raises(ValidationError):
+            ModbusSettings(products=products)
+
+
+class Plant:
+    """A wire, what it triggered, and a client."""
+
+    def __init__(self) -> None:
+        from pymodbus.client import ModbusTcpClient
+
+        from vision_edge.station.wires.modbus import ModbusWire
+
+        self.asked: list[str | None] = []
+        settings = ModbusSettings(port=free_port(), products={"valve": 7})
+        self.wire = ModbusWire(settings, ["left", "right"])
+        self.wire.start(Commands(self._trigger))
+        until(lambda: self.wire.health().state == "ok")
+        self.client = ModbusTcpClient("127.0.0.1", port=settings.port, timeout=3)
+        assert self.client.connect()
+
+    def _trigger(self, source: str | None) -> None:
+        self.asked.append(source)
+        if source == "right":
+            raise VisionEdgeError("right is not judged on command")
+
+    def read(self, address: int, count: int) -> list[int]:
+        answer = self.client.read_input_registers(address, count=count)
+        assert not answer.isError()
+        return list(answer.registers)
+
+    def close(self) -> None:
+        self.client.close()
+        self.wire.close()
+
+
+@pytest.fixture
+def plant() -> Iterator[Plant]:
+    pytest.importorskip("pymodbus")
+    plant = Plant()
+    yield plant
+    plant.close()
+
+
+def test_a_client_reads_what_is_newest(plant: Plant) -> None:
+    assert plant.read(16, 16) == [0] * 16
+    plant.wire.verdict(record(1, "right"))
+    plant.wire.state("right", {"state": "live"})
+    block = plant.read(32, 16)
+    assert block[:4] == [0, 1, 1, 7]
+    assert block[10] == 2
+    assert block[5:8] == [912, 100, 12]
+    holding = plant.client.read_holding_registers(32, count=16).registers
+    assert holding[:8] == block[:8]
+    assert plant.read(0, 4)[1:] == [1, 2, 16]
+    assert plant.client.read_input_registers(40, count=20).isError()
+    assert plant.client.write_register(32, 5).isError()
+    assert plant.read(32, 2) == [0, 1]
+
+
+def test_reads_are_never_torn(plant: Plant) -> None:
+    """The score of the verdict with number n is n / 1000: both are from one verdict, or not."""
+    stop = threading.Event()
+
+    def verdicts() -> None:
+        number = 0
+        while not stop.is_set() and number < 30_000:
+            number += 1
+            plant.wire.verdict(record(number, "left", score=number / 1000, margin=number / 1000))
+
+    thread = threading.Thread(target=verdicts)
+    thread.start()
+    for _ in range(100):
+        block = plant.read(16, 16)
+        sequence = block[0] << 16 | block[1]
+        assert block[14:] == block[:2]
+        assert block[5] == block[6] == sequence or sequence == 0
+    stop.set()
+    thread.join()
+    assert sequence > 0
+
+
+def test_a_rising_coil_triggers_once(plant: Plant, caplog: pytest.LogCaptureFixture) -> None:
+    client = plant.client
+    for value in (True, True, False, True):
+        assert not client.write_coil(1, value).isError()
+    until(lambda: plant.asked == ["left", "left"])
+    assert not client.write_coils(0, [True, False, True]).isError()
+    until(lambda: sorted(plant.asked[2:], key=str) == [None, "right"])
+    until(lambda: "right is not judged on command" in caplog.text)
+    assert client.read_coils(0, count=3).bits[:3] == [True, False, True]
+    assert client.write_coil(3, True).isError()
+    assert client.write_coil(3000, True).isError()
+    assert len(plant.asked) == 4
+
+
+def test_the_heartbeat_counts_and_nonsense_does_no_harm(plant: Plant) -> None:
+    before = plant.read(0, 1)[0]
+    with socket.create_connection(("127.0.0.1", plant.client.comm_params.port)) as raw:
+        raw.sendall(b"\x00" * 3000 + bytes(range(256)))
+        time.sleep(1.1)
+    assert plant.read(0, 1)[0] in (before + 1, before + 2)
+
+
+def test_triggers_can_be_switched_off_and_a_taken_port_is_said() -> None:
+    pytest.importorskip("pymodbus")
+    from pymodbus.client import ModbusTcpClient
+
+    from vision_edge.station.wires.modbus import ModbusWire
+
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        settings = ModbusSettings(host="0.0.0.0", port=holder.getsockname()[1], triggers=False)
+        wire = ModbusWire(settings, ["left"])
+        wire.start(Commands(lambda source: None))
+        until(lambda: wire.health().state == "down")
+        assert str(settings.port) in wire.health().detail
+    until(lambda: wire.health().state == "ok")
+    assert wire.health().detail.endswith("Modbus has no login: whoever reaches it reads")
+    with ModbusTcpClient("127.0.0.1", port=settings.port) as client:
+        assert client.write_coil(1, True).isError()
+    wire.close()

@@ -1,0 +1,205 @@
+"""OPC UA, with asyncua's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+from collections.abc import Coroutine
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from support.wires import STATION, free_port, record, until
+
+from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.station.core.wire import Commands
+from vision_edge.station.settings.wires import OpcuaSettings
+
+asyncua = pytest.importorskip("asyncua")
+VARIABLES = ("Label", "Score", "Known", "Band", "AgeMs", "Time", "Sequence", "State")
+
+
+class Plant:
+    """A wire that serves, and what it triggered."""
+
+    def __init__(self, **more: Any) -> None:
+        from vision_edge.station.wires.opcua import OpcuaWire
+
+        self.asked: list[str | None] = []
+        settings = OpcuaSettings(port=free_port(), **more)
+        self.url = f"opc.tcp://127.0.0.1:{settings.port}/vision-edge"
+        self.wire = OpcuaWire(settings, STATION, ["left", "right"])
+        with socket.socket() as holder:  # the port is taken at first
+            holder.bind(("127.0.0.1", settings.port))
+            holder.listen()
+            self.wire.start(Commands(self._trigger))
+            until(lambda: self.wire.health().state == "down")
+            assert str(settings.port) in self.wire.health().detail
+        until(lambda: self.wire.health().state == "ok", 20.0)
+
+    def __enter__(self) -> Plant:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wire.close()
+
+    def _trigger(self, source: str | None) -> None:
+        self.asked.append(source)
+        if source == "right":
+            raise VisionEdgeError("right is not judged on command")
+
+    def run(self, work: Any, **login: str) -> Any:
+        """Run `await work(client, node)`, where `node(*names)` is a node below the station."""
+
+        async def connected() -> Any:
+            client = asyncua.Client(self.url, timeout=5)
+            if "user" in login:
+                client.set_user(login["user"])
+                client.set_password(login["password"])
+            if "security" in login:
+                await client.set_security_string(login["security"])
+                client.application_uri = "urn:test:client"
+            async with client:
+                index = await client.get_namespace_index("urn:vision-edge")
+                return await work(
+                    client,
+                    lambda *names: client.get_node(
+                        asyncua.ua.NodeId("/".join((STATION, *names)), index)
+                    ),
+                )
+
+        return within(connected())
+
+
+def within(work: Coroutine[Any, Any, Any]) -> Any:
+    async def limited() -> Any:
+        return await asyncio.wait_for(work, 15)
+
+    return asyncio.run(limited())
+
+
+async def read_all(client: Any, node: Any) -> dict[str, Any]:
+    return {name: await node("left", name).read_value() for name in VARIABLES}
+
+
+def test_a_client_reads_subscribes_and_triggers() -> None:
+    with Plant() as plant:
+        assert plant.run(read_all)["Sequence"] == 0
+
+        async def work(client: Any, node: Any) -> None:
+            seen: list[int] = []
+
+            class Changes:
+                def datachange_notification(self, node: Any, value: int, data: Any) -> None:
+                    seen.append(value)
+
+            subscription = await client.create_subscription(20, Changes())
+            await subscription.subscribe_data_change(node("left", "Sequence"), queuesize=1000)
+            plant.wire.state("left", {"state": "live"})
+            for number in range(50):
+                plant.wire.verdict(record(number, "left", score=number / 100))
+            plant.wire.verdict(record(1, "nobody"))
+            for _ in range(200):
+                await asyncio.sleep(0.02)
+                if seen[-1:] == [50]:
+                    break
+            assert seen == list(range(51))
+            values = await read_all(client, node)
+            time = values.pop("Time")
+            assert time.replace(tzinfo=timezone.utc) == datetime(2026, 1, 1, tzinfo=timezone.utc)
+            assert values == {
+                "Label": "valve", "Score": 0.49, "Known": True, "Band": "sure", "AgeMs": 12.5,
+                "Sequence": 50, "State": "live",
+            }  # fmt: skip
+            with pytest.raises(asyncua.ua.UaError):
+                await node("left", "Label").write_value("forged")
+            call = node().call_method
+            assert await call(node("Trigger"), "left") == [True, ""]
+            assert await call(node("Trigger"), "") == [True, ""]
+            assert await call(node("Trigger"), "right") == [False, "right is not judged on command"]
+            accepted, reason = await call(node("Trigger"), "x" * 1000)
+            assert not accepted
+            assert "too long" in reason
+
+        plant.run(work)
+        assert plant.asked == ["left", None, "right"]
+        assert plant.wire.health().dropped == 0
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`server`, `client` and `stranger`: self-signed certificates, .der, and keys, .pem."""
+    folder = tmp_path_factory.mktemp("opcua")
+    for name in ("server", "client", "stranger"):
+        uri = f"urn:vision-edge:{STATION}" if name == "server" else "urn:test:client"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+             "-keyout", f"{name}.pem", "-out", f"{name}.der", "-outform", "DER",
+             "-subj", f"/CN={name}", "-addext",
+             f"subjectAltName=URI:{uri.replace(' ', '%20')},DNS:localhost"],
+            cwd=folder, check=True, capture_output=True,
+        )  # fmt: skip
+    (folder / "trusted").mkdir()
+    (folder / "trusted" / "client.der").write_bytes((folder / "client.der").read_bytes())
+    (folder / "password").write_text("s3cret-Word")
+    return folder
+
+
+def test_certificate_and_password_are_asked_for(
+    certificates: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = certificates
+    with Plant(
+        security="sign-and-encrypt", certificate=folder / "server.der",
+        private_key=folder / "server.pem", trusted=folder / "trusted", username="scada",
+        password_file=folder / "password",
+    ) as plant:  # fmt: skip
+
+        def secured(name: str) -> str:
+            files = f"{folder}/{name}.der,{folder}/{name}.pem,{folder}/server.der"
+            return f"Basic256Sha256,SignAndEncrypt,{files}"
+
+        plant.wire.verdict(record(1, "left"))
+        good = {"security": secured("client"), "user": "scada", "password": "s3cret-Word"}
+        assert plant.run(read_all, **good)["Label"] == "valve"
+        for wrong in (
+            {"password": "wr0ng-Word"},
+            {"user": "somebody"},
+            {"security": secured("stranger")},
+        ):
+            with pytest.raises((asyncua.ua.UaError, ConnectionError)):
+                plant.run(read_all, **{**good, **wrong})
+        with pytest.raises((asyncua.ua.UaError, ConnectionError)):
+            plant.run(read_all, security=secured("client"))  # anonymous
+        # A client that opens a channel without security, though the server offers none.
+        monkeypatch.setattr(asyncua.Client, "find_endpoint", lambda endpoints, *_: endpoints[0])
+        with pytest.raises(asyncua.ua.UaError, match="BadUserAccessDenied"):
+            plant.run(read_all, user="scada", password="s3cret-Word")
+        assert "s3cret" not in f"{plant.wire.health()} {plant.wire!r} {plant.wire._settings!r}"
+    assert "s3cret" not in caplog.text
+    assert "wr0ng" not in caplog.text
+
+
+def test_files_that_are_missing_are_said_at_once(tmp_path: Path) -> None:
+    from vision_edge.station.wires.opcua import OpcuaWire
+
+    settings = OpcuaSettings(
+        security="sign", certificate=tmp_path / "c.der", private_key=tmp_path / "k.pem"
+    )
+    with pytest.raises(VisionEdgeError, match=r"c\.der: there is no such file"):
+        OpcuaWire(settings, STATION, [])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"security": "sign"}, {"certificate": "c"}, {"trusted": "t"}, {"username": "u"},
+        {"username": "u", "password_file": "p"}, {"security": "basic"},
+    ],
+)  # fmt: skip
+def test_settings_that_contradict_each_other_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        OpcuaSettings(**wrong)

@@ -1,0 +1,1 @@
+"""What tests share: tiny bundles and hubs, real servers, a browser, stand-ins for hardware."""

@@ -1,0 +1,1 @@
+"""LoRAs on a backbone: reading, writing, hubs of them. Imports `backbones`."""

@@ -1,0 +1,297 @@
+"""Adapters: LoRAs of a backbone, in Hugging Face PEFT's format.
+
+Whatever names and scalings a file uses, an `Adapter` holds one update `B @ A` for each of timm's
+linear layers. Two separate LoRAs of rank r on query and value are exactly one of rank 2r on the
+fused `qkv`: their A's stacked, their B's in their rows and zeros elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vision_edge.export.model.merge import LowRank
+from vision_edge.runtime.errors import AdapterError
+from vision_edge.runtime.system.files import sha256_file
+from vision_edge.toolkit.adapters.paper_format import is_paper_layout, parse_paper
+from vision_edge.toolkit.adapters.peft_format import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    Factors,
+    Head,
+    Parsed,
+    parse_peft,
+    write_peft,
+)
+from vision_edge.toolkit.backbones.backbone import Backbone
+from vision_edge.toolkit.backbones.timm_names import QKV_ORDER
+from vision_edge.toolkit.backbones.weights import read_safetensors
+
+OWN_KEY = "vision_edge"
+"""Key of our own JSON in the safetensors metadata: backbone hash, classes, how it was made."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA on a backbone, with scalings folded into `B` and modules named as timm does.
+
+    Attributes:
+        name: Its folder's name.
+        updates: Update by module.
+        head: Its classification head, where it has one.
+        base: Name of the backbone that it says it was tuned on.
+        backbone_sha256: That backbone's hash, where the adapter carries one.
+        sha256: Hash of its weights file.
+        info: What else one of our own adapters says: classes, method, settings.
+        notes: What a user should know about what was read.
+    """
+
+    name: str
+    updates: dict[str, LowRank]
+    head: Head | None = None
+    base: str | None = None
+    backbone_sha256: str | None = None
+    sha256: str = ""
+    info: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the head's classes, where they are known."""
+        return tuple(map(str, self.info.get("classes", ())))
+
+    @property
+    def method(self) -> str:
+        """How it was made: `tune`, `average`, ..., or `unknown` for those of others."""
+        return str(self.info.get("method", "unknown"))
+
+
+def read_adapter(path: Path, backbone: Backbone | None = None) -> Adapter:
+    """Read an adapter, and check that it fits a backbone.
+
+    Args:
+        path: A PEFT directory, or a safetensors file in the layout of the paper's code
+            (`w_a_000`, `w_b_000`, ..., `fc_768in_5out`).
+        backbone: Checked against, where given: hash, name and shapes.
+
+    Returns:
+        The adapter.
+
+    Raises:
+        AdapterError: If it is absent, truncated, of an unsupported kind (DoRA and others, by
+            name), not finite, incomplete, or of another backbone.
+    """
+    parsed, weights = _parse(path)
+    depth_hint = len(backbone.model.blocks) if backbone else None
+    updates = {
+        module: _fuse(path, module, factors)
+        for module, factors in _by_module(path, parsed.factors, depth_hint).items()
+    }
+    if not updates:
+        raise AdapterError(f"{path}: it changes no layer", fix="leave it out")
+    adapter = Adapter(
+        name=path.stem if path.is_file() else path.name,
+        updates=updates,
+        head=parsed.head,
+        base=parsed.base,
+        backbone_sha256=parsed.own.get("backbone_sha256"),
+        sha256=sha256_file(weights),
+        info=parsed.own,
+        notes=tuple(parsed.notes),
+    )
+    _check_finite(path, adapter)
+    if backbone is not None:
+        check_fit(adapter, backbone, str(path))
+    return adapter
+
+
+def write_adapter(
+    folder: Path,
+    updates: Mapping[str, LowRank],
+    backbone: Backbone,
+    *,
+    head: Head | None = None,
+    info: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write an adapter as a PEFT directory, which `peft` loads onto the same timm model.
+
+    Args:
+        folder: An existing, empty folder; use it with `atomic_folder`.
+        updates: Update by module; they may differ in rank.
+        backbone: What it belongs to; name and hash are written.
+        head: The classification head, which becomes PEFT's `modules_to_save`.
+        info: Further facts for the metadata, such as `classes` and `method`; JSON values.
+        dtype: Type of the tensors in the file.
+    """
+    own = {**(info or {}), "backbone": backbone.name, "backbone_sha256": backbone.sha256}
+    write_peft(folder, updates, backbone.name, head, {OWN_KEY: json.dumps(own)}, dtype)
+
+
+def check_fit(adapter: Adapter, backbone: Backbone, where: str) -> None:
+    """Raise unless an adapter belongs to a backbone.
+
+    A hash that the adapter carries decides. Otherwise the names must not contradict each other,
+    and every update must have its layer's shape, the head the embedding's.
+
+    Raises:
+        AdapterError: Saying what differs.
+    """
+    claimed = adapter.backbone_sha256
+    if claimed is not None and claimed != backbone.sha256:
+        raise AdapterError(
+            f"{where}: it was tuned on backbone {adapter.base!r} ({claimed[:12]}…), not on "
+            f"{backbone.name!r} ({backbone.sha256[:12]}…)",
+            fix="give the backbone and weights that it was tuned on",
+        )
+    ours, theirs = _family(backbone.name), _family(adapter.base or "")
+    if claimed is None and ours and theirs and ours != theirs:
+        raise AdapterError(
+            f"{where}: it was tuned on {adapter.base!r}, not on {backbone.name!r}",
+            fix="give the backbone that it was tuned on",
+        )
+    if adapter.head is not None and adapter.head.weight.shape[1] != backbone.dim:
+        raise AdapterError(
+            f"{where}: its head takes embeddings of {adapter.head.weight.shape[1]}, but "
+            f"{backbone.name!r} gives {backbone.dim}",
+            fix="give the backbone that it was tuned on",
+        )
+    linear = {
+        name: tuple(module.weight.shape)
+        for name, module in backbone.model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    for module, update in adapter.updates.items():
+        if linear.get(module) != update.shape:
+            got = linear.get(module, "no such layer")
+            raise AdapterError(
+                f"{where}: {module} is changed by {update.shape}, but {backbone.name!r} has {got}",
+                fix="give the backbone that it was tuned on",
+            )
+
+
+def _family(name: str) -> tuple[str, str, bool] | None:
+    """Return (size, patch, is CLIP) of a backbone's name, timm's or Hugging Face's, if it tells."""
+    text = name.lower()
+    size = re.search(r"(tiny|small|base|large|huge|giant)", text)
+    patch = re.search(r"patch[-_]?(\d+)", text)
+    if not size or not patch:
+        return None
+    return size[1], patch[1], "clip" in text
+
+
+def _parse(path: Path) -> tuple[Parsed, Path]:
+    """Return the file's contents in its own names, and the file."""
+    if path.is_dir():
+        config, weights = path / CONFIG_FILE, path / MODEL_FILE
+        if not config.is_file() and not weights.is_file():
+            raise AdapterError(
+                f"{path}: no adapter here ({CONFIG_FILE} and {MODEL_FILE} are missing)",
+                fix="give a PEFT directory",
+            )
+        tensors, metadata = _read_tensors(weights)
+        return parse_peft(path, config, tensors, _own(metadata, weights)), weights
+    tensors, metadata = _read_tensors(path)
+    if not is_paper_layout(tensors):
+        raise AdapterError(
+            f"{path}: no adapter layout that is known (first tensors: "
+            f"{', '.join(list(tensors)[:3]) or 'none'})",
+            fix=f"give a PEFT directory with {CONFIG_FILE} and {MODEL_FILE}",
+        )
+    return parse_paper(path, tensors, _own(metadata, path)), path
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    tensors, metadata = read_safetensors(path, AdapterError)
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise AdapterError(
+                f"{path}: tensor {name!r} is {tensor.dtype}, expected floating point",
+                fix="the adapter is quantised or damaged; leave it out",
+            )
+    return tensors, metadata
+
+
+def _own(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
+    try:
+        own = json.loads(metadata.get(OWN_KEY, "{}"))
+    except (ValueError, RecursionError) as error:
+        raise AdapterError(
+            f"{path}: metadata {OWN_KEY!r} is not JSON ({error})", fix="tune or build it again"
+        ) from error
+    kinds = {"backbone_sha256": str, "classes": list}
+    if not isinstance(own, dict) or any(
+        key in own and not isinstance(own[key], kind) for key, kind in kinds.items()
+    ):
+        raise AdapterError(
+            f"{path}: metadata {OWN_KEY!r} is not what vision-edge writes",
+            fix="tune or build it again",
+        )
+    return own
+
+
+def _by_module(path: Path, factors: list[Factors], depth: int | None) -> dict[str, list[Factors]]:
+    grouped: dict[str, list[Factors]] = {}
+    for item in factors:
+        grouped.setdefault(item.target.module, []).append(item)
+        block = int(item.target.module.split(".")[1])
+        if depth is not None and block >= depth:
+            raise AdapterError(
+                f"{path}: it changes block {block}, the backbone has {depth}",
+                fix="give the backbone that it was tuned on",
+            )
+    return grouped
+
+
+def _fuse(path: Path, module: str, factors: list[Factors]) -> LowRank:
+    """Join the updates of one timm module: parts of `qkv` are stacked into one."""
+    parts = [item.target.part for item in factors]
+    if len(set(parts)) < len(parts) or (None in parts and len(parts) > 1):
+        raise AdapterError(
+            f"{path}: more than one of its LoRAs changes the same rows of {module}",
+            fix="give an adapter of one vision transformer alone",
+        )
+    shape = factors[0].B.shape[:1] + factors[0].A.shape[1:]
+    for item in factors:
+        matrices = item.A.ndim == item.B.ndim == 2 and item.A.shape[0] == item.B.shape[1]
+        if not matrices or item.B.shape[:1] + item.A.shape[1:] != shape:
+            raise AdapterError(
+                f"{path}: {module}: factors A {tuple(item.A.shape)} and B {tuple(item.B.shape)} "
+                "do not go together, or not with those of its other projections",
+                fix="the adapter is damaged; leave it out",
+            )
+    B_columns = [_in_rows(item, shape[0]) * item.scale for item in factors]
+    return LowRank(torch.cat([item.A.float() for item in factors]), torch.cat(B_columns, dim=1))
+
+
+def _in_rows(item: Factors, width: int) -> Tensor:
+    """Return B, for a part of `qkv` with its rows in their third and zeros elsewhere."""
+    if item.target.part is None:
+        return item.B.float()
+    placed = torch.zeros(len(QKV_ORDER) * width, item.B.shape[1])
+    start = QKV_ORDER[item.target.part] * width
+    placed[start : start + width] = item.B.float()
+    return placed
+
+
+def _check_finite(path: Path, adapter: Adapter) -> None:
+    """Refuse NaN and infinity, in the factors, in the head, and as soon as they are multiplied."""
+    tensors = [t for update in adapter.updates.values() for t in (update.A, update.B)]
+    if adapter.head is not None:
+        tensors += [t for t in (adapter.head.weight, adapter.head.bias) if t is not None]
+    if not (
+        all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        and all(math.isfinite(update.squared_norm()) for update in adapter.updates.values())
+    ):
+        raise AdapterError(
+            f"{path}: holds or makes values that are not finite (NaN or infinity)",
+            fix="it diverged in training or is damaged; leave it out (--skip-bad)",
+        )

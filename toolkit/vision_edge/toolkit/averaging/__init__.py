@@ -1,0 +1,1 @@
+"""One adapter from many by linear algebra alone. Imports `adapters`."""

@@ -1,0 +1,61 @@
+"""The LoRAs' average as the paper takes it: factors A and B averaged apart.
+
+Source: LoRA Recycle (Hu et al., CVPR 2025, section 5.1, "LoRAs Avg"). It is a baseline only: each
+LoRA is written in its own random basis, so the mean of the A's times the mean of the B's has
+little to do with any of them. See `average` and `subspace`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from vision_edge.export.model.merge import LowRank
+from vision_edge.runtime.errors import AdapterError
+from vision_edge.toolkit.adapters.hub import read_hub
+from vision_edge.toolkit.adapters.projections import joined, projections
+from vision_edge.toolkit.backbones.backbone import Backbone
+
+
+def factor_average(
+    hub: Path, backbone: Backbone, skipped: frozenset[str] = frozenset()
+) -> dict[str, LowRank]:
+    """Average the factors of a hub's adapters.
+
+    Args:
+        hub: A folder of adapters.
+        backbone: What they belong to.
+        skipped: Names of adapters to leave out.
+
+    Returns:
+        Update by timm module: (sum B_i / n) (sum A_i / n) for each projection.
+
+    Raises:
+        AdapterError: If an adapter cannot be used, or they differ in rank.
+    """
+    sums: dict[str, LowRank] = {}
+    count = 0
+
+    def on_bad(path: Path, error: AdapterError) -> None:
+        if path.name not in skipped:
+            raise error
+
+    for adapter in read_hub(hub, backbone, on_bad=on_bad):
+        count += 1
+        for name, update in projections(adapter.updates):
+            if name not in sums:
+                sums[name] = LowRank(torch.zeros_like(update.A), torch.zeros_like(update.B))
+            if sums[name].rank != update.rank:
+                raise AdapterError(
+                    f"{adapter.name}: {name} has rank {update.rank}, others {sums[name].rank}: "
+                    "factors of different ranks have no average",
+                    fix="average products instead (--method average)",
+                )
+            sums[name].A.add_(update.A)
+            sums[name].B.add_(update.B)
+    grouped: dict[str, dict[str, LowRank]] = {}
+    for name, total in sums.items():
+        module, _, part = name.partition(":")
+        grouped.setdefault(module, {})[part] = LowRank(total.A / count, total.B / count)
+    return {module: joined(parts) for module, parts in grouped.items()}

@@ -1,0 +1,1 @@
+"""The frozen vision transformer: loading, names, tokens. Imports PyTorch, timm and the runtime."""

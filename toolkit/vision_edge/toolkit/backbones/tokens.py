@@ -1,0 +1,237 @@
+"""A vision transformer's forward pass on the tokens that matter.
+
+Two ways to leave patches out, both of which remove them from the computation, forward and backward:
+
+- *token pruning* while images are inverted: after the attention of chosen blocks, the patches to
+  which [CLS] attends least go (LoRA Recycle, section 4.2; where in the block as in EViT, Liang et
+  al., ICLR 2022);
+- *sparse tokens* while meta-learning: only chosen patches are embedded at all (section 4.3).
+
+Only the [CLS] row of the attention is computed for that, one row a head, beside the fused kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers.patch_embed import PatchEmbed
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from vision_edge.export.model.pruning import Pruning, attend, is_plain
+from vision_edge.runtime.errors import BackboneError
+
+
+@dataclass(frozen=True)
+class TokenOutput:
+    """What a forward pass on tokens gives.
+
+    Attributes:
+        embedding: (N, D): the [CLS] output after the final norm.
+        order: int64 (N, P): the patches that were fed in, the most important first: those that
+            were left at the end by the [CLS] attention of the last block, then those dropped
+            last, and so on. None unless it was asked for.
+    """
+
+    embedding: Tensor
+    order: Tensor | None = None
+
+
+def check_tokens(model: VisionTransformer, name: str) -> None:
+    """Raise `BackboneError` unless tokens of this model can be pruned.
+
+    Args:
+        model: A timm vision transformer.
+        name: What to call it.
+    """
+    plain = (
+        isinstance(model.patch_embed, PatchEmbed)
+        and isinstance(model.patch_embed.proj, nn.Conv2d)
+        and model.patch_embed.proj.padding == (0, 0)
+        and is_plain(model)
+    )
+    if not plain:
+        raise BackboneError(
+            f"{name}: its patches or blocks are not those of a plain vision transformer, whose "
+            "tokens can be pruned",
+            fix="use a plain vit_*, deit_* or vit_*_clip_* model, or --method average",
+        )
+
+
+def patch_count(model: VisionTransformer) -> int:
+    """Return the number of patches P of an image."""
+    return int(model.patch_embed.num_patches)
+
+
+def split_patches(pixels: Tensor, side: int) -> Tensor:
+    """Cut (N, C, S, S) into (N, P, C * side * side), rows first, as a convolution reads them."""
+    count, channels, height, width = pixels.shape
+    grid = pixels.reshape(count, channels, height // side, side, width // side, side)
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(count, -1, channels * side * side)
+
+
+def forward_tokens(
+    model: VisionTransformer,
+    pixels: Tensor,
+    *,
+    keep: Tensor | None = None,
+    pruning: Pruning | None = None,
+    with_order: bool = False,
+    compiled: bool = False,
+) -> TokenOutput:
+    """Embed images, leaving out patches; without `keep` and `pruning` just as the model does.
+
+    Args:
+        model: A timm vision transformer that passed `check_tokens`.
+        pixels: (N, 3, S, S), RGB, normalised, of the model's dtype.
+        keep: int64 (N, k): the patches that are fed in, in ascending order; default: all.
+        pruning: Which blocks drop patches.
+        with_order: Whether to return the patches' order of importance.
+        compiled: Whether to run compiled blocks. All blocks are alike, so one is compiled for
+            all of them: seconds, where the whole model takes a minute.
+    """
+    run = compiled_regions() if compiled else REGIONS
+    x = _embedded(model, pixels, keep)
+    order = keep if keep is not None else _all_patches(x, model)
+    counts = pruning.counts(order.shape[1]) if pruning else {}
+    dropped: list[Tensor] = []
+    last = len(model.blocks)
+    for index, block in enumerate(model.blocks, 1):
+        if index not in counts and not (with_order and index == last):
+            x = run.whole(block, x)
+            continue
+        x, attention = run.attention(block, x)
+        attention = attention[:, model.num_prefix_tokens :]  # (N, k)
+        if index in counts and counts[index] < attention.shape[1]:
+            x, order, gone, attention = drop(x, order, attention, counts[index])
+            dropped.insert(0, gone)
+        x = run.mlp(block, x)
+        if with_order and index == last:
+            order = order.gather(1, attention.argsort(dim=1, descending=True, stable=True))
+    embedding = model.norm(x)[:, 0]
+    return TokenOutput(embedding, torch.cat([order, *dropped], 1) if with_order else None)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The parts of a forward pass that are compiled apart.
+
+    Attributes:
+        whole: Runs a block.
+        attention: Runs its first half, and returns the [CLS] row of its attention too.
+        mlp: Runs its second half.
+    """
+
+    whole: Callable[[Any, Tensor], Tensor]
+    attention: Callable[[Any, Tensor], tuple[Tensor, Tensor]]
+    mlp: Callable[[Any, Tensor], Tensor]
+
+
+def _run_block(block: Any, x: Tensor) -> Tensor:
+    result: Tensor = block(x)
+    return result
+
+
+def _run_attention(block: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    mixed, row = attend(block.attn, block.norm1(x))
+    return x + block.ls1(mixed), row
+
+
+def _run_mlp(block: Any, x: Tensor) -> Tensor:
+    result: Tensor = x + block.ls2(block.mlp(block.norm2(x)))
+    return result
+
+
+REGIONS = Regions(_run_block, _run_attention, _run_mlp)
+
+
+@cache
+def compiled_regions() -> Regions:
+    """Return the parts of a forward pass, compiled when they are first run."""
+    return Regions(
+        torch.compile(_run_block, dynamic=False),
+        torch.compile(_run_attention, dynamic=False),
+        torch.compile(_run_mlp, dynamic=False),
+    )
+
+
+def _embedded(model: VisionTransformer, pixels: Tensor, keep: Tensor | None) -> Tensor:
+    """Embed the patches and put the prefix tokens before them: (N, prefix + k, D)."""
+    patches = split_patches(pixels, int(model.patch_embed.patch_size[0]))  # (N, P, 3 p p)
+    if keep is not None:
+        patches = _rows(patches, keep)
+    projection = model.patch_embed.proj
+    tokens = F.linear(patches, projection.weight.flatten(1), projection.bias)  # (N, k, D)
+    x: Tensor = model.norm_pre(_with_prefix(model, model.patch_embed.norm(tokens), keep))
+    return x
+
+
+def drop(
+    x: Tensor, order: Tensor, attention: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Keep the prefix tokens and the `count` patches with the most attention.
+
+    Args:
+        x: (N, prefix + k, D).
+        order: int64 (N, k): which patches these are.
+        attention: (N, k).
+        count: How many patches stay.
+
+    Returns:
+        The tokens that stay (N, prefix + count, D), their patches (N, count) in ascending
+        position, the patches that go (N, k - count), the more important first, and the attention
+        of those that stay (N, count).
+    """
+    ranked = attention.argsort(dim=1, descending=True, stable=True)
+    stay = ranked[:, :count].sort(1).values
+    gone = order.gather(1, ranked[:, count:])
+    prefix = x.shape[1] - order.shape[1]
+    kept = torch.cat([x[:, :prefix], _rows(x[:, prefix:], stay)], 1)
+    return kept, order.gather(1, stay), gone, attention.gather(1, stay)
+
+
+def most_important(order: Tensor, share_left_out: float) -> Tensor:
+    """Return the patches to feed when a share of them is left out.
+
+    Args:
+        order: (N, P), the most important first.
+        share_left_out: From 0 to below 1; at least one patch is kept.
+
+    Returns:
+        (N, k), in ascending order.
+    """
+    count = max(1, round(order.shape[1] * (1 - share_left_out)))
+    return order[:, :count].long().sort(1).values
+
+
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    """Take rows `index` (N, k) of x (N, T, D)."""
+    return x.gather(1, index[:, :, None].expand(-1, -1, x.shape[-1]))
+
+
+def _all_patches(x: Tensor, model: VisionTransformer) -> Tensor:
+    return torch.arange(patch_count(model), device=x.device).expand(len(x), -1)
+
+
+def _with_prefix(model: VisionTransformer, tokens: Tensor, keep: Tensor | None) -> Tensor:
+    """Add the position embedding of the patches that are there, and put [CLS] before them."""
+    prefix = [
+        token.expand(len(tokens), -1, -1)
+        for token in (model.cls_token, model.reg_token)
+        if token is not None
+    ]
+    if model.pos_embed is None:
+        return torch.cat([*prefix, tokens], 1)
+    before = 0 if model.no_embed_class else model.num_prefix_tokens
+    positions = model.pos_embed[:, before:]
+    if keep is not None:
+        positions = positions[0][keep]  # (N, k, D)
+    first = torch.cat(prefix, 1)
+    if before:
+        first = first + model.pos_embed[:, :before]
+    return torch.cat([first, tokens + positions], 1)

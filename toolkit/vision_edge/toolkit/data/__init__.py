@@ -1,0 +1,1 @@
+"""Labelled images: folders and archives of them. Imports the runtime alone."""

@@ -1,0 +1,1 @@
+"""N-way K-shot accuracy on episodes. Imports `adapters`, `data`, and the export."""

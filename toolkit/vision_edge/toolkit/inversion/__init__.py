@@ -1,0 +1,1 @@
+"""LoRA Inversion: images from adapters. Imports `pool` and below."""

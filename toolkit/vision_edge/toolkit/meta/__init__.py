@@ -1,0 +1,1 @@
+"""Meta-learning on the pool. Imports `pool` and below."""

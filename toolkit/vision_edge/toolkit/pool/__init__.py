@@ -1,0 +1,1 @@
+"""The synthetic pool: inverted images with labels, and tasks drawn from it. Imports `adapters`."""

@@ -1,0 +1,159 @@
+"""Filling a synthetic pool: inverting every adapter of a hub that is not in it yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vision_edge.runtime.arrays import Image
+from vision_edge.runtime.errors import AdapterError
+from vision_edge.runtime.images.preprocess import prepare
+from vision_edge.toolkit.adapters.adapter import Adapter, read_adapter
+from vision_edge.toolkit.adapters.hub import adapter_paths
+from vision_edge.toolkit.backbones.backbone import Backbone
+from vision_edge.toolkit.data.dataset import images_of
+from vision_edge.toolkit.inversion.inversion import Inverter
+from vision_edge.toolkit.inversion.settings import InversionSettings
+from vision_edge.toolkit.pool.pool import Pool, PoolPart, existing_pool, open_pool
+from vision_edge.toolkit.recycle.settings import RecycleSettings, Watch, Where
+
+POOL_FOLDER = "pool"
+GPU_IMAGES = 800
+CPU_IMAGES = 100
+"""Images inverted in one batch, by which adapters are grouped."""
+
+
+def fill_pool(
+    hub: Path,
+    backbone: Backbone,
+    settings: RecycleSettings,
+    where: Where,
+    watch: Watch,
+    skipped: Mapping[str, str],
+) -> list[PoolPart]:
+    """Return the pool's parts of this hub, having inverted what is not there yet.
+
+    Args:
+        hub: A folder of adapters.
+        backbone: What they belong to.
+        settings: See `RecycleSettings`.
+        where: Device, folders, prior; with a pool that was made earlier, its parts are returned.
+        watch: Hears how it gets on.
+        skipped: Names of adapters to leave out.
+
+    Raises:
+        AdapterError: If no adapter has a head, or an inversion diverges.
+        DataError: If the pool is of other settings or another backbone.
+    """
+    if where.pool is not None:
+        return existing_pool(where.pool, backbone).parts()
+    prior = where.prior.name if where.prior else "total variation"
+    start = where.frames.name if where.frames else "noise"
+    folder = where.work / POOL_FOLDER
+    if where.ranks.first:
+        open_pool(folder, backbone, settings.inversion.document(), prior, start)
+    where.ranks.wait()
+    pool = open_pool(folder, backbone, settings.inversion.document(), prior, start)
+    found = [
+        Found(path, len(adapter.head.weight), pool.part(adapter), pool.has(adapter))
+        for path, adapter in _usable(hub, backbone, skipped)
+        if adapter.head is not None
+    ]
+    if not found:
+        raise AdapterError(
+            f"{hub}: none of its adapters has a head, so there are no classes to invert",
+            fix="use --method average, which needs no heads",
+        )
+    _invert_all(found, pool, backbone, settings, where, watch)
+    where.ranks.wait()
+    return [part for part in pool.parts() if part.path in {item.part for item in found}]
+
+
+@dataclass(frozen=True)
+class Found:
+    """An adapter with a head: its path, its number of classes, its images' file, whether done."""
+
+    path: Path
+    way: int
+    part: Path
+    done: bool
+
+
+def _usable(
+    hub: Path, backbone: Backbone, skipped: Mapping[str, str]
+) -> Iterator[tuple[Path, Adapter]]:
+    for path in adapter_paths(hub):
+        if path.name not in skipped:
+            yield path, read_adapter(path, backbone)
+
+
+def _invert_all(
+    found: Sequence[Found],
+    pool: Pool,
+    backbone: Backbone,
+    settings: RecycleSettings,
+    where: Where,
+    watch: Watch,
+) -> None:
+    """Invert this process's share of the adapters that are not done, group by group."""
+    batch = settings.batch or (GPU_IMAGES if where.device.startswith("cuda") else CPU_IMAGES)
+    todo = where.ranks.share([item for item in found if not item.done])
+    iterations, total = settings.inversion.iterations, len(todo) * settings.inversion.iterations
+    inverter = Inverter(
+        backbone,
+        where.prior,
+        settings.inversion,
+        device=where.device,
+        compiled=where.compiled,
+    )
+    done = 0
+    for group in even_groups(todo, batch, settings.inversion.per_class):
+        adapters = [read_adapter(item.path, backbone) for item in group]
+        before, size = done * iterations, len(group)
+
+        def progress(step: int, before: int = before, size: int = size) -> None:
+            watch.inverted(before + step * size, total)
+
+        watch.adapter(adapters[0].name)
+        start = _frames(where.frames, backbone, adapters, settings.inversion)
+        results = inverter.invert(adapters, start, progress)
+        for adapter, result in zip(adapters, results, strict=True):
+            pool.add(adapter, result)
+        done += size
+
+
+def even_groups(todo: Sequence[Found], batch: int, per_class: int) -> Iterator[list[Found]]:
+    """Group adapters whose heads have the same number of classes into batches of images.
+
+    Groups are as even as can be, since each size is compiled anew.
+    """
+    for way in sorted({item.way for item in todo}):
+        same = [item for item in todo if item.way == way]
+        groups = math.ceil(len(same) * way * per_class / batch)
+        size = math.ceil(len(same) / groups)
+        for first in range(0, len(same), size):
+            yield same[first : first + size]
+
+
+def _frames(
+    frames: Path | None,
+    backbone: Backbone,
+    adapters: Sequence[Adapter],
+    settings: InversionSettings,
+) -> list[Image] | None:
+    """Return for each adapter the frames that its images start from, drawn by its own seed."""
+    if frames is None:
+        return None
+    result = []
+    for adapter in adapters:
+        assert adapter.head is not None
+        count = len(adapter.head.weight) * settings.per_class
+        seed = int(adapter.sha256[:8] or "0", 16) + settings.seed
+        images = [prepare(image, backbone.spec) for image in images_of(frames, count, seed)]
+        rows = np.random.default_rng(seed).permutation(np.arange(count) % len(images))
+        result.append(np.stack(images)[rows])
+    return result

@@ -1,0 +1,1 @@
+"""The report of a build: its facts, and a page of them."""

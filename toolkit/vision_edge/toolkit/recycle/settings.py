@@ -1,0 +1,91 @@
+"""Settings of the recycling pipeline, and on what it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.toolkit.averaging.products import AverageSettings
+from vision_edge.toolkit.averaging.subspace import SubspaceSettings
+from vision_edge.toolkit.inversion.prior import BatchNormPrior
+from vision_edge.toolkit.inversion.settings import InversionSettings
+from vision_edge.toolkit.meta.learner import Row
+from vision_edge.toolkit.meta.settings import MetaSettings
+from vision_edge.toolkit.processes import Ranks
+
+STARTS = ("subspace", "average", "random")
+
+
+@dataclass(frozen=True)
+class RecycleSettings:
+    """Settings of `build --method recycle`.
+
+    Attributes:
+        subspace: The subspace average.
+        average: The average of products, a baseline of the report.
+        inversion: LoRA Inversion.
+        meta: Meta-learning.
+        start: Where the meta-LoRA starts: `subspace`, `average`, or `random` as in the paper.
+        batch: Images inverted together; adapters are grouped to fill it. None: by the device.
+    """
+
+    subspace: SubspaceSettings = field(default_factory=SubspaceSettings)
+    average: AverageSettings = field(default_factory=AverageSettings)
+    inversion: InversionSettings = field(default_factory=InversionSettings)
+    meta: MetaSettings = field(default_factory=MetaSettings)
+    start: str = "subspace"
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.start not in STARTS:
+            raise VisionEdgeError(
+                f"start {self.start!r} is unknown", fix=f"use one of {', '.join(STARTS)}"
+            )
+
+    def document(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        return {
+            "subspace": asdict(self.subspace),
+            "average": asdict(self.average),
+            "inversion": self.inversion.document(),
+            "meta": self.meta.document(),
+            "start": self.start,
+        }
+
+
+@dataclass(frozen=True)
+class Where:
+    """On what, and with what at hand, the pipeline runs.
+
+    Attributes:
+        work: Folder for what is finished.
+        device: `"cpu"` or a CUDA device.
+        compiled: Whether to compile the models.
+        ranks: The processes that share the work; all must see the same `work` folder.
+        prior: The BatchNorm prior, on `device`; None for the total variation.
+        frames: Unlabelled images to start inversion from; None for noise.
+        pool: A pool made earlier, which takes the place of inversion.
+        skip_bad: Leave out adapters that cannot be used.
+    """
+
+    work: Path
+    device: str = "cpu"
+    compiled: bool = False
+    ranks: Ranks = field(default_factory=Ranks)
+    prior: BatchNormPrior | None = None
+    frames: Path | None = None
+    pool: Path | None = None
+    skip_bad: bool = False
+
+
+@dataclass
+class Watch:
+    """Hears how the pipeline gets on; every method may be replaced."""
+
+    stage: Callable[[str], None] = lambda _: None
+    adapter: Callable[[str], None] = lambda _: None
+    inverted: Callable[[int, int], None] = lambda _done, _total: None
+    row: Callable[[Row], None] = lambda _: None

@@ -1,0 +1,1 @@
+"""Making adapters from labelled images. Imports `adapters` and `data`."""
