@@ -28,7 +28,7 @@ from vision_edge.runtime.sources.live import LiveSettings
 from vision_edge.runtime.sources.opening import open_source
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from support import rtsp  # noqa: E402
+from support import rtsp
 
 BACKENDS: tuple[Backend, ...] = ("opencv", "gstreamer")
 
