@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-import vision_edge.runtime as runtime
 from vision_edge.runtime import errors
 from vision_edge.runtime.errors import INSTALL_HINTS, MissingExtraError, VisionEdgeError, require
 
@@ -42,12 +41,3 @@ def test_a_missing_module_names_its_extra(
         require(module)
     assert repr(module) in caught.value.what
     assert caught.value.fix == f'pip install "vision-edge[{extra}]"'
-
-
-def test_public_names_are_those_listed_and_all_resolve() -> None:
-    assert set(runtime.__all__) == set(runtime._HOME)
-    for name in runtime.__all__:
-        value = getattr(runtime, name)
-        assert value.__module__.startswith("vision_edge.runtime.") or name == "Embeddings"
-    with pytest.raises(AttributeError, match="no attribute 'load_bundel'"):
-        runtime.load_bundel  # noqa: B018

@@ -1,6 +1,6 @@
 """One of the processes of `test_ranks.py`: recycle a hub, and write what came of it.
 
-python tests/support/ranks.py HUB WORK OUT
+python -m support.ranks HUB WORK OUT
 """
 
 import json

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from support import ranks as ranks_program
+from support.paths import TESTS
 from support.toolkit import hub_in
 from torch import Tensor
 
@@ -77,9 +78,10 @@ def _two_processes(hub: Path, work: Path, out: Path) -> None:
         port = free.getsockname()[1]
     shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     shared["OMP_NUM_THREADS"] = "1"
+    shared["PYTHONPATH"] = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
     processes = [
         subprocess.Popen(
-            [sys.executable, ranks_program.__file__, hub, work, out / f"{rank}.safetensors"],
+            [sys.executable, "-m", "support.ranks", hub, work, out / f"{rank}.safetensors"],
             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,

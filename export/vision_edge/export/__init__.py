@@ -1,1 +1,73 @@
-"""Merge an adapter into its backbone, export to ONNX, prove that it is the same model."""
+"""Merge an adapter into its backbone, export to ONNX, prove that it is the same model.
+
+Example:
+    >>> from vision_edge.export import ExportSettings, export_bundle
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vision_edge.runtime.system.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from vision_edge.export.bundle import (
+        export_bundle,
+    )
+    from vision_edge.export.gate.episodes import (
+        EpisodeSettings,
+    )
+    from vision_edge.export.model.merge import (
+        LowRank,
+        merge,
+    )
+    from vision_edge.export.model.pruning import (
+        Pruning,
+    )
+    from vision_edge.export.settings import (
+        ExportImages,
+        ExportSettings,
+        LabelledImages,
+        Limits,
+    )
+    from vision_edge.export.triton_repository import (
+        TritonSettings,
+        write_triton_repository,
+    )
+
+_HOMES = {
+    "bundle": ("export_bundle",),
+    "gate.episodes": ("EpisodeSettings",),
+    "model.merge": (
+        "LowRank",
+        "merge",
+    ),
+    "model.pruning": ("Pruning",),
+    "settings": (
+        "ExportImages",
+        "ExportSettings",
+        "LabelledImages",
+        "Limits",
+    ),
+    "triton_repository": (
+        "TritonSettings",
+        "write_triton_repository",
+    ),
+}
+
+__all__ = [
+    "EpisodeSettings",
+    "ExportImages",
+    "ExportSettings",
+    "LabelledImages",
+    "Limits",
+    "LowRank",
+    "Pruning",
+    "TritonSettings",
+    "export_bundle",
+    "merge",
+    "write_triton_repository",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -6,75 +6,320 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vision_edge.runtime.system.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from vision_edge.runtime.bundles.bundle import Bundle, load_bundle
-    from vision_edge.runtime.errors import VisionEdgeError
-    from vision_edge.runtime.gallery.gallery import Gallery
-    from vision_edge.runtime.gallery.snapshot_store import Snapshot
-    from vision_edge.runtime.images.coding import read_image
-    from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
-    from vision_edge.runtime.inference.embedder import embed_frame
-    from vision_edge.runtime.inference.session import Session, open_session
-    from vision_edge.runtime.pipeline.frame_verdicts import verdicts
-    from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
-    from vision_edge.runtime.pipeline.registration import register
-    from vision_edge.runtime.recognition.prototypes import Decision, PrototypeClassifier
-    from vision_edge.runtime.recognition.verdict import Verdict
-    from vision_edge.runtime.sources.frame import Frame, Source
-    from vision_edge.runtime.sources.opening import open_source
+    from vision_edge.runtime.arrays import (
+        Embeddings,
+        Image,
+    )
+    from vision_edge.runtime.bundles.bundle import (
+        Bundle,
+        load_bundle,
+    )
+    from vision_edge.runtime.bundles.manifest import (
+        Manifest,
+        ModelIdentity,
+    )
+    from vision_edge.runtime.bundles.shipped import (
+        asset,
+    )
+    from vision_edge.runtime.errors import (
+        BundleError,
+        GalleryError,
+        ImageError,
+        MissingExtraError,
+        RegistrationError,
+        SourceError,
+        VisionEdgeError,
+    )
+    from vision_edge.runtime.gallery.archive import (
+        open_archive,
+        write_archive,
+    )
+    from vision_edge.runtime.gallery.archive_import import (
+        import_archive,
+    )
+    from vision_edge.runtime.gallery.gallery import (
+        Gallery,
+    )
+    from vision_edge.runtime.gallery.reader import (
+        GalleryReader,
+    )
+    from vision_edge.runtime.gallery.snapshot_store import (
+        Snapshot,
+    )
+    from vision_edge.runtime.images.coding import (
+        decode_image,
+        encode_jpeg,
+        read_image,
+    )
+    from vision_edge.runtime.images.preprocess import (
+        PreprocessSpec,
+        prepare,
+    )
+    from vision_edge.runtime.images.presence import (
+        Presence,
+    )
+    from vision_edge.runtime.images.quality import (
+        Finding,
+        inspect_picture,
+    )
+    from vision_edge.runtime.inference.embedder import (
+        Embedder,
+        embed_frame,
+    )
+    from vision_edge.runtime.inference.options import (
+        SessionOptions,
+    )
+    from vision_edge.runtime.inference.session import (
+        Session,
+        available_providers,
+        open_session,
+    )
+    from vision_edge.runtime.pipeline.frame_verdicts import (
+        RunStatistics,
+        verdicts,
+    )
+    from vision_edge.runtime.pipeline.gallery_classifier import (
+        CurrentClassifier,
+        classifier_for,
+    )
+    from vision_edge.runtime.pipeline.part_verdicts import (
+        part_verdicts,
+    )
+    from vision_edge.runtime.pipeline.registration import (
+        register,
+    )
+    from vision_edge.runtime.pipeline.triggers import (
+        CommandTrigger,
+        IntervalTrigger,
+        MotionTrigger,
+        PresenceTrigger,
+        Trigger,
+    )
+    from vision_edge.runtime.recognition.part_consensus import (
+        PartVerdict,
+        Passages,
+    )
+    from vision_edge.runtime.recognition.prototypes import (
+        Decision,
+        PrototypeClassifier,
+    )
+    from vision_edge.runtime.recognition.verdict import (
+        Verdict,
+    )
+    from vision_edge.runtime.sinks.annotated import (
+        annotated_sink,
+    )
+    from vision_edge.runtime.sinks.review_folder import (
+        ReviewSink,
+    )
+    from vision_edge.runtime.sinks.sink import (
+        Sink,
+        Sinks,
+    )
+    from vision_edge.runtime.sinks.tables import (
+        CsvSink,
+        JsonlSink,
+        RotatingJsonlSink,
+    )
+    from vision_edge.runtime.sources.frame import (
+        Frame,
+        Source,
+    )
+    from vision_edge.runtime.sources.grabber import (
+        GrabberOptions,
+    )
+    from vision_edge.runtime.sources.live import (
+        LiveSettings,
+        LiveState,
+    )
+    from vision_edge.runtime.sources.opening import (
+        open_source,
+        open_sources,
+    )
+    from vision_edge.runtime.sources.view import (
+        View,
+    )
 
-_HOME = {
-    "Bundle": "bundle",
-    "Decision": "prototypes",
-    "Frame": "sources",
-    "Gallery": "gallery",
-    "PreprocessSpec": "preprocess",
-    "PrototypeClassifier": "prototypes",
-    "Session": "session",
-    "Snapshot": "gallery",
-    "Source": "sources",
-    "Verdict": "verdict",
-    "VisionEdgeError": "errors",
-    "classifier_for": "pipeline",
-    "embed_frame": "session",
-    "load_bundle": "bundle",
-    "open_session": "session",
-    "open_source": "sources",
-    "prepare": "preprocess",
-    "read_image": "preprocess",
-    "register": "pipeline",
-    "verdicts": "pipeline",
+_HOMES = {
+    "arrays": (
+        "Embeddings",
+        "Image",
+    ),
+    "bundles.bundle": (
+        "Bundle",
+        "load_bundle",
+    ),
+    "bundles.manifest": (
+        "Manifest",
+        "ModelIdentity",
+    ),
+    "bundles.shipped": ("asset",),
+    "errors": (
+        "BundleError",
+        "GalleryError",
+        "ImageError",
+        "MissingExtraError",
+        "RegistrationError",
+        "SourceError",
+        "VisionEdgeError",
+    ),
+    "gallery.archive": (
+        "open_archive",
+        "write_archive",
+    ),
+    "gallery.archive_import": ("import_archive",),
+    "gallery.gallery": ("Gallery",),
+    "gallery.reader": ("GalleryReader",),
+    "gallery.snapshot_store": ("Snapshot",),
+    "images.coding": (
+        "decode_image",
+        "encode_jpeg",
+        "read_image",
+    ),
+    "images.preprocess": (
+        "PreprocessSpec",
+        "prepare",
+    ),
+    "images.presence": ("Presence",),
+    "images.quality": (
+        "Finding",
+        "inspect_picture",
+    ),
+    "inference.embedder": (
+        "Embedder",
+        "embed_frame",
+    ),
+    "inference.options": ("SessionOptions",),
+    "inference.session": (
+        "Session",
+        "available_providers",
+        "open_session",
+    ),
+    "pipeline.frame_verdicts": (
+        "RunStatistics",
+        "verdicts",
+    ),
+    "pipeline.gallery_classifier": (
+        "CurrentClassifier",
+        "classifier_for",
+    ),
+    "pipeline.part_verdicts": ("part_verdicts",),
+    "pipeline.registration": ("register",),
+    "pipeline.triggers": (
+        "CommandTrigger",
+        "IntervalTrigger",
+        "MotionTrigger",
+        "PresenceTrigger",
+        "Trigger",
+    ),
+    "recognition.part_consensus": (
+        "PartVerdict",
+        "Passages",
+    ),
+    "recognition.prototypes": (
+        "Decision",
+        "PrototypeClassifier",
+    ),
+    "recognition.verdict": ("Verdict",),
+    "sinks.annotated": ("annotated_sink",),
+    "sinks.review_folder": ("ReviewSink",),
+    "sinks.sink": (
+        "Sink",
+        "Sinks",
+    ),
+    "sinks.tables": (
+        "CsvSink",
+        "JsonlSink",
+        "RotatingJsonlSink",
+    ),
+    "sources.frame": (
+        "Frame",
+        "Source",
+    ),
+    "sources.grabber": ("GrabberOptions",),
+    "sources.live": (
+        "LiveSettings",
+        "LiveState",
+    ),
+    "sources.opening": (
+        "open_source",
+        "open_sources",
+    ),
+    "sources.view": ("View",),
 }
 
 __all__ = [
     "Bundle",
+    "BundleError",
+    "CommandTrigger",
+    "CsvSink",
+    "CurrentClassifier",
     "Decision",
+    "Embedder",
+    "Embeddings",
+    "Finding",
     "Frame",
     "Gallery",
+    "GalleryError",
+    "GalleryReader",
+    "GrabberOptions",
+    "Image",
+    "ImageError",
+    "IntervalTrigger",
+    "JsonlSink",
+    "LiveSettings",
+    "LiveState",
+    "Manifest",
+    "MissingExtraError",
+    "ModelIdentity",
+    "MotionTrigger",
+    "PartVerdict",
+    "Passages",
     "PreprocessSpec",
+    "Presence",
+    "PresenceTrigger",
     "PrototypeClassifier",
+    "RegistrationError",
+    "ReviewSink",
+    "RotatingJsonlSink",
+    "RunStatistics",
     "Session",
+    "SessionOptions",
+    "Sink",
+    "Sinks",
     "Snapshot",
     "Source",
+    "SourceError",
+    "Trigger",
     "Verdict",
+    "View",
     "VisionEdgeError",
+    "annotated_sink",
+    "asset",
+    "available_providers",
     "classifier_for",
+    "decode_image",
     "embed_frame",
+    "encode_jpeg",
+    "import_archive",
+    "inspect_picture",
     "load_bundle",
+    "open_archive",
     "open_session",
     "open_source",
+    "open_sources",
+    "part_verdicts",
     "prepare",
     "read_image",
     "register",
     "verdicts",
+    "write_archive",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module on first use."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

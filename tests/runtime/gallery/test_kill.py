@@ -72,13 +72,13 @@ def test_an_import_that_is_killed_leaves_all_or_nothing(tmp_path: Path) -> None:
         write_archive(gallery, archive)
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from vision_edge.runtime import importing\n"
-        "take_in = importing._take_in\n"
+        "from vision_edge.runtime.gallery import archive_import\n"
+        "take_in = archive_import._take_in\n"
         "def said(*arguments):\n"
         "    print('writing', flush=True)\n"
         "    return take_in(*arguments)\n"
-        "importing._take_in = said\n"
-        "importing.import_archive(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "archive_import._take_in = said\n"
+        "archive_import.import_archive(Path(sys.argv[1]), Path(sys.argv[2]))\n"
     )
     rng, found = random.Random(0), []
     for cycle in range(KILLS):

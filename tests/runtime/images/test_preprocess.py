@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from vision_edge.runtime.errors import ImageError
-from vision_edge.runtime.images import preprocess
+from vision_edge.runtime.images import coding
 from vision_edge.runtime.images.coding import decode_image, encode_jpeg, read_image
 from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
 
@@ -302,7 +302,7 @@ def test_the_end_of_a_thumbnail_is_not_taken_for_the_end_of_the_image() -> None:
 
 
 def test_an_image_of_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preprocess, "MAX_PIXELS", 99)
+    monkeypatch.setattr(coding, "MAX_PIXELS", 99)
     assert decode_image(encoded(np.zeros((9, 11, 3), np.uint8), ".png"), "x").shape == (9, 11, 3)
     with pytest.raises(ImageError, match="10x10 pixels is over the limit of 99"):
         decode_image(encoded(np.zeros((10, 10, 3), np.uint8), ".png"), "x")

@@ -155,7 +155,7 @@ def test_permissions_follow_the_umask(tmp_path: Path, umask: int) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from vision_edge.runtime import files
+from vision_edge.runtime.system import files
 kind, target = sys.argv[1], Path(sys.argv[2])
 with getattr(files, kind)(target) as temporary:
     (temporary / "a" if kind == "atomic_folder" else temporary).write_bytes(b"half")

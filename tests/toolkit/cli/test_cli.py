@@ -43,8 +43,8 @@ from vision_edge.toolkit.adapters.adapter import read_adapter
 from vision_edge.toolkit.adapters.peft_format import CONFIG_FILE, MODEL_FILE
 from vision_edge.toolkit.averaging.products import AverageSettings, average_hub
 from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone
-from vision_edge.toolkit.cli import build as build_module
 from vision_edge.toolkit.cli import evaluate as evaluate_module
+from vision_edge.toolkit.recycle import building
 
 TUNE = ("--tasks", 3, "--way", 3, "--steps", 25, "--batch", 9, "--lr", 1e-2, "--device", "cpu")
 FEW = ("--way", 3, "--query", 5, "--episodes", 30, "--device", "cpu")
@@ -262,7 +262,7 @@ def test_an_interrupted_build_leaves_the_older_one(
     before = {path.name: path.read_bytes() for path in (tmp_path / "meta").iterdir()}
     with monkeypatch.context() as patch:
         # the report is written last: by then the adapter is in the temporary folder
-        patch.setattr(build_module, "REPORT_FILE", "no/such/folder/report.json")
+        patch.setattr(building, "REPORT_FILE", "no/such/folder/report.json")
         for arguments in (build, (*build[:-1], tmp_path / "new")):
             with pytest.raises(AssertionError, match="FileNotFoundError"):
                 run_command(*arguments)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +12,8 @@ import typer
 from rich.console import Console
 
 from vision_edge.cli.app import command_app
-from vision_edge.runtime.errors import VisionEdgeError, require
-from vision_edge.runtime.system.files import atomic_folder
-from vision_edge.toolkit.cli.build_report import origin, summarise_hub, write_report
+from vision_edge.runtime.errors import require
+from vision_edge.toolkit.cli.build_report import summarise_hub
 from vision_edge.toolkit.cli.options import (
     BackboneName,
     Device,
@@ -158,14 +155,15 @@ def build(
     """
     require("torch")
 
-    started = time.monotonic()
-    _refuse_overwrite(out)
+    from vision_edge.toolkit.recycle.building import refuse_overwrite
+
+    refuse_overwrite(out)
     loaded = chosen_backbone(backbone, weights, size, mean, std, interpolation)
     if method is Method.average:
         from vision_edge.toolkit.averaging.products import AverageSettings
 
         settings = AverageSettings(rank or 4, 4.0 if scale is None else scale)
-        _average(hub, out, loaded, settings, skip_bad, seed, started)
+        _average(hub, out, loaded, settings, skip_bad, seed)
         return
     from vision_edge.toolkit.cli.build_recycle import RecycleOptions, recycle
 
@@ -197,7 +195,6 @@ def build(
             compiled=compiled,
             test=test,
         ),
-        started,
     )
 
 
@@ -208,24 +205,19 @@ def _average(
     settings: AverageSettings,
     skip_bad: bool,
     seed: int,
-    started: float,
 ) -> None:
-    from vision_edge.toolkit.adapters.adapter import write_adapter
-    from vision_edge.toolkit.averaging.products import average_hub
+    from vision_edge.toolkit.recycle.building import build_average
 
     with _status("averaging") as status:
-        result = average_hub(
+        report = build_average(
             hub,
+            out,
             backbone,
             settings,
             skip_bad=skip_bad,
+            seed=seed,
             progress=lambda name: status.update(f"averaging {name}"),
         )
-    report = {**result.report, **origin(hub, seed, started)}
-    info = {"method": "average", "settings": asdict(settings), "hub": hub.name}
-    with atomic_folder(out) as folder:
-        write_adapter(folder, result.updates, backbone, info=info)
-        write_report(folder, report)
     summarise_hub(report)
     typer.echo(
         f"{out}: average of {len(report['adapters'])} adapters, "
@@ -238,12 +230,3 @@ def _average(
 def _status(text: str) -> Iterator[Any]:
     with Console(stderr=True).status(text) as status:
         yield status
-
-
-def _refuse_overwrite(out: Path) -> None:
-    """Replace only what is an adapter already."""
-    if out.exists() and not (out / "adapter_config.json").is_file():
-        raise VisionEdgeError(
-            f"{out} exists and is not an adapter, so it is not overwritten",
-            fix="give --out a new folder",
-        )

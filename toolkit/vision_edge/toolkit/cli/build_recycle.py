@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import cv2
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from vision_edge.export.model.embedder import TorchEmbedder
-from vision_edge.export.model.merge import LowRank, merge
 from vision_edge.export.model.pruning import Pruning
-from vision_edge.runtime.errors import AdapterError
-from vision_edge.runtime.system.files import atomic_folder
-from vision_edge.toolkit.adapters.adapter import write_adapter
-from vision_edge.toolkit.averaging.factors import factor_average
 from vision_edge.toolkit.averaging.products import AverageSettings
 from vision_edge.toolkit.averaging.subspace import SubspaceSettings
 from vision_edge.toolkit.backbones.backbone import Backbone
-from vision_edge.toolkit.cli.build_report import origin, summarise_hub, write_report
+from vision_edge.toolkit.cli.build_report import summarise_hub
 from vision_edge.toolkit.cli.options import chosen_device
 from vision_edge.toolkit.data.dataset import open_dataset
-from vision_edge.toolkit.evaluation.episodes import EpisodeSettings
-from vision_edge.toolkit.evaluation.evaluate import evaluate, to_document
 from vision_edge.toolkit.inversion.prior import BatchNormPrior, load_prior
 from vision_edge.toolkit.inversion.settings import InversionSettings
-from vision_edge.toolkit.meta.held_out_tasks import held_out_document
 from vision_edge.toolkit.meta.learner import Row
 from vision_edge.toolkit.meta.settings import MetaSettings
 from vision_edge.toolkit.pool.tasks import TaskShape
 from vision_edge.toolkit.processes import joined_ranks
-from vision_edge.toolkit.recycle.pipeline import RecycleResult, recycle_hub
+from vision_edge.toolkit.recycle.building import PAGE_FILE, build_recycled
 from vision_edge.toolkit.recycle.presets import PRESETS
-from vision_edge.toolkit.recycle.report.facts import contact_sheet, recycle_report, write_page
 from vision_edge.toolkit.recycle.settings import RecycleSettings, Watch, Where
-
-PAGE_FILE = "report.html"
-SHEET_FILE = "pool.png"
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -73,9 +59,6 @@ class RecycleOptions:
     batch: int | None
     compiled: bool | None
     test: Path | None
-
-
-"""`gpu`: minutes on a GPU. `cpu`: minutes on two CPU cores."""
 
 
 def settings_of(options: RecycleOptions, device: str) -> RecycleSettings:
@@ -110,9 +93,7 @@ def settings_of(options: RecycleOptions, device: str) -> RecycleSettings:
     )
 
 
-def recycle(
-    hub: Path, out: Path, backbone: Backbone, options: RecycleOptions, started: float
-) -> None:
+def recycle(hub: Path, out: Path, backbone: Backbone, options: RecycleOptions) -> None:
     """Run the pipeline, show how it gets on, and write the meta-LoRA with its report.
 
     Raises:
@@ -120,8 +101,9 @@ def recycle(
     """
     device = chosen_device(options.device)
     settings = settings_of(options, device)
-    if options.test is not None:  # found out now rather than at the end
-        open_dataset(options.test, default="test")
+    test = None  # opened now rather than at the end
+    if options.test is not None:
+        test = open_dataset(options.test, default="test")
     with joined_ranks(device) as ranks:
         device = f"cuda:{ranks.local}" if device == "cuda" else device
         where = Where(
@@ -134,9 +116,14 @@ def recycle(
             pool=options.pool,
             skip_bad=options.skip_bad,
         )
-        result = _watched(hub, backbone, settings, where)
-        if ranks.first:
-            _write(hub, out, backbone, options, settings, result, started, device)
+        with _watching(settings, where) as watch:
+            report = build_recycled(hub, out, backbone, settings, where, watch, test=test)
+        if report is not None:
+            summarise_hub(report)
+            typer.echo(
+                f"{out}: recycled {len(report['adapters'])} adapters in {report['seconds']:.0f} s "
+                f"(step {report['step']} of meta-learning); see {out / PAGE_FILE}"
+            )
         ranks.wait()
 
 
@@ -155,10 +142,9 @@ def _prior(options: RecycleOptions, device: str) -> BatchNormPrior | None:
     return prior
 
 
-def _watched(
-    hub: Path, backbone: Backbone, settings: RecycleSettings, where: Where
-) -> RecycleResult:
-    """Run the pipeline under a progress bar a stage, on the first process."""
+@contextmanager
+def _watching(settings: RecycleSettings, where: Where) -> Iterator[Watch]:
+    """Show a progress bar a stage, on the first process."""
     console = Console(stderr=True, quiet=not where.ranks.first)
     with Progress(console=console) as progress:
         bars: dict[str, TaskID] = {}
@@ -181,67 +167,7 @@ def _watched(
                 f"{row['held_out_accuracy']:.1f} % on synthetic tasks held out"
             )
 
-        return recycle_hub(hub, backbone, settings, where, Watch(stage, adapter, inverted, row))
+        def note(text: str) -> None:
+            console.print(f"note: {text}")
 
-
-def _write(
-    hub: Path,
-    out: Path,
-    backbone: Backbone,
-    options: RecycleOptions,
-    settings: RecycleSettings,
-    result: RecycleResult,
-    started: float,
-    device: str,
-) -> None:
-    """Measure the baselines, and write adapter, report, page and contact sheet as one folder."""
-    states = _states(hub, backbone, result)
-    tables = [held_out_document(backbone, states, result.parts, settings.meta, device)]
-    if options.test is not None:
-        tables.append(_real_table(options.test, backbone, states, device))
-    report = {
-        **recycle_report(result, settings, backbone, hub.name, tables),
-        **origin(hub, options.seed, started),
-    }
-    info = {"method": "recycle", "settings": settings.document(), "hub": hub.name}
-    sheet = bytes(cv2.imencode(".png", contact_sheet(result.parts))[1])
-    with atomic_folder(out) as folder:
-        write_adapter(folder, result.updates, backbone, info=info)
-        write_report(folder, report)
-        (folder / SHEET_FILE).write_bytes(sheet)
-        write_page(folder / PAGE_FILE, report, sheet)
-    summarise_hub(report)
-    typer.echo(
-        f"{out}: recycled {len(result.parts)} adapters in {report['seconds']:.0f} s "
-        f"(step {result.meta.step} of meta-learning); see {out / PAGE_FILE}"
-    )
-
-
-def _states(
-    hub: Path, backbone: Backbone, result: RecycleResult
-) -> dict[str, Mapping[str, LowRank]]:
-    """Return what the report compares, by name, the plain backbone first."""
-    states: dict[str, Mapping[str, LowRank]] = {backbone.name: {}}
-    skipped = frozenset(result.average.report["skipped"])
-    try:
-        states["LoRAs Avg (factors)"] = factor_average(hub, backbone, skipped)
-    except AdapterError as error:
-        typer.echo(f"note: without the paper's LoRAs Avg: {error.what}", err=True)
-    states["average of products"] = result.average.updates
-    states["subspace average"] = result.subspace.updates
-    states["recycled"] = result.updates
-    return states
-
-
-def _real_table(
-    path: Path, backbone: Backbone, states: Mapping[str, Mapping[str, LowRank]], device: str
-) -> dict[str, Any]:
-    """Evaluate on labelled images, which nothing was chosen by."""
-    data = open_dataset(path, default="test")
-    episodes = EpisodeSettings()
-    embedders = []
-    for name, updates in states.items():
-        changed = copy.deepcopy(backbone.model)
-        merge(changed, updates)
-        embedders.append(TorchEmbedder(changed.to(device), backbone.spec, name))
-    return to_document(data, episodes, evaluate(data, embedders, episodes))
+        yield Watch(stage, adapter, inverted, row, note)

@@ -1,36 +1,10 @@
-"""What `build` writes of itself: the report, and where the meta-LoRA comes from."""
+"""What `build` says of a hub on the terminal."""
 
 from __future__ import annotations
 
-import json
-import time
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
-
-if TYPE_CHECKING:
-    pass
-
-
-REPORT_FILE = "report.json"
-
-
-def origin(hub: Path, seed: int, started: float) -> dict[str, Any]:
-    """Return what every report says: when, from which hub, and how long it took."""
-    return {
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "hub": hub.name,
-        "seed": seed,
-        "seconds": round(time.monotonic() - started, 3),
-    }
-
-
-def write_report(folder: Path, report: dict[str, Any]) -> None:
-    """Write `report.json` into a folder that is being made."""
-    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def summarise_hub(report: dict[str, Any]) -> None:

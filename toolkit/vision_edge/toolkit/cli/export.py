@@ -158,15 +158,12 @@ def export(
     depends on the precision, or nothing is written.
     """
     require("torch")
-    from vision_edge.export.bundle import export_bundle
-    from vision_edge.export.model.merge import merge
     from vision_edge.export.model.pruning import Pruning
     from vision_edge.export.precision.variant import check_calibration
     from vision_edge.export.settings import ExportImages, ExportSettings
-    from vision_edge.runtime.bundles.manifest import AdapterInfo
     from vision_edge.toolkit import export_images as calibration
-    from vision_edge.toolkit.adapters.adapter import read_adapter
     from vision_edge.toolkit.data.dataset import images_of
+    from vision_edge.toolkit.exporting import export_backbone
 
     if public and images is None:
         raise DataError("--public says what --images are, and there are none", fix="add --images")
@@ -188,24 +185,17 @@ def export(
     calibrating = calibration.calibration_images(calibrate) if calibrate else None
     check_calibration(precision.value, None if calibrating is None else len(calibrating.images))
     loaded = chosen_backbone(backbone, weights, size, mean, std, interpolation)
-    info, merged = loaded.info(), None
-    if adapter is not None:
-        found = read_adapter(adapter, loaded)
-        merge(loaded.model, found.updates)
-        merged = AdapterInfo(name=found.name, sha256=found.sha256, method=found.method)
     chosen = None
     if images is not None:
         named = f"images of {images.name}"
         chosen = ExportImages(images_of(images, MAX_IMAGES), named, from_station=not public)
     labelled = calibration.gate_data(gate_data, split, loaded.spec) if gate_data else None
     with Console(stderr=True).status("exporting, then comparing with PyTorch"):
-        bundle = export_bundle(
-            loaded.model,
-            loaded.spec,
+        bundle = export_backbone(
+            loaded,
             out,
-            name=name or out.name,
-            backbone=info,
-            adapter=merged,
+            adapter=adapter,
+            name=name,
             images=chosen,
             calibration=calibrating,
             labelled=labelled,

@@ -89,3 +89,4 @@ class Watch:
     adapter: Callable[[str], None] = lambda _: None
     inverted: Callable[[int, int], None] = lambda _done, _total: None
     row: Callable[[Row], None] = lambda _: None
+    note: Callable[[str], None] = lambda _: None
