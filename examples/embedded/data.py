@@ -121,14 +121,6 @@ def merge(sets: Iterable[ImageSet]) -> ImageSet:
     return ImageSet(np.concatenate([s.images for s in sets]), np.concatenate(labels), classes)
 
 
-def held_out_classes(archive: Path, count: int, split: str = "train") -> set[str]:
-    """Choose ``count`` classes of a split, evenly spread over the sorted names."""
-    names = sorted(list_classes(archive, split))
-    if count <= 0:
-        return set()
-    return {names[i] for i in np.linspace(0, len(names) - 1, count).round().astype(int)}
-
-
 def load_training(
     archives: Iterable[Path],
     side: int,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vision_edge.runtime.gallery.history import Event, State, replay
+from vision_edge.runtime.gallery.history import Event, State, contents_of
 
 
 def event(version: int, kind: str, label: str | None = None, **fields: object) -> Event:
@@ -57,7 +57,7 @@ def random_history(seed: int, length: int) -> tuple[list[Event], list[State]]:
 def test_every_prefix_replays_to_its_state(seed: int, length: int) -> None:
     events, states = random_history(seed, length)
     for version, state in enumerate(states):
-        got = replay(events[:version])
+        got = contents_of(events[:version]).products
         assert got == state
         assert list(got) == list(state)  # and in the same order
 
@@ -65,13 +65,13 @@ def test_every_prefix_replays_to_its_state(seed: int, length: int) -> None:
 def test_ten_thousand_events_replay_to_their_state() -> None:
     events, states = random_history(7, 10_000)
     assert len(states[-1]) > 0
-    assert replay(events) == states[-1]
+    assert contents_of(events).products == states[-1]
 
 
 def test_ten_thousand_rollbacks_in_a_row_replay() -> None:
     events = [event(1, "add", "a", snapshot=1)]
     events += [event(v, "rollback", argument=str(v - 1)) for v in range(2, 10_001)]
-    assert replay(events) == {"a": [1]}
+    assert contents_of(events).products == {"a": [1]}
 
 
 def test_a_rollback_of_a_rollback_brings_back_what_the_first_undid() -> None:
@@ -81,7 +81,7 @@ def test_a_rollback_of_a_rollback_brings_back_what_the_first_undid() -> None:
         event(3, "rollback", argument="1"),
         event(4, "rollback", argument="2"),
     ]
-    assert [replay(events[:k]) for k in range(5)] == [
+    assert [contents_of(events[:k]).products for k in range(5)] == [
         {},
         {"a": [1]},
         {"a": [1], "b": [2]},
@@ -97,15 +97,17 @@ def test_what_comes_after_a_rollback_builds_on_the_earlier_state() -> None:
         event(3, "rollback", argument="1"),
         event(4, "add", "a", snapshot=4),
     ]
-    assert replay(events) == {"a": [1, 4]}
-    assert replay([*events, event(5, "rollback", argument="0")]) == {}
+    assert contents_of(events).products == {"a": [1, 4]}
+    assert contents_of([*events, event(5, "rollback", argument="0")]).products == {}
 
 
 @pytest.mark.parametrize("argument", ["3", "4", "99", None])
 def test_a_damaged_rollback_ends_all_the_same(argument: str | None) -> None:
     """A rollback to itself or to the future cannot be made, but a damaged file may hold one."""
     events = [event(1, "add", "a", snapshot=1), event(2, "add", "b", snapshot=2)]
-    got = replay([*events, event(3, "rollback", argument=argument), event(4, "remove", "b")])
+    got = contents_of(
+        [*events, event(3, "rollback", argument=argument), event(4, "remove", "b")]
+    ).products
     assert set(got) <= {"a", "b"}
 
 

@@ -93,11 +93,6 @@ def contents_of(events: Sequence[Event]) -> Contents:
     return contents
 
 
-def replay(events: Sequence[Event]) -> State:
-    """Return the products after `events`, which are all of a gallery's, oldest first."""
-    return contents_of(events).products
-
-
 def _in_effect(events: Sequence[Event]) -> list[Event]:
     """Return the events that led to the last state: those that a rollback undid are left out."""
     position = {event.version: index for index, event in enumerate(events)}

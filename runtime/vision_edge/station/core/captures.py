@@ -16,7 +16,7 @@ from vision_edge.runtime.images.presence import Presence, square_around
 from vision_edge.runtime.images.quality import inspect_picture
 from vision_edge.runtime.pipeline.registration import Picture, read_picture
 from vision_edge.runtime.sources.frame import Frame
-from vision_edge.station.core.request_error import RequestError
+from vision_edge.station.core.errors import CropError, NotThereError
 
 _MOST = 16
 _MIN_CROP = 8
@@ -60,7 +60,7 @@ class Capture:
         Without a crop it is cut to the part that its source's empty scene makes visible.
 
         Raises:
-            RequestError: If the crop is not inside the picture.
+            CropError: If the crop is not inside the picture.
         """
         if crop is not None:
             image = self._cut(crop)
@@ -84,11 +84,11 @@ class Capture:
         right, bottom = crop.x + crop.width, crop.y + crop.height
         small = min(crop.width, crop.height) < _MIN_CROP
         if min(crop.x, crop.y) < 0 or right > width or bottom > height or small:
-            raise RequestError(
-                422, "crop", f"the crop {crop.x},{crop.y} of {crop.width}x{crop.height} pixels "
+            raise CropError(
+                f"the crop {crop.x},{crop.y} of {crop.width}x{crop.height} pixels "
                 f"is not inside a picture of {width}x{height}, or too small",
-                f"give at least {_MIN_CROP} pixels inside the picture",
-            )  # fmt: skip
+                fix=f"give at least {_MIN_CROP} pixels inside the picture",
+            )
         return np.ascontiguousarray(self.image[crop.y : bottom, crop.x : right])
 
 
@@ -138,15 +138,13 @@ class Captures:
         """Return a capture.
 
         Raises:
-            RequestError: If there is none of that name, or it is forgotten by now.
+            NotThereError: If there is none of that name, or it is forgotten by now.
         """
         with self._lock:
             self._forget()
             capture = self._captures.get(identifier)
         if capture is None:
-            raise RequestError(
-                404, "not_found", "there is no such capture (any more)", "freeze or upload again"
-            )
+            raise NotThereError("there is no such capture (any more)", fix="freeze or upload again")
         return capture
 
     def __len__(self) -> int:

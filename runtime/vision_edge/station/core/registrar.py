@@ -13,8 +13,8 @@ from vision_edge.runtime.images.coding import decode_image
 from vision_edge.runtime.images.quality import Finding
 from vision_edge.runtime.pipeline.registration import Picture, resemblance, snapshot_from
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
+from vision_edge.station.core.errors import WarningsError
 from vision_edge.station.core.products import Products
-from vision_edge.station.core.request_error import RequestError
 from vision_edge.station.core.review_queue import ReviewQueue
 
 
@@ -76,7 +76,7 @@ class Registrar:
         """Register pictures as a product.
 
         Raises:
-            RequestError: 409, with what speaks against it, unless that is accepted.
+            WarningsError: With what speaks against it, unless that is accepted.
             GalleryError: If the gallery refuses.
         """
         with self._products.steady() as model:
@@ -171,7 +171,8 @@ def _refuse(concerns: Concerns) -> None:
         return
     said = [problem["message"] for problem in concerns.problems]
     said += [f"looks like {similar['label']}" for similar in concerns.similar]
-    raise RequestError(
-        409, "warnings", f"nothing was registered: {'; '.join(said)}"[:500],
-        "take a better picture, or accept the warnings", more=concerns.document(),
-    )  # fmt: skip
+    raise WarningsError(
+        f"nothing was registered: {'; '.join(said)}"[:500],
+        fix="take a better picture, or accept the warnings",
+        more=concerns.document(),
+    )

@@ -22,12 +22,12 @@ from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.audit import AuditLog
 from vision_edge.station.core.bundle_switch import Bundles
 from vision_edge.station.core.captures import Capture, Captures
+from vision_edge.station.core.errors import NoFrameError, NotThereError
 from vision_edge.station.core.event_hub import Hub, Subscription
 from vision_edge.station.core.identifiers import Identifiers
 from vision_edge.station.core.metrics import Metrics
 from vision_edge.station.core.products import Products
 from vision_edge.station.core.registrar import Registrar
-from vision_edge.station.core.request_error import RequestError
 from vision_edge.station.core.review_queue import ReviewQueue
 from vision_edge.station.core.source_line import Line, LineEvents
 from vision_edge.station.core.state_folder import StateFolder
@@ -227,15 +227,15 @@ class Station:
         """Keep a source's latest frame, to be registered.
 
         Raises:
-            RequestError: If there is no such source, or it shows nothing now.
+            StationError: If there is no such source, or it shows nothing now.
         """
         line = self.line(source)
         frame, age = line.latest, line.age_ms
         if frame is None or (line.is_camera and (age or 0.0) > line.settings.max_age_ms):
-            raise RequestError(
-                409, "no_frame", f"source {source!r} shows nothing now (it is {line.state})",
-                "check its cable, power and network",
-            )  # fmt: skip
+            raise NoFrameError(
+                f"source {source!r} shows nothing now (it is {line.state})",
+                fix="check its cable, power and network",
+            )
         return self.captures.add(frame.image, frame.source, presence=line.presence)
 
     def switch(self, bundle: Path | str, author: str | None = None) -> None:
@@ -264,7 +264,7 @@ class Station:
         """Judge a part now, at one source or at all that are judged on command.
 
         Raises:
-            RequestError: If there is no such source.
+            NotThereError: If there is no such source.
             VisionEdgeError: If it is not judged on command, or none is.
         """
         if source is not None:
@@ -282,13 +282,12 @@ class Station:
         """Return the line of a source.
 
         Raises:
-            RequestError: If there is none of that name.
+            NotThereError: If there is none of that name.
         """
         if source not in self._lines:
-            raise RequestError(
-                404, "not_found", f"there is no source {source[:40]!r}",
-                f"there are: {', '.join(self._lines)}",
-            )  # fmt: skip
+            raise NotThereError(
+                f"there is no source {source[:40]!r}", fix=f"there are: {', '.join(self._lines)}"
+            )
         return self._lines[source]
 
     @contextmanager

@@ -22,7 +22,7 @@ from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 
 from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.station.core.limits import LoginBrake
-from vision_edge.station.core.request_error import RequestError
+from vision_edge.station.http.request_error import RequestError
 from vision_edge.station.http.users import (
     Account,
     Role,

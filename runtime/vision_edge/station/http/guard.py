@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vision_edge.station.core.audit import AuditLog
 from vision_edge.station.core.limits import Buckets
 from vision_edge.station.core.metrics import Metrics
-from vision_edge.station.core.request_error import RequestError
 from vision_edge.station.http.auth import SAFE_METHODS
+from vision_edge.station.http.request_error import RequestError
 from vision_edge.station.settings.station import ServerSettings
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from vision_edge.runtime.images.coding import is_jpeg, jpeg_size
-from vision_edge.station.core.request_error import RequestError
+from vision_edge.station.http.request_error import RequestError
 
 
 def check_header(data: bytes, max_pixels: int, name: str) -> None:

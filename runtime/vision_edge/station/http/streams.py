@@ -8,7 +8,7 @@ import anyio
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from vision_edge.station.core.request_error import RequestError
+from vision_edge.station.http.request_error import RequestError
 
 Items = AsyncGenerator[str, None] | AsyncGenerator[bytes, None]
 

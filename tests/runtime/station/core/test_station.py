@@ -14,7 +14,7 @@ from vision_edge.runtime.errors import SourceError, VisionEdgeError
 from vision_edge.runtime.pipeline.registration import snapshot_of
 from vision_edge.runtime.sources.grabber import Grabbed
 from vision_edge.runtime.sources.live import LiveSource
-from vision_edge.station.core.request_error import RequestError
+from vision_edge.station.core.errors import NotThereError
 from vision_edge.station.core.state_folder import StateError
 from vision_edge.station.core.station import Station
 from vision_edge.station.core.wire import Commands, Record, WireHealth
@@ -93,7 +93,7 @@ def test_parts_are_judged_on_command(station_of, shots: Path) -> None:
         assert (record["label"], record["part"]["frames"]) == ("nut", 5)
         station.trigger()
         eventually(lambda: len(station.records(10, "source-0")) == 2)
-        with pytest.raises(RequestError, match="there is no source 'source-9'"):
+        with pytest.raises(NotThereError, match="there is no source 'source-9'"):
             station.trigger("source-9")
         with pytest.raises(VisionEdgeError, match="not judged on command"):
             station.trigger("source-1")

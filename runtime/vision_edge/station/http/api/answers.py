@@ -10,14 +10,17 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from vision_edge.runtime.errors import GalleryError, ImageError, RegistrationError, VisionEdgeError
-from vision_edge.station.core.request_error import RequestError
+from vision_edge.station.core.errors import CropError, NotThereError, StationError
 from vision_edge.station.core.review_queue import ReviewError
 from vision_edge.station.core.station import Station
 from vision_edge.station.http.api.models import ErrorAnswer, Responses
+from vision_edge.station.http.request_error import RequestError
 
 _KINDS: tuple[tuple[type[VisionEdgeError], int, str], ...] = (
     (ImageError, 422, "bad_image"),
     (ReviewError, 404, "not_found"),
+    (NotThereError, 404, NotThereError.code),
+    (CropError, 422, CropError.code),
     (RegistrationError, 409, "refused"),
     (GalleryError, 409, "gallery"),
     (VisionEdgeError, 409, "refused"),
@@ -87,9 +90,11 @@ def problem_of(error: Exception, station: Station) -> RequestError:
     """Return an error of the runtime as an answer; paths of this device are left out."""
     assert isinstance(error, VisionEdgeError)
     status, code = next((s, c) for kind, s, c in _KINDS if isinstance(error, kind))
+    more = error.more if isinstance(error, StationError) else None
+    code = error.code if isinstance(error, StationError) else code
     path = str(station.settings.gallery)
     what, fix = ((text or "").replace(path, "the gallery") for text in (error.what, error.fix))
-    return RequestError(status, code, what, fix or "see the station's log")
+    return RequestError(status, code, what, fix or "see the station's log", more=more)
 
 
 def _of_values(error: RequestValidationError) -> RequestError:

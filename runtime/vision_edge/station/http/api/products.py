@@ -10,7 +10,6 @@ from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.images.quality import inspect_picture
 from vision_edge.runtime.pipeline.registration import Picture
 from vision_edge.station.core.registrar import Registered
-from vision_edge.station.core.request_error import RequestError
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
 from vision_edge.station.http.api.captures import crop_of
 from vision_edge.station.http.api.models import (
@@ -27,6 +26,7 @@ from vision_edge.station.http.api.models import (
 )
 from vision_edge.station.http.api.routes import JPEG, Engineer, Operator, noted, station_of
 from vision_edge.station.http.api.uploads import decoded
+from vision_edge.station.http.request_error import RequestError
 
 router = APIRouter(tags=["products"])
 Identifier = Annotated[int, Path(ge=1, le=2**53, examples=[17])]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from vision_edge.station.core.request_error import RequestError
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
 from vision_edge.station.http.api.models import Done, LoginAsked, Me
 from vision_edge.station.http.api.routes import Operator, noted
 from vision_edge.station.http.auth import COOKIE, Auth, Identity
+from vision_edge.station.http.request_error import RequestError
 
 router = APIRouter(tags=["session"])
 

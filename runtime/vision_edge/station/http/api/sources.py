@@ -8,11 +8,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from vision_edge.station.core.captures import Capture, Captures
-from vision_edge.station.core.request_error import RequestError
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
 from vision_edge.station.http.api.models import CaptureAnswer, CropAnswer, Done
 from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
 from vision_edge.station.http.preview import BOUNDARY, MAX_FPS, Previews, frame_headers, offered
+from vision_edge.station.http.request_error import RequestError
 from vision_edge.station.http.streams import Streams
 
 router = APIRouter(prefix="/sources/{name}", tags=["sources"])

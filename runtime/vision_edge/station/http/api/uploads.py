@@ -8,8 +8,8 @@ from fastapi import UploadFile
 
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.images.coding import decode_image, is_jpeg
-from vision_edge.station.core.request_error import RequestError
 from vision_edge.station.http.image_header import check_header
+from vision_edge.station.http.request_error import RequestError
 
 
 def decoded(upload: UploadFile, max_pixels: int) -> tuple[Image, bytes | None, str]:
