@@ -30,17 +30,19 @@ from vision_edge.cli.options import (
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
 from vision_edge.runtime.inference.session import Session, open_session
-from vision_edge.runtime.pipeline.frame_verdicts import RunStatistics, verdicts
+from vision_edge.runtime.pipeline.frame_verdicts import verdicts
 from vision_edge.runtime.pipeline.gallery_classifier import CurrentClassifier
-from vision_edge.runtime.pipeline.part_verdicts import part_verdicts
+from vision_edge.runtime.pipeline.part_verdicts import PartStatistics, part_verdicts
 from vision_edge.runtime.pipeline.triggers import (
     CommandTrigger,
     IntervalTrigger,
     MotionTrigger,
     PresenceTrigger,
     Trigger,
+    part_settings,
 )
-from vision_edge.runtime.recognition.part_consensus import METHODS, Method, Passages
+from vision_edge.runtime.recognition.part_consensus import METHODS
+from vision_edge.runtime.recognition.part_tracking import REPORTS, PartSettings
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sinks.annotated import annotated_sink
@@ -111,6 +113,13 @@ def run(
     consensus: Annotated[
         str, typer.Option("--consensus", help="How a part's frames agree: mean or votes.")
     ] = "mean",
+    report: Annotated[
+        str,
+        typer.Option(
+            "--report",
+            help="When a part is reported: settled (as soon as its frames agree) or leave.",
+        ),
+    ] = "settled",
     debounce: Annotated[
         float, typer.Option("--debounce", min=0, help="Seconds without the same part again.")
     ] = 0.0,
@@ -147,7 +156,7 @@ def run(
     """
     camera = CameraOptions(rotate, flip, roi, exposure, backend)
     make_trigger = None if trigger is None else _trigger(trigger, interval, empty, camera.view)
-    method = _method(consensus)
+    parts = _parts(consensus, report, trigger)
     settings = session_options(precision_hint, cuda_graph)
     session = open_session(load_bundle(bundle), provider, threads, settings)
     classifier = CurrentClassifier(
@@ -171,13 +180,13 @@ def run(
     )
     frames: Source = PacedSource(plain) if realtime else plain
     frames = frames if camera.view.changes_nothing else ViewedSource(frames, camera.view)
-    statistics = RunStatistics()
+    statistics = PartStatistics()
     told: Iterator[tuple[Frame, Verdict]]
     if make_trigger is None:
         told = verdicts(frames, session, classifier, max_age_ms=max_age_ms, statistics=statistics)
     else:
         told = part_verdicts(
-            frames, session, make_trigger, lambda: Passages(classifier, method=method),
+            frames, session, classifier, make_trigger, parts,
             debounce=debounce, max_age_ms=max_age_ms, statistics=statistics,
         )  # fmt: skip
     tally: Counter[str] = Counter()
@@ -221,10 +230,19 @@ def _trigger(name: str, interval: float, empty: Path | None, view: View) -> Call
     return lambda: PresenceTrigger(presence)
 
 
-def _method(name: str) -> Method:
-    if name not in METHODS:
-        raise VisionEdgeError(f"unknown consensus {name!r}", fix=f"use one of {', '.join(METHODS)}")
-    return name
+def _parts(method: str, report: str, trigger: str | None) -> PartSettings:
+    """Return how parts are judged and reported.
+
+    Raises:
+        VisionEdgeError: If one of the words is unknown.
+    """
+    if method not in METHODS:
+        raise VisionEdgeError(
+            f"unknown consensus {method!r}", fix=f"use one of {', '.join(METHODS)}"
+        )
+    if report not in REPORTS:
+        raise VisionEdgeError(f"unknown report {report!r}", fix=f"use one of {', '.join(REPORTS)}")
+    return part_settings(trigger, method, report)
 
 
 def _state(name: str, state: LiveState, reason: str) -> None:
@@ -280,13 +298,24 @@ def _line(verdict: Verdict) -> str:
     )
 
 
-def _summarise(statistics: RunStatistics, tally: Counter[str], source: Source) -> None:
+def _missed(statistics: PartStatistics) -> str:
+    """Say how many parts were in view and got no verdict, and why."""
+    counts = statistics.parts.values()
+    missed, brief = statistics.missed, sum(one.brief for one in counts)
+    late = sum(one.stale for one in counts)
+    why = f" ({late} because their frames were too old)" if late else ""
+    said = f"; {missed} part(s) in view were not judged once{why}" if missed else ""
+    return said + (f"; {brief} too brief to be a part" if brief else "")
+
+
+def _summarise(statistics: PartStatistics, tally: Counter[str], source: Source) -> None:
     seconds = max(statistics.seconds, 1e-9)
     frames = statistics.frames
     typer.echo(
         f"{frames} verdict(s) in {seconds:.1f} s, {frames / seconds:.1f} a second; "
         f"model {1000 * statistics.session_seconds / max(frames, 1):.1f} ms a verdict"
-        + (f"; {statistics.stale} stale frame(s) got no verdict" if statistics.stale else ""),
+        + (f"; {statistics.stale} stale frame(s) got no verdict" if statistics.stale else "")
+        + _missed(statistics),
         err=True,
     )
     if isinstance(source, VideoSource) and source.missing:

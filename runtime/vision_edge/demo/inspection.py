@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vision_edge.demo.picture import annotate_frame
-from vision_edge.runtime.arrays import Image
+from vision_edge.demo.picture import Mark, annotate_frame
+from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.images.contact_sheet import AMBER, GREEN, WHITE
 from vision_edge.runtime.images.presence import Box, Presence, crop_around
 from vision_edge.runtime.images.video_writer import VideoWriter
 from vision_edge.runtime.inference.embedder import embed_frame
 from vision_edge.runtime.inference.session import Session
-from vision_edge.runtime.recognition.part_consensus import PartVerdict, Passages
+from vision_edge.runtime.recognition.part_consensus import PartVerdict
+from vision_edge.runtime.recognition.part_tracking import PartTracker, Sighting
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.sources.frame import Frame
 
@@ -57,9 +58,9 @@ class Inspector:
         self._classifier = classifier
         self._presence = presence
         self._window = window
-        self._passages = Passages(classifier)
-        self._crops: dict[int, Image] = {}
-        self._headline: tuple[str, tuple[int, int, int]] = ("", WHITE)
+        self._parts = PartTracker(classifier)
+        self._crops: dict[tuple[int, Box], Image] = {}
+        self._said = ""
         self.result = Inspection()
 
     def inspect(self, frames: Iterable[Frame], video: Path | None, fps: float) -> Inspection:
@@ -68,52 +69,64 @@ class Inspector:
         Args:
             frames: In order.
             video: Where to write the annotated video, if anywhere.
-            fps: Its rate.
+            fps: Its rate, and that of the frames.
         """
         writer = VideoWriter(video, fps) if video is not None else None
         try:
             for frame in frames:
-                picture = self._step(frame)
+                picture = self._step(frame, frame.number / fps)
                 if writer is not None:
                     writer.write(picture)
-            self._take(list(self._passages.finish()))
+            self._take(self._parts.finish())
         finally:
             if writer is not None:
                 writer.close()
         return self.result
 
-    def _step(self, frame: Frame) -> Image:
+    def _step(self, frame: Frame, at: float) -> Image:
         """Judge one frame and return it annotated."""
         began = time.monotonic()
         x0, y0, x1, y1 = self._window
         view = frame.image[y0:y1, x0:x1]
-        found = self._presence.find(view)
-        embedding = None
-        if found is not None and found.complete:
-            crop = crop_around(view, found.box)
-            self._crops[frame.number] = crop
-            model = time.monotonic()
-            embedding = embed_frame(self._session, crop)
-            self.result.model_seconds += time.monotonic() - model
-            self.result.judged += 1
-            (decision,) = self._classifier.classify(embedding)
-            self._headline = (
-                f"{decision.label or 'unknown'}  {decision.score:.2f}",
-                GREEN if decision.known else AMBER,
-            )
-        self._take(list(self._passages.add(frame.number, embedding)))
+        found = self._presence.find_all(view)
+        wanted = self._parts.needs([one.box for one in found], at)
+        seen, marks = [], []
+        for one, needed in zip(found, wanted, strict=True):
+            vector = self._embedded(frame, view, one.box) if one.complete and needed else None
+            seen.append(Sighting(one.box, vector))
+            if one.complete:
+                marks.append(self._mark(one.box, vector))
+        self._take(self._parts.look(frame.number, at, seen, (x1 - x0, y1 - y0)))
         self.result.frames += 1
         self.result.seconds += time.monotonic() - began
-        box = None
-        if embedding is not None and found is not None:
-            a, b, c, d = found.box
-            box = (a + x0, b + y0, c + x0, d + y0)
-        headline, colour = self._headline if box else ("no part wholly in the window", WHITE)
-        footer = f"frame {frame.number}"
-        return annotate_frame(frame.image, self._window, box, headline, colour, footer)
+        return annotate_frame(frame.image, self._window, marks, self._said, f"frame {frame.number}")
+
+    def _embedded(self, frame: Frame, view: Image, box: Box) -> Embeddings:
+        """Embed a part, and keep its picture."""
+        crop = crop_around(view, box)
+        self._crops[frame.number, box] = crop
+        model = time.monotonic()
+        vector = embed_frame(self._session, crop)
+        self.result.model_seconds += time.monotonic() - model
+        self.result.judged += 1
+        return vector
+
+    def _mark(self, box: Box, vector: Embeddings | None) -> Mark:
+        """Return what is drawn of a part, in pixels of the frame."""
+        x0, y0 = self._window[:2]
+        place = (box[0] + x0, box[1] + y0, box[2] + x0, box[3] + y0)
+        if vector is None:
+            return Mark(place, "", WHITE)
+        (decision,) = self._classifier.classify(vector)
+        words = f"{decision.label or 'unknown'} {decision.score:.2f}"
+        return Mark(place, words, GREEN if decision.known else AMBER)
 
     def _take(self, verdicts: list[PartVerdict]) -> None:
         for verdict in verdicts:
+            assert verdict.box is not None
             self.result.verdicts.append(verdict)
-            self.result.evidence.append(self._crops[verdict.evidence])
-            self._crops = {n: c for n, c in self._crops.items() if n > verdict.last}
+            self.result.evidence.append(self._crops[verdict.evidence, verdict.box])
+            decision = verdict.decision
+            self._said = f"part {verdict.number}: {decision.label or 'unknown'}"
+        if not self._parts.counts.in_view:
+            self._crops.clear()

@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         classifier_for,
     )
     from vision_edge.runtime.pipeline.part_verdicts import (
+        PartStatistics,
         part_verdicts,
     )
     from vision_edge.runtime.pipeline.registration import (
@@ -102,7 +103,11 @@ if TYPE_CHECKING:
     )
     from vision_edge.runtime.recognition.part_consensus import (
         PartVerdict,
-        Passages,
+    )
+    from vision_edge.runtime.recognition.part_tracking import (
+        PartCounts,
+        PartSettings,
+        PartTracker,
     )
     from vision_edge.runtime.recognition.prototypes import (
         Decision,
@@ -208,7 +213,7 @@ _HOMES = {
         "CurrentClassifier",
         "classifier_for",
     ),
-    "pipeline.part_verdicts": ("part_verdicts",),
+    "pipeline.part_verdicts": ("PartStatistics", "part_verdicts"),
     "pipeline.registration": ("register",),
     "pipeline.triggers": (
         "CommandTrigger",
@@ -217,10 +222,8 @@ _HOMES = {
         "PresenceTrigger",
         "Trigger",
     ),
-    "recognition.part_consensus": (
-        "PartVerdict",
-        "Passages",
-    ),
+    "recognition.part_consensus": ("PartVerdict",),
+    "recognition.part_tracking": ("PartCounts", "PartSettings", "PartTracker"),
     "recognition.prototypes": (
         "Decision",
         "PrototypeClassifier",
@@ -278,8 +281,11 @@ __all__ = [
     "MissingExtraError",
     "ModelIdentity",
     "MotionTrigger",
+    "PartCounts",
+    "PartSettings",
+    "PartStatistics",
+    "PartTracker",
     "PartVerdict",
-    "Passages",
     "PreprocessSpec",
     "Presence",
     "PresenceTrigger",

@@ -60,7 +60,7 @@ def test_the_next_part_at_the_border_does_not_hide_the_one_in_the_middle() -> No
 
 
 def test_a_speck_is_no_part() -> None:
-    assert Presence(empty_scene()).find(with_part(empty_scene(1), 150, 150, side=12)) is None
+    assert Presence(empty_scene()).find(with_part(empty_scene(1), 150, 150, side=7)) is None
 
 
 def test_the_empty_scene_must_be_an_image() -> None:
@@ -84,3 +84,65 @@ def test_a_crop_at_the_corner_stays_inside_the_image() -> None:
 
 def test_a_crop_is_never_larger_than_the_image() -> None:
     assert crop_around(np.zeros((50, 80, 3), np.uint8), (0, 0, 80, 50), 3.0).shape == (50, 50, 3)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95])
+@pytest.mark.parametrize("gain", [0.8, 1.25])
+def test_a_part_is_found_however_much_of_the_view_it_fills(share: float, gain: float) -> None:
+    side = round(300 * share)
+    x, y = (300 - side) // 2, (300 - side) // 2 + (side < 200) * 20
+    scene = np.clip(with_part(empty_scene(1), x, y, side - 1) * gain, 0, 255).astype(np.uint8)
+    (found,) = Presence(empty_scene()).find_all(scene)
+    assert found.complete
+    assert iou(found.box, (x, y, x + side, y + side)) > 0.6
+
+
+def test_every_part_is_found_from_left_to_right_and_those_at_the_border_are_not_complete() -> None:
+    scene = empty_scene(1)
+    for x, y in ((200, 20), (20, 30), (-30, 200), (120, 190)):
+        scene = with_part(scene, x, y, 60)
+    found = Presence(empty_scene()).find_all(scene)
+    assert [one.complete for one in found] == [False, True, True, True]
+    assert [round(one.box[0], -1) for one in found] == [0, 20, 120, 200]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_that_touch_are_taken_apart(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scene, places, x = empty_scene(seed), [], 20
+    for _ in range(4):
+        radius, y = int(rng.integers(25, 33)), 150 + int(rng.integers(-10, 11))
+        x += radius
+        colour = [float(value) for value in rng.integers(130, 250, 3)]
+        cv2.circle(scene, (x, y), radius, colour, -1)
+        places.append((x - radius, y - radius, x + radius, y + radius))
+        x += radius + 1
+    found = Presence(empty_scene(9)).find_all(scene)
+    assert len(found) == 4
+    assert all(iou(a.box, b) > 0.6 for a, b in zip(found, places, strict=True))
+
+
+def test_a_part_with_a_narrow_waist_of_its_own_stays_one_up_to_a_stated_neck() -> None:
+    scene = empty_scene(1)
+    cv2.rectangle(scene, (60, 100), (120, 160), (200, 200, 200), -1)
+    cv2.rectangle(scene, (120, 105), (180, 155), (200, 200, 200), -1)
+    cv2.rectangle(scene, (180, 100), (240, 160), (200, 200, 200), -1)
+    assert len(Presence(empty_scene()).find_all(scene)) == 1
+
+
+def test_the_empty_scene_follows_the_light_and_not_a_part_that_stays() -> None:
+    presence = Presence(empty_scene())
+    drift = np.linspace(0, 40, 300)[None, :, None]  # one side becomes brighter
+    for step in np.linspace(0, 1, 150):
+        lit = np.clip(empty_scene(3) + drift * step, 0, 255).astype(np.uint8)
+        assert presence.find_all(lit) == []
+    lit = np.clip(empty_scene(4) + drift, 0, 255).astype(np.uint8)
+    for _ in range(100):
+        assert len(presence.find_all(with_part(lit, 100, 100))) == 1
+
+
+def iou(a: tuple[int, ...], b: tuple[int, ...]) -> float:
+    width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    both = sum((q[2] - q[0]) * (q[3] - q[1]) for q in (a, b))
+    return width * height / (both - width * height)

@@ -22,8 +22,8 @@ from vision_edge.runtime.pipeline.triggers import (
     MotionTrigger,
     PresenceTrigger,
     Trigger,
+    part_settings,
 )
-from vision_edge.runtime.recognition.part_consensus import Passages
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.strangers import Cohort
 from vision_edge.runtime.sinks.review_folder import ReviewSink
@@ -61,15 +61,10 @@ def classifier(threshold: float = 0.5) -> PrototypeClassifier:
 
 def verdicts(frames: list[Frame], trigger: Callable[[], Trigger], **options: Any) -> list[Any]:
     made = classifier(options.pop("threshold", 0.5))
-    method = options.pop("method", "mean")
+    kind = "interval" if isinstance(trigger(), IntervalTrigger) else None
+    settings = part_settings(kind, options.pop("method", "mean"), options.pop("report", "leave"))
     return list(
-        part_verdicts(
-            FakeSource(frames),
-            FakeEmbedder(),
-            trigger,
-            lambda: Passages(made, method=method),
-            **options,
-        )
+        part_verdicts(FakeSource(frames), FakeEmbedder(), made, trigger, settings, **options)
     )
 
 
@@ -109,12 +104,12 @@ def test_a_command_asks_for_one_verdict() -> None:
     frames = [Frame(picture(2, 96), "cam", k, k / 25) for k in range(30)]
     with os.fdopen(reading) as stream:
         trigger = CommandTrigger(stream, frames=4)
-        assert [trigger.look(frame).image is None for frame in frames[:3]] == [True] * 3
+        assert [not trigger.look(frame).parts for frame in frames[:3]] == [True] * 3
         os.write(writing, b"now\n")
         got = verdicts(frames[3:], lambda: trigger)
         assert [(v.part.frames, v.decision.label) for _, v in got] == [(4, "p2")]
         os.close(writing)
-        assert trigger.look(frames[0]).image is None
+        assert not trigger.look(frames[0]).parts
 
 
 @pytest.mark.parametrize(("parts", "label"), [([1] * 7 + [2] * 3, "p1"), ([1] * 5 + [2] * 5, None)])
@@ -123,14 +118,6 @@ def test_votes_need_more_than_half(parts: list[int], label: str | None) -> None:
     ((_, verdict),) = verdicts(frames, lambda: IntervalTrigger(9.0), method="votes")
     assert verdict.decision.label == label
     assert all(parts[number] == 1 for number in verdict.part.evidence_frames) or label is None
-
-
-def test_a_part_that_stays_is_judged_all_the_same() -> None:
-    made = classifier()
-    embedding = embed_snapshot(FakeEmbedder(), picture(0, 96))
-    passages = Passages(made, most=20)
-    got = [v for k in range(50) for v in passages.add(k, embedding)]
-    assert [(v.first, v.last) for v in got] == [(0, 19), (20, 39)]
 
 
 def some(count: int) -> list[Any]:

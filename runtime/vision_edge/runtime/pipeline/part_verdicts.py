@@ -4,19 +4,50 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from vision_edge.runtime.inference.embedder import Embedder, embed_frame
+import numpy as np
+
+from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.images.preprocess import prepare
+from vision_edge.runtime.inference.embedder import Embedder
 from vision_edge.runtime.pipeline.frame_verdicts import RunStatistics
-from vision_edge.runtime.pipeline.triggers import Trigger
-from vision_edge.runtime.recognition.part_consensus import PartVerdict, Passages
+from vision_edge.runtime.pipeline.triggers import Trigger, View
+from vision_edge.runtime.recognition.part_consensus import PartVerdict
+from vision_edge.runtime.recognition.part_tracking import (
+    PartCounts,
+    PartSettings,
+    PartTracker,
+    Sighting,
+)
+from vision_edge.runtime.recognition.prototypes import Classifier
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sources.frame import Frame, Source
 
 _KEPT = 60
-"""Frames of a passage kept for evidence; of longer passages the last."""
+"""Frames kept for evidence; of parts that stay longer the last."""
+_BATCH = 16
+"""Parts of a frame that are embedded in one call at most."""
+_RATE = 25.0
+"""Frames a second of a file that does not say: a folder of pictures."""
+
+
+@dataclass
+class PartStatistics(RunStatistics):
+    """What a run did, and what became of the parts.
+
+    Attributes:
+        parts: By camera or file.
+    """
+
+    parts: dict[str, PartCounts] = field(default_factory=dict)
+
+    @property
+    def missed(self) -> int:
+        """Parts that were in view and not judged once, at all cameras."""
+        return sum(counts.missed for counts in self.parts.values())
 
 
 @dataclass
@@ -24,37 +55,36 @@ class Debounce:
     """Drops a verdict that repeats the last one too soon: a part that came back, or never left.
 
     Attributes:
-        seconds: From the end of one passage to the start of the next; 0 drops nothing.
+        seconds: From the last frame of one part to the first of the next; 0 drops nothing.
     """
 
     seconds: float
     _label: str | None = None
     _until: float = -1.0
 
-    def passes(self, verdict: PartVerdict, first: float, last: float) -> bool:
+    def passes(self, label: str | None, first: float, last: float) -> bool:
         """Whether a verdict on frames captured from `first` to `last` is news."""
-        label = verdict.decision.label
         repeats = label is not None and label == self._label and first < self._until
         self._label, self._until = label, last + self.seconds
         return not repeats or self.seconds <= 0
 
 
 @dataclass
-class _Line:
+class _Camera:
     """What is under way at one camera."""
 
     trigger: Trigger
-    passages: Passages
+    tracker: PartTracker
     debounce: Debounce
     frames: OrderedDict[int, Frame] = field(default_factory=OrderedDict)
-    first: float = 0.0
 
 
 def part_verdicts(
     source: Source,
     embedder: Embedder,
+    classifier: Classifier,
     make_trigger: Callable[[], Trigger],
-    make_passages: Callable[[], Passages],
+    settings: PartSettings | None = None,
     *,
     debounce: float = 0.0,
     max_age_ms: float = 1000.0,
@@ -63,78 +93,98 @@ def part_verdicts(
     """Give one verdict on each part.
 
     Args:
-        source: Where frames come from; several cameras are several lines.
+        source: Where frames come from; each of several cameras has parts of its own.
         embedder: A session.
+        classifier: The products to tell apart.
         make_trigger: Makes a trigger for a camera.
-        make_passages: Makes what gathers a camera's frames.
+        settings: How parts are followed, and when they are reported.
         debounce: Seconds within which the same product is not reported again.
         max_age_ms: A live frame older than this is not judged.
-        statistics: Filled in along the way; `frames` counts verdicts.
+        statistics: Filled in along the way; `frames` counts verdicts. A `PartStatistics` also
+            hears what became of the parts.
 
     Yields:
         The frame that speaks most for a verdict, and the verdict. Its age is that frame's.
     """
     counts = statistics or RunStatistics()
     started = time.monotonic()
-    lines: dict[str, _Line] = {}
+    cameras: dict[str, _Camera] = {}
     for frame in source:
         name = frame.source if source.live else source.name
-        if name not in lines:
-            lines[name] = _Line(make_trigger(), make_passages(), Debounce(debounce))
-        for verdict in _step(lines[name], frame, embedder, source.live, max_age_ms, counts):
+        if name not in cameras:
+            tracker = PartTracker(classifier, settings)
+            cameras[name] = _Camera(make_trigger(), tracker, Debounce(debounce))
+            if isinstance(counts, PartStatistics):
+                counts.parts[name] = tracker.counts
+        at = frame.captured if source.live else frame.number / (source.fps or _RATE)
+        limit = max_age_ms if source.live else None
+        for verdict in _step(cameras[name], frame, at, embedder, limit, counts):
             counts.seconds = time.monotonic() - started
             yield verdict
-    for line in lines.values():
-        yield from _told(line, list(line.passages.finish()), counts)
+    for camera in cameras.values():
+        yield from _told(camera, camera.tracker.finish(), counts)
     counts.seconds = time.monotonic() - started
 
 
 def _step(
-    line: _Line,
+    camera: _Camera,
     frame: Frame,
+    at: float,
     embedder: Embedder,
-    live: bool,
-    max_age_ms: float,
+    max_age_ms: float | None,
     counts: RunStatistics,
 ) -> Iterator[tuple[Frame, Verdict]]:
-    """Take one frame of a line; yield what it brings to an end."""
-    look = line.trigger.look(frame)
+    """Take one frame of a camera; yield what is to be told."""
+    look = camera.trigger.look(frame)
     if look.ends:
-        yield from _told(line, list(line.passages.finish()), counts)
-    embedding = None
-    if look.image is not None:
-        began = time.monotonic()
-        embedding = embed_frame(embedder, look.image)
-        counts.session_seconds += time.monotonic() - began
-        if live and 1000 * (time.monotonic() - frame.captured) > max_age_ms:
-            counts.stale += 1
-            embedding = None
-    ended = list(line.passages.add(frame.number, embedding))
-    yield from _told(line, ended, counts)
-    if embedding is not None:
-        _keep(line, frame)
+        yield from _told(camera, camera.tracker.finish(), counts)
+    began = time.monotonic()
+    seen = _embedded(embedder, look.parts, camera.tracker.needs([p.box for p in look.parts], at))
+    counts.session_seconds += time.monotonic() - began if look.parts else 0.0
+    if max_age_ms is not None and 1000 * (time.monotonic() - frame.captured) > max_age_ms:
+        counts.stale += any(sighting.embedding is not None for sighting in seen)
+        seen = [Sighting(one.box, None, stale=one.embedding is not None) for one in seen]
+    if any(sighting.embedding is not None for sighting in seen):
+        _keep(camera, frame)
+    size = (frame.image.shape[1], frame.image.shape[0])
+    yield from _told(camera, camera.tracker.look(frame.number, at, seen, size), counts)
 
 
-def _keep(line: _Line, frame: Frame) -> None:
-    if not line.frames:
-        line.first = frame.captured
-    line.frames[frame.number] = frame
-    while len(line.frames) > _KEPT:
-        line.frames.popitem(last=False)
+def _embedded(embedder: Embedder, parts: Sequence[View], wanted: Sequence[bool]) -> list[Sighting]:
+    """Embed the parts that are wholly in view and wanted, all of a frame in one batch."""
+    which = [k for k, part in enumerate(parts) if part.image is not None and wanted[k]]
+    images = [image for k in which if (image := parts[k].image) is not None]
+    vectors = _vectors(embedder, images)
+    given = dict(zip(which, vectors, strict=True))
+    return [Sighting(part.box, given.get(k)) for k, part in enumerate(parts)]
+
+
+def _vectors(embedder: Embedder, images: Sequence[Image]) -> list[Embeddings]:
+    """Embed pictures of any size: float32 (D,) each."""
+    found: list[Embeddings] = []
+    for start in range(0, len(images), _BATCH):
+        prepared = [prepare(image, embedder.spec) for image in images[start : start + _BATCH]]
+        found += list(embedder.embed(np.stack(prepared)))
+    return found
+
+
+def _keep(camera: _Camera, frame: Frame) -> None:
+    camera.frames[frame.number] = frame
+    while len(camera.frames) > _KEPT:
+        camera.frames.popitem(last=False)
 
 
 def _told(
-    line: _Line, parts: list[PartVerdict], counts: RunStatistics
+    camera: _Camera, parts: list[PartVerdict], counts: RunStatistics
 ) -> Iterator[tuple[Frame, Verdict]]:
-    """Turn a passage's verdict into what is reported, and forget its frames."""
+    """Turn verdicts on parts into what is reported."""
     for part in parts:
-        kept = [line.frames[n] for n in part.evidence_frames if n in line.frames]
-        best = kept[0] if kept else next(reversed(line.frames.values()))
-        last = next(reversed(line.frames.values())).captured
-        if line.debounce.passes(part, line.first, last):
+        kept = [camera.frames[n] for n in part.evidence_frames if n in camera.frames]
+        best = kept[0] if kept else next(reversed(camera.frames.values()))
+        first = camera.frames.get(part.first, next(iter(camera.frames.values()))).captured
+        last = camera.frames.get(part.last, best).captured
+        if camera.debounce.passes(part.decision.label, first, last):
             counts.frames += 1
             age_ms = 1000 * (time.monotonic() - best.captured)
             now = datetime.now(timezone.utc)
             yield best, Verdict(now, best.source, best.number, age_ms, part.decision, part)
-    if parts:
-        line.frames.clear()

@@ -1,11 +1,12 @@
 """Triggers: when is there a part to judge, and when is it gone?
 
-Each looks at every frame and returns the picture to judge, or None where there is no part (wholly)
-in view. A part's passage ends when it was out of view for some frames, or when the trigger says so.
+Each looks at every frame and returns the parts in view, with the picture to judge of those that are
+wholly in view. A part is gone when it was out of view for some time, or when the trigger says so.
 """
 
 from __future__ import annotations
 
+import math
 import select
 import sys
 from dataclasses import dataclass
@@ -16,10 +17,25 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import require
-from vision_edge.runtime.images.presence import Presence, crop_around
+from vision_edge.runtime.images.presence import Box, Presence, crop_around
+from vision_edge.runtime.recognition.part_consensus import Method
+from vision_edge.runtime.recognition.part_tracking import PartSettings, Report
 from vision_edge.runtime.sources.frame import Frame
 
 _WORK_SIDE = 120
+
+
+@dataclass(frozen=True)
+class View:
+    """One part in view.
+
+    Attributes:
+        image: What to judge, uint8 (H, W, 3) BGR; None where the part is not wholly in view.
+        box: Where it lies in the frame; None for the whole picture.
+    """
+
+    image: Image | None
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -27,12 +43,21 @@ class Look:
     """What a trigger makes of a frame.
 
     Attributes:
-        image: What to judge, uint8 (H, W, 3) BGR, or None where no part is wholly in view.
-        ends: Whether the passage under way is over before this frame.
+        parts: The parts in view; none in an empty scene.
+        ends: Whether what is under way is over before this frame.
     """
 
-    image: Image | None
+    parts: tuple[View, ...] = ()
     ends: bool = False
+
+
+def part_settings(
+    trigger: str | None, method: Method = "mean", report: Report = "settled"
+) -> PartSettings:
+    """Return how the parts of a trigger are judged: an interval always by all of its frames."""
+    if trigger == "interval":
+        return PartSettings(method, "leave", most=math.inf)
+    return PartSettings(method, report)
 
 
 class Trigger(Protocol):
@@ -43,7 +68,7 @@ class Trigger(Protocol):
 
 
 class PresenceTrigger:
-    """A part is what differs from the empty scene; the picture is cut to it.
+    """Parts are what differs from the empty scene; the picture is cut to each.
 
     Args:
         presence: Knows the empty scene.
@@ -53,11 +78,14 @@ class PresenceTrigger:
         self._presence = presence
 
     def look(self, frame: Frame) -> Look:
-        """Return the part, where it is wholly in view."""
-        found = self._presence.find(frame.image)
-        if found is None or not found.complete:
-            return Look(None)
-        return Look(crop_around(frame.image, found.box))
+        """Return all parts; those that are not wholly in view without a picture."""
+        image = frame.image
+        return Look(
+            tuple(
+                View(crop_around(image, found.box) if found.complete else None, found.box)
+                for found in self._presence.find_all(image)
+            )
+        )
 
 
 class MotionTrigger:
@@ -78,9 +106,9 @@ class MotionTrigger:
         now, last = _reduced(frame.image), self._last
         self._last = now
         if last is None or last.shape != now.shape:
-            return Look(None)
+            return Look()
         changed = float((np.abs(now - last) > self._level).mean())
-        return Look(frame.image if changed >= self._share else None)
+        return _whole(frame.image if changed >= self._share else None)
 
 
 class IntervalTrigger:
@@ -100,7 +128,7 @@ class IntervalTrigger:
         over = started is not None and frame.captured - started >= self._seconds
         if started is None or over:
             self._started = frame.captured
-        return Look(frame.image, ends=over)
+        return _whole(frame.image, ends=over)
 
 
 class CommandTrigger:
@@ -123,7 +151,7 @@ class CommandTrigger:
             self._left = self._frames
         wanted = self._left > 0
         self._left = max(0, self._left - 1)
-        return Look(frame.image if wanted else None, ends=asked or not wanted)
+        return _whole(frame.image if wanted else None, ends=asked or not wanted)
 
     def _asked(self) -> bool:
         """Whether a line has come in since the last frame; several count as one."""
@@ -135,6 +163,11 @@ class CommandTrigger:
                 break
             asked = True
         return asked
+
+
+def _whole(image: Image | None, *, ends: bool = False) -> Look:
+    """Return a look at the whole picture, or at nothing."""
+    return Look(() if image is None else (View(image),), ends)
 
 
 def _reduced(image: Image) -> NDArray[np.float32]:

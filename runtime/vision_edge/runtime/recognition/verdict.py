@@ -56,6 +56,8 @@ class Verdict:
                 "last": self.part.last,
                 "frames": self.part.frames,
                 "evidence": list(self.part.evidence_frames),
+                "number": self.part.number,
+                "box": None if self.part.box is None else list(self.part.box),
             }
         return document
 

@@ -17,15 +17,15 @@ from typing import Literal
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
 from vision_edge.runtime.images.coding import read_image
 from vision_edge.runtime.images.presence import Presence
-from vision_edge.runtime.pipeline.frame_verdicts import RunStatistics, verdicts
-from vision_edge.runtime.pipeline.part_verdicts import part_verdicts
+from vision_edge.runtime.pipeline.frame_verdicts import verdicts
+from vision_edge.runtime.pipeline.part_verdicts import PartStatistics, part_verdicts
 from vision_edge.runtime.pipeline.triggers import (
     IntervalTrigger,
     MotionTrigger,
     PresenceTrigger,
     Trigger,
+    part_settings,
 )
-from vision_edge.runtime.recognition.part_consensus import Passages
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sources.addresses import live_address
 from vision_edge.runtime.sources.frame import Frame, Source
@@ -75,7 +75,7 @@ class Line:
         self.name = settings.name
         self.frames = 0
         self.reconnects = 0
-        self.statistics = RunStatistics()
+        self.statistics = PartStatistics()
         self.latest: Frame | None = None
         self.presence: Presence | None = None
         self._model, self._events = model, events
@@ -121,6 +121,7 @@ class Line:
             "trigger": self.settings.trigger,
             "verdicts": self.statistics.frames,
             "stale_frames": self.statistics.stale,
+            "missed_parts": self.statistics.missed,
         }
 
     def start(self) -> None:
@@ -204,8 +205,9 @@ class Line:
         return part_verdicts(
             source,
             model,
+            model,
             self._make_trigger,
-            lambda: Passages(model, method=settings.consensus),
+            part_settings(settings.trigger, settings.consensus, settings.report),
             debounce=settings.debounce,
             max_age_ms=settings.max_age_ms,
             statistics=self.statistics,

@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.recognition.part_consensus import Method
+from vision_edge.runtime.recognition.part_tracking import Report
 from vision_edge.runtime.sources.addresses import live_address
 from vision_edge.runtime.sources.grabber import Backend, GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings
@@ -74,6 +75,7 @@ class SourceSettings(Section):
         empty: Picture of the empty scene, for `presence`; parts are cut out where it is given.
         max_rate: Frames a second that are judged at most, with trigger `none`; by default all.
         consensus: How the frames of a part agree.
+        report: When a part is reported: `"settled"`, as soon as its frames agree, or `"leave"`.
         debounce: Seconds without the same part again.
         loop: A file starts again at its end, played at its own rate; for trials.
         realtime: A video file is played at its own rate.
@@ -96,6 +98,7 @@ class SourceSettings(Section):
     empty: Path | None = None
     max_rate: Annotated[float, Field(gt=0, le=1000)] | None = None
     consensus: Method = "mean"
+    report: Report = "settled"
     debounce: Seconds = 0.0
     loop: bool = False
     realtime: bool = False

@@ -90,7 +90,7 @@ def test_parts_are_judged_on_command(station_of, shots: Path) -> None:
         assert not station.records(10, "source-0")
         station.trigger("source-0")
         [record] = eventually(lambda: station.records(10, "source-0"))
-        assert (record["label"], record["part"]["frames"]) == ("nut", 5)
+        assert (record["label"], record["part"]["frames"]) == ("nut", 3)
         station.trigger()
         eventually(lambda: len(station.records(10, "source-0")) == 2)
         with pytest.raises(NotThereError, match="there is no source 'source-9'"):

@@ -78,6 +78,9 @@ class SourceStatus(Answer):
     trigger: str = Field(examples=["presence"])
     verdicts: int = Field(examples=[120])
     stale_frames: int = Field(examples=[0])
+    missed_parts: int = Field(
+        default=0, description="Parts that were in view and not judged once.", examples=[0]
+    )
 
 
 class WireStatus(Answer):
@@ -132,6 +135,12 @@ class Part(Answer):
     last: int = Field(examples=[118])
     frames: int = Field(examples=[16])
     evidence: list[int] = Field(examples=[[109, 110, 108]])
+    number: int = Field(default=0, description="Which part of its source.", examples=[12])
+    box: list[int] | None = Field(
+        default=None,
+        description="Where it lies in the frame, x0, y0, x1, y1 in pixels; null: the whole.",
+        examples=[[310, 120, 420, 236]],
+    )
 
 
 class Verdict(BaseModel):

@@ -238,9 +238,9 @@ def test_a_verdict_on_command_over_http(shared: Served) -> None:
     eventually(lambda: line.frames > 1)
     shared.ok(shared.post("/sources/command/trigger"))
     [record] = eventually(lambda: shared.station.records(1, "command"))
-    assert record["part"]["frames"] == 5
+    assert 3 <= record["part"]["frames"] <= 5
     shown = shared.ok(shared.get("/verdicts", params={"source": "command"}))["verdicts"][0]
-    assert shown["part"]["frames"] == 5
+    assert shown["part"] == record["part"]
     assert shared.post("/sources/good/trigger").status_code == 409
     assert shared.post("/sources/none/trigger").status_code == 404
 
