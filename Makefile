@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT ?= .out
 
-.PHONY: demo station test test-edge check lint types layers bench faults clean
+.PHONY: demo station test test-edge check lint types layers bench faults install-check wheel wheel-edge clean
 
 demo: $(VENV)/.server
 	$(BIN)/vision-edge demo --out $(OUT)/demo --json $(OUT)/demo/summary.json
@@ -51,6 +51,16 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run_speed.py --shared $(SHARED) --out $(OUT)/bench
 	$(BIN)/python benchmarks/memory.py --out $(OUT)/bench
 	$(BIN)/python benchmarks/outbox_speed.py --out $(OUT)/bench
+
+# What a user installs, tried on every Python that is found: wheel and sdist, from another folder.
+install-check:
+	.ci/install
+
+# Into dist/: the wheel, and one for devices, without the server's code and models (17 MB less).
+wheel wheel-edge: | $(VENV)/bin/python
+	$(PIP) install --quiet build wheel
+	$(BIN)/python -m build --wheel --outdir dist .
+	if [ $@ = wheel-edge ]; then $(BIN)/python .ci/wheel_for_devices.py dist; fi
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
