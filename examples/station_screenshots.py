@@ -1,4 +1,4 @@
-"""Take the pictures of docs/station.md anew: a station, the rendered belt, a headless Chromium.
+"""Take the pictures of docs/how-to/station.md anew: a station, the rendered belt, a browser.
 
     python examples/station_screenshots.py --out docs/images
 

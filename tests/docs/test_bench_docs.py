@@ -18,7 +18,9 @@ from vision_edge.runtime.inference.triton_address import CA, TOKEN, parse_triton
 
 COMMANDS = {command.name: command for command in announced()}
 DOCS = ROOT / "docs"
-PAGES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("bench.md", "triton.md")}
+PAGES = {
+    name: next(DOCS.rglob(name)).read_text(encoding="utf-8") for name in ("bench.md", "triton.md")
+}
 LINES = [
     line
     for page in PAGES.values()

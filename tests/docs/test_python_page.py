@@ -15,7 +15,7 @@ from support.paths import ROOT
 from support.runtime import noisy, picture
 
 pytest.importorskip("torch")
-PAGE = next((ROOT / "docs").rglob("python.md"))
+PAGE = ROOT / "docs/tutorial/python.md"
 CODE = re.findall(
     r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
 )

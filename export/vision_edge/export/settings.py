@@ -38,7 +38,7 @@ MIN_COSINE: dict[PrecisionName, float] = {"fp32": 0.9999, "fp16": 0.999, "int8":
 MAX_ACCURACY_DROP = 0.5
 """Points of few-shot accuracy that a narrower type may cost."""
 MIN_PRUNED_COSINE, MAX_PRUNED_DROP = 0.95, 2.0
-"""Least mean cosine and most points with pruning; docs/export.md says why."""
+"""Least mean cosine and most points with pruning; docs/how-to/export.md says why."""
 
 
 @dataclass(frozen=True)

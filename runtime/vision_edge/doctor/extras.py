@@ -63,7 +63,8 @@ def _for_jetson(finding: Finding) -> Finding:
     """Return the finding without advice that would do harm there."""
     if finding.name not in _NOT_FOR_JETSON or finding.fix is None:
         return finding
-    return replace(finding, fix="not from PyPI on a Jetson: JetPack brings it (docs/jetson.md)")
+    fix = "not from PyPI on a Jetson: JetPack brings it (docs/how-to/jetson.md)"
+    return replace(finding, fix=fix)
 
 
 def requirements(lines: list[str]) -> list[Requirement]:

@@ -1,7 +1,8 @@
 """A snapshot's embedding: of the whole picture and of its middle, twice nearer.
 
 One picture is one distance to the part; the next will be another. Of mirroring, turning, relighting
-and cropping, only cropping helped measurably (benchmarks/snapshots.py; docs/scoring.md).
+and cropping, only cropping helped measurably (benchmarks/snapshots.py and
+docs/explanation/scoring.md).
 """
 
 from __future__ import annotations

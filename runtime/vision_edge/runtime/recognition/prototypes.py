@@ -21,7 +21,7 @@ from vision_edge.runtime.recognition.strangers import Cohort, cohort_shift, stra
 Scores = NDArray[np.float32]
 Band = Literal["accept", "review", "unknown"]
 PRIOR_WEIGHT = 4.0
-"""How many products the bundle's centre counts for; chosen on train splits, see docs/scoring.md."""
+"""How many products the bundle's centre counts for; chosen on train splits: see scoring.md."""
 
 MIN_RATE = 1e-6
 REVIEW_FACTOR, MAX_REVIEW_RATE = 5.0, 0.5

@@ -10,8 +10,8 @@ Two steps, both of which need no stranger of the station's own:
    reaches among them is a draw of what a stranger reaches. Their mean, corrected for there being
    one product fewer, and their spread, drawn towards a prior, give a stranger's distribution.
 
-The constants were fitted on train and val splits only, by the experiments that docs/scoring.md
-names.
+The constants were fitted on train and val splits only, by the experiments that
+docs/explanation/scoring.md names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Modbus register map; docs/wires.md shows it as a table.
+"""The Modbus register map; docs/reference/wires.md shows it as a table.
 
 All registers are 16 bits; a number of 32 bits has its high word first. Each request is answered
 from one state of the station, so that the registers it returns belong together. A reader that needs

@@ -1,4 +1,4 @@
-"""Making wires from settings, and what docs/wires.md says of them."""
+"""Making wires from settings, and what docs/reference/wires.md says of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if sys.version_info >= (3, 11):
 else:
     tomllib = pytest.importorskip("tomli")
 
-DOCS = (ROOT / "docs" / "wires.md").read_text(encoding="utf-8")
+DOCS = (ROOT / "docs/reference/wires.md").read_text(encoding="utf-8")
 SECTIONS = {
     "mqtt": MqttSettings, "webhook": WebhookSettings, "modbus": ModbusSettings,
     "opcua": OpcuaSettings,

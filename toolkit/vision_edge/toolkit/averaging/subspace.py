@@ -17,7 +17,7 @@ cosine between two adapters: the share of an adapter's energy that is common to 
 n adapters is signal by the share `rho / (rho + (1 - rho) / n)` (Wiener's factor); the norm of W is
 the mean's, times that share, times a constant. A single adapter stays as it is.
 
-`docs/recycling.md` has the measurements behind it.
+`docs/explanation/recycling.md` has the measurements behind it.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def test_two_taps_and_a_scan_register_a_part(page: Page, station: Served) -> Non
     page.click("#confirm")
     until(lambda: page.text(tile("nut", ".label")) == "hex nut M8")
 
-    assert time.monotonic() - began < 15  # about 2 s alone; see docs/station.md
+    assert time.monotonic() - began < 15  # about 2 s alone; see docs/how-to/station.md
     verdict = page.one(tile("nut", ".verdict"))
     assert verdict.get_attribute("data-band") == "accept"
     assert page.text(tile("nut", ".band")) == "Recognised"
