@@ -22,6 +22,9 @@ import numpy as np
 from measured import circumstances
 from station_process import EMBEDDED, Plan, StationProcess
 
+from vision_edge.runtime.reports.charts import Line, line_chart
+from vision_edge.runtime.reports.pages import write_page
+
 WARM_UP = 0.1
 LIMITS = {"rss_mb": (1.02, 3.0), "threads": (1.0, 1.0), "files": (1.0, 1.0), "p95_ms": (1.25, 5.0)}
 """How much the last quarter may exceed the first: times the first, plus so much."""
@@ -68,25 +71,21 @@ def flatness(samples: list[Sample]) -> dict[str, dict[str, Any]]:
 
 
 def plot(samples: list[Sample], path: Path) -> None:
-    """Draw the figures over time."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    minutes = [sample["s"] / 60 for sample in samples]
-    figure, axes = plt.subplots(4, 1, sharex=True, figsize=(8, 9))
+    """Draw the figures over time, as a page."""
     rows = (("rss_mb",), ("threads", "files"), ("p50_ms", "p95_ms"), ("verdicts",))
-    for axis, names in zip(axes, rows, strict=True):
-        for name in names:
-            axis.plot(minutes, [sample[name] for sample in samples], label=name)
-        axis.set_ylim(bottom=0)
-        axis.legend(loc="lower right")
-        axis.grid(alpha=0.3)
-    axes[-1].set_xlabel("minutes")
-    figure.tight_layout()
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+    charts = [
+        line_chart(
+            ", ".join(names),
+            "",
+            [Line(name, [(s["s"] / 60, s[name]) for s in samples]) for name in names],
+            across="minutes",
+            floor=0.0,
+        )
+        for names in rows
+    ]
+    template = Path(__file__).with_name("charts.html")
+    title, made = "A station over time", "benchmarks/station_soak.py"
+    write_page(path, template, title=title, made=made, charts=charts)
 
 
 def soak(folder: Path, plan: Plan, seconds: float, every: float) -> dict[str, Any]:
@@ -144,7 +143,7 @@ def main() -> None:
         report = soak(Path(folder), plan, options.minutes * 60, options.sample)
     (options.out / "station_soak.json").write_text(json.dumps(report, indent=1) + "\n")
     if not options.no_plot:
-        plot(report["samples"], options.out / "station_soak.png")
+        plot(report["samples"], options.out / "station_soak.html")
     for name, figure in report["figures"].items():
         print(f"{name:8} {figure}")
     print(f"{report['counted']}, {report['cpu_cores']} cores; flat: {report['flat']}")

@@ -63,9 +63,7 @@ def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all figures here.")
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw a chart: FILE.svg, or .png (matplotlib).")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw a chart: FILE.svg.")] = None,
 ) -> None:
     """Time bundles: latency, throughput, memory, cold start, and what surrounds the model.
 
@@ -85,9 +83,9 @@ def bench(
     providers, batches = parse_providers(provider), parse_batches(batch)
     torch = _torch(against, backbone, weights, adapter)
     if plot is not None:
-        from vision_edge.bench.drawing import check_suffix
+        from vision_edge.runtime.reports.drawing import check_svg
 
-        check_suffix(plot)
+        check_svg(plot)
     known = _known(bundles or [_shipped()])
     cases = cases_of([(k["label"], k["path"]) for k in known], providers, batches, torch)
     document = _measured(cases, settings, known)

@@ -9,14 +9,14 @@ import pytest
 from support.toolkit import class_folders, refusal, tiny_backbone
 
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.errors import DataError, ImageError, VisionEdgeError
+from vision_edge.runtime.errors import DataError, ImageError
 from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.data import dataset as data_module
 from vision_edge.toolkit.data.dataset import Dataset, open_dataset
 from vision_edge.toolkit.evaluation import evaluate as evaluate_module
 from vision_edge.toolkit.evaluation.episodes import METRICS, EpisodeSettings, episode_accuracy
-from vision_edge.toolkit.evaluation.evaluate import embed_dataset, evaluate, plot, to_document
+from vision_edge.toolkit.evaluation.evaluate import chart, embed_dataset, evaluate, to_document
 
 FEW = EpisodeSettings(way=3, shot=1, query=4, episodes=20)
 
@@ -123,7 +123,7 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
         evaluate(open_dataset(root), [MeanColour()], FEW)
 
 
-def _document(data: Dataset, names: Sequence[str]) -> dict[str, object]:
+def _document(data: Dataset, names: Sequence[str]) -> dict[str, Any]:
     return to_document(data, FEW, evaluate(data, [MeanColour(name) for name in names], FEW))
 
 
@@ -140,14 +140,10 @@ def test_the_document_keeps_its_contract(data: Dataset) -> None:
     assert (document["classes"], document["images"], document["seed"]) == (3, 24, 0)
 
 
-@pytest.mark.parametrize("name", ["out.png", "out.svg", "deep/er/out.PDF"])
-def test_a_plot_is_drawn(tmp_path: Path, data: Dataset, name: str) -> None:
-    plot(tmp_path / name, _document(data, ["one", "two"]))
-    start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[name[-3:].lower()]
-    assert (tmp_path / name).read_bytes().startswith(start)
-
-
-def test_a_plot_of_another_format_is_refused(tmp_path: Path, data: Dataset) -> None:
-    with refusal(VisionEdgeError, "out.docx", ".png"):
-        plot(tmp_path / "out.docx", _document(data, ["one"]))
-    assert list(tmp_path.iterdir()) == []
+def test_the_chart_shows_each_embedder_with_its_interval(data: Dataset) -> None:
+    document = _document(data, ["one", "two"])
+    drawn = chart(document).__html__()
+    for result in document["results"]:
+        assert f">{result['name']}</text>" in drawn
+        assert f">{result['accuracy']:.1f} ± {result['ci95']:.1f}</text>" in drawn
+    assert "3-way 1-shot" in drawn and "centred-cosine" in drawn

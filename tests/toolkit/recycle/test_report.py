@@ -8,13 +8,13 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from support.html import Balanced
 from support.toolkit import adapter_in, hub_in, leftovers, qv_updates, random_head
 
 from vision_edge.toolkit.averaging.subspace import SubspaceSettings
@@ -23,9 +23,9 @@ from vision_edge.toolkit.inversion.settings import InversionSettings
 from vision_edge.toolkit.meta.settings import MetaSettings
 from vision_edge.toolkit.pool.tasks import TaskShape
 from vision_edge.toolkit.recycle.pipeline import RecycleResult, recycle_hub
-from vision_edge.toolkit.recycle.report.chart import Line, line_chart, ticks
-from vision_edge.toolkit.recycle.report.facts import contact_sheet, recycle_report, write_page
-from vision_edge.toolkit.recycle.report.html import Html, duration, join, number, tag
+from vision_edge.toolkit.recycle.report.facts import recycle_report
+from vision_edge.toolkit.recycle.report.page import write_page
+from vision_edge.toolkit.recycle.report.pool_sheet import pool_sheet
 from vision_edge.toolkit.recycle.report.words import SYNTHETIC, summary
 from vision_edge.toolkit.recycle.settings import RecycleSettings, Where
 
@@ -75,29 +75,6 @@ def report(result: RecycleResult, backbone: Backbone) -> dict[str, Any]:
 def page_of(report: dict[str, Any], folder: Path) -> str:
     write_page(folder / "report.html", report, PNG)
     return (folder / "report.html").read_text(encoding="utf-8")
-
-
-class Balanced(HTMLParser):
-    """Notes each tag, and refuses those that are not closed in their order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((name, dict(attrs)))
-        if name not in {"meta", "img"}:
-            self.open.append(name)
-
-    def handle_endtag(self, name: str) -> None:
-        assert self.open and self.open.pop() == name, f"</{name}> closes nothing"
-
-    def all(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for found, attributes in self.tags if found == name]
 
 
 def walk(value: Any) -> Iterator[Any]:
@@ -202,34 +179,38 @@ class TestSummary:
 
 class TestSheet:
     def test_a_row_an_adapter_and_a_column_a_class(self, result: RecycleResult) -> None:
-        sheet = contact_sheet(result.parts, side=40)
+        sheet = pool_sheet(result.parts, side=40)
         assert sheet.dtype == np.uint8
-        height = 4 * (20 + 40 + 16 + 6) + 2 * 6
-        assert sheet.shape == (height, 3 * (40 + 6) + 12 + 6, 3)  # `nameless` has three classes
+        assert sheet.shape == (4 * (36 + 40 + 54), 5 * (40 + 12) + 12, 3)
 
     def test_no_more_rows_and_columns_than_asked_for(self, result: RecycleResult) -> None:
-        sheet = contact_sheet(result.parts, columns=1, rows=2, side=40)
-        assert sheet.shape == (2 * (20 + 40 + 16 + 6) + 12, 40 + 6 + 18, 3)
+        sheet = pool_sheet(result.parts, columns=1, rows=2, side=40)
+        assert sheet.shape == (2 * (36 + 40 + 54), 40 + 24, 3)
 
     def test_shows_the_images(self, result: RecycleResult) -> None:
         part = result.parts[0]
-        sheet = contact_sheet([part], side=32)  # their own size
+        sheet = pool_sheet([part], side=32)  # their own size
         first = part.images(np.flatnonzero(part.labels == 0)[:1])[0]
-        np.testing.assert_array_equal(sheet[26 : 26 + 32, 12 : 12 + 32], first)
+        inner = slice(3, -3)  # within the frame
+        shown = sheet[40 : 40 + 32, 12 : 12 + 32]
+        np.testing.assert_array_equal(shown[inner, inner], first[inner, inner])
 
     def test_names_are_drawn_where_they_are_known(self, result: RecycleResult) -> None:
         part = result.parts[0]
-        named, bare = contact_sheet([part]), contact_sheet([replace(part, classes=())])
+        named, bare = pool_sheet([part]), pool_sheet([replace(part, classes=())])
         assert named.shape == bare.shape
         assert (named != bare).any()
-        contact_sheet([replace(part, name="漢字" * 80, classes=("é" * 99, ""))])
+        pool_sheet([replace(part, name="漢字" * 80, classes=("é" * 99, ""))])
 
     def test_no_parts_at_all(self) -> None:
-        assert contact_sheet([], side=40).ndim == 3
+        assert pool_sheet([], side=40).ndim == 3
 
-    def test_a_class_without_images_stays_empty(self, result: RecycleResult) -> None:
+    def test_a_class_without_images_is_left_out(self, result: RecycleResult) -> None:
         part = replace(result.parts[0], labels=np.zeros_like(result.parts[0].labels))
-        assert contact_sheet([part]).shape == contact_sheet([result.parts[0]]).shape
+        one, two = pool_sheet([part], side=40), pool_sheet([result.parts[0]], side=40)
+        second = np.s_[36:80, 12 + 52 : 12 + 92]
+        assert len(np.unique(one[second].reshape(-1, 3), axis=0)) == 1
+        assert len(np.unique(two[second].reshape(-1, 3), axis=0)) > 9
 
 
 class TestPage:
@@ -258,7 +239,8 @@ class TestPage:
         lines = Balanced(text).all("polyline")
         counts = {(line["class"], len((line["points"] or "").split())) for line in lines}
         looks = len(report["curves"])
-        assert counts == {("line", looks), ("line faint", looks - 1)}  # no training before step 0
+        # the legend's have two points; no training before step 0
+        assert counts == {("thick s0", looks), ("faint", looks - 1), ("thick s0", 2), ("faint", 2)}
         assert text.count(f"step {report['step']} kept") == 2
         for label in ("loss", "accuracy in %", "step"):
             assert f">{label}</text>" in text
@@ -329,47 +311,3 @@ class TestPage:
         with pytest.raises(KeyError):
             write_page(tmp_path / "report.html", {"hub": "x"}, PNG)
         assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
-
-
-class TestPieces:
-    def test_only_html_is_not_escaped(self) -> None:
-        inner = tag("b", "<")
-        assert tag("p", inner, inner + "!", title='"') == (
-            '<p title="&quot;"><b>&lt;</b>&lt;b&gt;&amp;lt;&lt;/b&gt;!</p>'
-        )
-        assert isinstance(join(inner, "x"), Html)
-
-    def test_void_tags_are_not_closed(self) -> None:
-        assert tag("meta", charset="utf-8", http_equiv=None) == '<meta charset="utf-8">'
-
-    @pytest.mark.parametrize(
-        ("value", "text"), [(None, "–"), (-1.25, f"−1.2{NBSP}MB"), (-0.01, f"0.0{NBSP}MB")]
-    )
-    def test_numbers(self, value: float | None, text: str) -> None:
-        assert number(value, 1, "MB") == text
-
-    @pytest.mark.parametrize(
-        ("seconds", "text"),
-        [
-            (None, "–"),
-            (3.21, "3.2 s"),
-            (59.7, "59.7 s"),
-            (90, "1 min 30 s"),
-            (754, "13 min"),
-            (9000, "2 h 30 min"),
-        ],
-    )
-    def test_durations(self, seconds: float | None, text: str) -> None:
-        assert duration(seconds) == text
-
-    @pytest.mark.parametrize(("low", "high"), [(0, 0), (2.5, 2.5001), (-3, 8), (1e-9, 3e-9)])
-    def test_ticks_enclose_the_values(self, low: float, high: float) -> None:
-        marks = ticks(low, high)
-        assert marks[0] <= low
-        assert marks[-1] >= high
-        assert 2 <= len(marks) <= 8
-
-    def test_a_chart_without_points(self) -> None:
-        chart = line_chart("t", "u", [Line("a", [])], None)
-        Balanced(chart)
-        assert "polyline" not in chart

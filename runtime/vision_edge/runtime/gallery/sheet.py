@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 
 from vision_edge.runtime.arrays import Image
@@ -16,6 +15,7 @@ from vision_edge.runtime.images.contact_sheet import (
     Tile,
     contact_sheet,
     fitted,
+    plain_letters,
 )
 
 _ROWS = 40
@@ -51,10 +51,8 @@ def gallery_sheets(gallery: GalleryReader, labels: Sequence[str] | None = None) 
 
 
 def drawable(label: str) -> str:
-    """Return a label in the letters that a contact sheet has; others become question marks."""
-    plain = unicodedata.normalize("NFKD", label)
-    letters = (c for c in plain if not unicodedata.combining(c))
-    text = "".join(c if c.isascii() else "?" for c in letters)
+    """Return a label in the letters that a contact sheet has, and no longer than a heading."""
+    text = plain_letters(label)
     return text if len(text) <= _HEADING else text[: _HEADING - 3] + "..."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,10 +20,11 @@ GREEN, AMBER, RED, WHITE, GREY = (
 )
 """BGR."""
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-_TILE = 150
-_CAPTION = 44
+SIDE = 150
+"""Pixels of a picture's side, by default."""
 COLUMNS = 8
-"""Pictures a row."""
+"""Pictures a row, by default."""
+_GAP, _CAPTION = 12, 44
 _BACKGROUND = (30, 28, 26)
 
 
@@ -50,56 +52,84 @@ def text(
     cv2.putText(image, line, origin, FONT, scale, tuple(colour), weight, cv2.LINE_AA)
 
 
-def contact_sheet(title: str, sections: Sequence[tuple[str, Sequence[Tile]]]) -> Image:
-    """Lay out tiles under headings.
+def plain_letters(line: str) -> str:
+    """Return a text in the letters that a sheet has; others become question marks."""
+    letters = (c for c in unicodedata.normalize("NFKD", line) if not unicodedata.combining(c))
+    return "".join(c if " " <= c <= "~" else "?" for c in letters)
+
+
+def contact_sheet(
+    title: str,
+    sections: Sequence[tuple[str, Sequence[Tile]]],
+    *,
+    columns: int = COLUMNS,
+    side: int = SIDE,
+) -> Image:
+    """Lay out tiles under headings; what is written is cut where it does not fit.
 
     Args:
-        title: Over all.
+        title: Over all; empty for none.
         sections: Headings, each with its tiles.
+        columns: Tiles a row, at least 1.
+        side: Side of a picture in pixels, at least 16.
 
     Returns:
         uint8 (H, W, 3), BGR.
     """
-    width = COLUMNS * (_TILE + 12) + 12
-    rows = [_strip(title, width, 20, WHITE)]
+    width = columns * (side + _GAP) + _GAP
+    rows = [_strip(title, width, 20, WHITE)] if title or not sections else []
     for heading, tiles in sections:
         rows.append(_strip(heading, width, 14, GREY))
-        starts = range(0, len(tiles), COLUMNS)
-        rows.extend(_row(tiles[start : start + COLUMNS], width) for start in starts)
+        starts = range(0, len(tiles), columns)
+        rows.extend(_row(tiles[start : start + columns], width, side) for start in starts)
     return np.concatenate(rows)
 
 
 def _strip(line: str, width: int, height: int, colour: Sequence[int]) -> Image:
     strip = np.full((height * 2 + 8, width, 3), _BACKGROUND, np.uint8)
-    text(strip, line, (12, height + 12), height, colour)
+    text(strip, _cut(line, height, width - 2 * _GAP), (_GAP, height + 12), height, colour)
     return strip
 
 
-def _row(tiles: Sequence[Tile], width: int) -> Image:
-    row = np.full((_TILE + _CAPTION + 10, width, 3), _BACKGROUND, np.uint8)
+def _cut(line: str, height: int, width: int) -> str:
+    """Return as much of a text as is no wider than `width` pixels."""
+    plain = plain_letters(line)
+    while plain and _width(plain, height) > width:
+        plain = plain.rstrip(".")[:-1] + ".." if len(plain.rstrip(".")) > 1 else ""
+    return plain
+
+
+def _width(line: str, height: int) -> int:
+    scale = height / 22
+    return cv2.getTextSize(line, FONT, scale, max(1, round(scale * 2)))[0][0]
+
+
+def _row(tiles: Sequence[Tile], width: int, side: int) -> Image:
+    row = np.full((side + _CAPTION + 10, width, 3), _BACKGROUND, np.uint8)
     for index, tile in enumerate(tiles):
-        x = 12 + index * (_TILE + 12)
-        _paste(row[4 : 4 + _TILE, x : x + _TILE], tile.image)
-        cv2.rectangle(row, (x, 4), (x + _TILE - 1, 3 + _TILE), tile.colour, 3)
+        x = _GAP + index * (side + _GAP)
+        _paste(row[4 : 4 + side, x : x + side], tile.image)
+        cv2.rectangle(row, (x, 4), (x + side - 1, 3 + side), tile.colour, 3)
         for number, line in enumerate(tile.lines):
             colour = tile.colour if number == 0 else GREY
-            text(row, line, (x + 1, _TILE + 20 + 16 * number), 9, colour)
+            text(row, _cut(line, 9, side), (x + 1, side + 20 + 16 * number), 9, colour)
     return row
 
 
-def fitted(image: Image) -> Image:
-    """Return an image, uint8 (H, W, 3) BGR, as large as a tile holds it."""
-    scale = _TILE / max(image.shape[:2])
-    height, width = (max(1, round(scale * side)) for side in image.shape[:2])
+def fitted(image: Image, side: int = SIDE) -> Image:
+    """Return an image, uint8 (H, W, 3) BGR, as large as a square of `side` pixels holds it."""
+    scale = side / max(image.shape[:2])
+    height, width = (max(1, round(scale * edge)) for edge in image.shape[:2])
     if (height, width) == image.shape[:2]:
         return image
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(resized, np.uint8)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
 
 
 def _paste(place: Image, image: Image) -> None:
     """Put an image into the middle of a square."""
-    small = fitted(image)
+    side = place.shape[0]
+    small = fitted(image, side)
     height, width = small.shape[:2]
-    top, left = (_TILE - height) // 2, (_TILE - width) // 2
+    top, left = (side - height) // 2, (side - width) // 2
     place[top : top + height, left : left + width] = small

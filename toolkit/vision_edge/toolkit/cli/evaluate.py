@@ -17,6 +17,7 @@ from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import AdapterError, VisionEdgeError, require
 from vision_edge.runtime.inference.embedder import Embedder
 from vision_edge.runtime.inference.session import open_session
+from vision_edge.runtime.reports.drawing import check_svg
 from vision_edge.runtime.system.files import atomic_file
 from vision_edge.toolkit.cli.options import (
     DataPath,
@@ -32,9 +33,8 @@ from vision_edge.toolkit.cli.options import (
 )
 from vision_edge.toolkit.data.dataset import open_dataset
 from vision_edge.toolkit.evaluation.episodes import EpisodeSettings
-from vision_edge.toolkit.evaluation.evaluate import check_plot_path, to_document
+from vision_edge.toolkit.evaluation.evaluate import chart, to_document
 from vision_edge.toolkit.evaluation.evaluate import evaluate as run_evaluation
-from vision_edge.toolkit.evaluation.evaluate import plot as draw_plot
 
 if TYPE_CHECKING:
     from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions
@@ -69,7 +69,7 @@ def evaluate(
         Path | None, typer.Option("--json", help="Write the results here.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the results here: .png, .svg or .pdf.")
+        Path | None, typer.Option("--plot", help="Draw the results here: FILE.svg.")
     ] = None,
     device: Device = "auto",
     size: Size = None,
@@ -84,7 +84,7 @@ def evaluate(
     """
     settings = EpisodeSettings(way, shot, query, episodes, seed)
     if plot is not None:
-        check_plot_path(plot)
+        check_svg(plot)
     dataset = open_dataset(data, split, default="test")
     embedders: list[Embedder] = []
     if backbone or weights or adapter or not bundle:
@@ -113,7 +113,7 @@ def evaluate(
             temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     Console().print(_table(document))
     if plot is not None:
-        draw_plot(plot, document)
+        chart(document).save(plot)
 
 
 def _options(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings, Image
-from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.inference.embedder import Embedder
-from vision_edge.runtime.system.files import atomic_file
+from vision_edge.runtime.reports.charts import Interval, interval_chart
+from vision_edge.runtime.reports.drawing import Drawing
 from vision_edge.toolkit.data.dataset import Dataset
 from vision_edge.toolkit.evaluation.episodes import (
     METRICS,
@@ -24,7 +23,6 @@ from vision_edge.toolkit.evaluation.episodes import (
 )
 
 BATCH = 32
-PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -137,43 +135,9 @@ def to_document(data: Dataset, settings: EpisodeSettings, rows: Sequence[Row]) -
     }
 
 
-def check_plot_path(path: Path) -> None:
-    """Raise `VisionEdgeError` unless the suffix says PNG, SVG or PDF."""
-    if path.suffix.lower() not in PLOT_SUFFIXES:
-        raise VisionEdgeError(
-            f"{path}: cannot draw a file with the suffix {path.suffix!r}",
-            fix=f"use one of {', '.join(PLOT_SUFFIXES)}",
-        )
-
-
-def plot(path: Path, document: dict[str, Any]) -> None:
-    """Draw accuracies with their intervals as a bar chart: PNG, SVG or PDF, by the suffix.
-
-    Raises:
-        MissingExtraError: If matplotlib is not installed.
-        VisionEdgeError: If the suffix is another.
-    """
-    check_plot_path(path)
-    require("matplotlib").use("Agg")
-    pyplot = require("matplotlib.pyplot")
-    results = document["results"]
-    names = [result["name"] for result in results]
-    values = [result["accuracy"] for result in results]
-    height = 1.6 + 0.5 * len(results)
-    figure, axes = pyplot.subplots(figsize=(8, height), layout="constrained")
-    colours = ["#9aa5b1", *["#2f6f9f"] * (len(results) - 1)]
-    errors = [result["ci95"] for result in results]
-    bars = axes.barh(names, values, xerr=errors, color=colours, ecolor="#333333", capsize=3)
-    labels = [f"{v:.1f} ± {e:.1f}" for v, e in zip(values, errors, strict=True)]
-    axes.bar_label(bars, labels=labels, padding=6)
-    low = min(values) - max(errors) - 5
-    axes.set_xlim(max(0.0, low), min(112.0, max(values) + 8))
-    axes.invert_yaxis()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel(f"accuracy in %, with 95 % interval over {document['episodes']} episodes")
-    axes.set_title(
-        f"{document['data']}: {document['way']}-way {document['shot']}-shot, {document['metric']}"
-    )
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=150)
-    pyplot.close(figure)
+def chart(document: Mapping[str, Any]) -> Drawing:
+    """Draw what `to_document` returned: accuracies with their intervals, beside the first one."""
+    values = [Interval(r["name"], r["accuracy"], r["ci95"]) for r in document["results"]]
+    title = f"{document['data']}: {document['way']}-way {document['shot']}-shot"
+    over = f"with 95 % interval over {document['episodes']} episodes, {document['metric']}"
+    return interval_chart(title, f"accuracy in %, {over}", values)

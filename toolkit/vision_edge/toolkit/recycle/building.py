@@ -26,7 +26,9 @@ from vision_edge.toolkit.evaluation.episodes import EpisodeSettings
 from vision_edge.toolkit.evaluation.evaluate import evaluate, to_document
 from vision_edge.toolkit.meta.held_out_tasks import held_out_document
 from vision_edge.toolkit.recycle.pipeline import RecycleResult, recycle_hub
-from vision_edge.toolkit.recycle.report.facts import contact_sheet, recycle_report, write_page
+from vision_edge.toolkit.recycle.report.facts import recycle_report
+from vision_edge.toolkit.recycle.report.page import write_page
+from vision_edge.toolkit.recycle.report.pool_sheet import pool_sheet
 from vision_edge.toolkit.recycle.settings import RecycleSettings, Watch, Where
 
 REPORT_FILE = "report.json"
@@ -116,7 +118,7 @@ def build_recycled(
         **_origin(hub, chosen.meta.seed, started),
     }
     info = {"method": "recycle", "settings": chosen.document(), "hub": hub.name}
-    sheet = bytes(cv2.imencode(".png", contact_sheet(result.parts))[1])
+    sheet = bytes(cv2.imencode(".png", pool_sheet(result.parts))[1])
     with atomic_folder(out) as folder:
         write_adapter(folder, result.updates, backbone, info=info)
         _write_report(folder, report)

@@ -1,1 +1,1 @@
-"""The report of a build: its facts, and a page of them."""
+"""The report of a build: its facts, a sheet of its images, and a page of both."""

@@ -1,32 +1,22 @@
-"""The page of a recycling report: HTML that needs no network, no script and no other file."""
+"""The page of a recycling report: what `recycle.html` shows, from the report's facts."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vision_edge.runtime.system.files import atomic_file
-from vision_edge.toolkit.recycle.report.chart import Line, line_chart
-from vision_edge.toolkit.recycle.report.html import (
-    NONE,
-    STYLE,
-    Html,
-    bar,
-    duration,
-    interval,
-    join,
-    number,
-    table,
-    tag,
-)
+from vision_edge.runtime.reports.charts import Line, line_chart
+from vision_edge.runtime.reports.drawing import Drawing
+from vision_edge.runtime.reports.numbers import NONE, duration, number
+from vision_edge.runtime.reports.pages import picture_source
+from vision_edge.runtime.reports.pages import write_page as write_report_page
+from vision_edge.toolkit.evaluation.evaluate import chart as accuracy_chart
 from vision_edge.toolkit.recycle.report.words import (
     SYNTHETIC,
     Facts,
     clear,
     contest,
-    counted,
     energy,
     kept,
     summary,
@@ -34,17 +24,7 @@ from vision_edge.toolkit.recycle.report.words import (
     total_seconds,
 )
 
-ADAPTER_COLUMNS = (
-    "Adapter",
-    "Norm",
-    "Cosine to rest",
-    "Share",
-    "Images",
-    "Recognised",
-    "Notes",
-    "Classes",
-)
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+TEMPLATE = Path(__file__).parent / "templates/recycle.html"
 
 
 def write_page(path: Path, report: dict[str, Any], sheet_png: bytes) -> None:
@@ -55,64 +35,45 @@ def write_page(path: Path, report: dict[str, Any], sheet_png: bytes) -> None:
         report: What `recycle_report` gave; `created`, `seed` and `seconds` are shown where there.
         sheet_png: The contact sheet as PNG.
     """
-    page = "<!doctype html>\n" + _page(report, sheet_png) + "\n"
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
-
-
-def _page(report: Facts, sheet_png: bytes) -> Html:
-    title = f"Recycled meta-LoRA of {report['hub']}"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("title", title),
-        tag("style", Html(STYLE)),
+    when = f", {report['created']}" if report.get("created") else ""
+    adapters, stages = report["adapters"], report["stages"]
+    write_report_page(
+        path,
+        TEMPLATE,
+        title=f"Recycled meta-LoRA of {report['hub']}",
+        made=f"vision-edge build --method recycle{when}",
+        summary=summary(report),
+        tiles=[*_score_tiles(_ordered(report)), *_work_tiles(report)],
+        accuracies=[_accuracy(document) for document in _ordered(report)],
+        learned=f"{kept(report)} {energy(report)}",
+        charts=list(_charts(report["curves"], report["step"])),
+        curves=report["curves"],
+        adapters=adapters,
+        flagged=[fact["name"] for fact in adapters if fact["outlier"]],
+        tops=_tops(adapters, ("norm", "cosine_to_rest", "share"))
+        | _tops(stages.values(), ("seconds",)),
+        pool=report["pool"],
+        skipped=list(report["skipped"].items()),
+        stages=list(stages.items()),
+        settings=list(_settings(report)),
+        backbone=report["backbone"],
+        sheet=picture_source(sheet_png),
     )
-    body = tag("main", tag("h1", title), *_sections(report, sheet_png), _footer(report))
-    return tag("html", head, tag("body", body), lang="en")
 
 
-def _sections(report: Facts, sheet_png: bytes) -> Iterator[Html]:
-    yield tag("p", summary(report), class_="lead")
-    yield _tiles(report)
-    yield _section("Accuracy", *_accuracies(report["evaluations"]))
-    yield _section("Meta-learning", *_learning(report))
-    yield _section("Adapters", *_adapters(report["adapters"]), *_not_of_hub(report))
-    if report["skipped"]:
-        yield _section("Left out", _skipped(report["skipped"]))
-    yield _section("Time and memory", *_stages(report["stages"]))
-    yield _section("Settings", *_settings(report))
-    yield _section("Synthetic images", _sheet(report, sheet_png))
+def _ordered(report: Facts) -> list[Facts]:
+    """Return the tables, those on real images first."""
+    return sorted(report["evaluations"], key=lambda document: document["data"] == SYNTHETIC)
 
 
-def _section(title: str, *children: Html) -> Html:
-    return tag("section", tag("h2", title), *children)
-
-
-def _footer(report: Facts) -> Html:
-    backbone = report["backbone"]
-    made = f"Made by vision-edge build --method recycle{_when(report)}. "
-    return tag("footer", made, f"Backbone {backbone['name']}, SHA-256 {backbone['sha256'][:16]}….")
-
-
-def _when(report: Facts) -> str:
-    return f", {report['created']}" if report.get("created") else ""
-
-
-def _tiles(report: Facts) -> Html:
-    tiles = [*_score_tiles(report["evaluations"]), *_work_tiles(report)]
-    pairs = [
-        tag("div", tag("dt", name), tag("dd", value, tag("small", note)))
-        for name, value, note in tiles
-    ]
-    return tag("dl", *pairs, class_="tiles")
+def _tops(facts: Any, keys: Sequence[str]) -> dict[str, float]:
+    """Return the largest value of each key, for the bars."""
+    known = {key: [fact[key] for fact in facts if fact[key] is not None] for key in keys}
+    return {key: max(values, default=0.0) for key, values in known.items()}
 
 
 def _score_tiles(tables: Sequence[Facts]) -> Iterator[tuple[str, str, str]]:
-    ordered = sorted(tables, key=lambda document: document["data"] == SYNTHETIC)
-    for document in ordered[:1]:
+    for document in tables[:1]:
         own, backbone, _ = contest(document["results"])
         if own is not None:
             yield "Accuracy", number(own["accuracy"], unit="%"), str(document["data"])
@@ -128,176 +89,52 @@ def _work_tiles(report: Facts) -> Iterator[tuple[str, str, str]]:
     yield "Time", duration(total_seconds(report)), "in all"
 
 
-def _accuracies(tables: Sequence[Facts]) -> Iterator[Html]:
-    if not tables:
-        yield tag("p", "Nothing was measured.", class_="muted")
-    for document in sorted(tables, key=lambda document: document["data"] == SYNTHETIC):
-        yield _accuracy(document)
-        if document["data"] == SYNTHETIC:
-            yield tag(
-                "p",
-                "These tasks are of inverted images. The averages have seen every adapter, and the "
-                "step of meta-learning was chosen on such tasks: what counts is real images.",
-                class_="muted",
-            )
-
-
-def _accuracy(document: Facts) -> Html:
+def _accuracy(document: Facts) -> dict[str, Any]:
+    """Return a table of accuracies: its rows, and the same as a chart where all is known."""
     results = document["results"]
-    known = [r for r in results if r["accuracy"] is not None]
-    top = max((r["accuracy"] for r in known), default=None)
-    best = [i for i, r in enumerate(results) if r["accuracy"] == top]
-    marked = best[0] if len(best) == 1 else None
-    ends = [r["accuracy"] + s * (r["ci95"] or 0) for r in results if r in known for s in (-1, 1)]
-    caption = (
-        f"Accuracy in % on {task(document)}, with the 95 % interval. The highest is marked; "
-        "differences are to the first row."
-    )
-    rows = [_accuracy_row(r, results[0], ends, i == marked) for i, r in enumerate(results)]
-    head = ["Embedder", "Accuracy", "95 %", "Difference", "Interval"]
-    return table(caption, head, rows, text={4}, marked=marked)
+    known = [result["accuracy"] for result in results if result["accuracy"] is not None]
+    best = max(known, default=None)
+    first = results[0]["accuracy"]
+    rows = [
+        {
+            **result,
+            "best": result["accuracy"] == best and known.count(best) == 1,
+            "gain": None
+            if index == 0 or first is None or result["accuracy"] is None
+            else result["accuracy"] - first,
+        }
+        for index, result in enumerate(results)
+    ]
+    whole = all(None not in (result["accuracy"], result["ci95"]) for result in results)
+    return {
+        "caption": f"Accuracy in % on {task(document)}, with the 95 % interval. The highest is "
+        "marked; differences are to the first row.",
+        "rows": rows,
+        "chart": accuracy_chart(document) if whole else None,
+        "synthetic": document["data"] == SYNTHETIC,
+    }
 
 
-def _accuracy_row(result: Facts, first: Facts, ends: Sequence[float], best: bool) -> list[str]:
-    value, half, zero = result["accuracy"], result["ci95"], first["accuracy"]
-    name = join(result["name"], " ", tag("span", "highest", class_="tag good") if best else "")
-    if value is None:
-        return [name, NONE, NONE, NONE, ""]
-    gain = number(value - zero, sign=True) if zero is not None and result is not first else NONE
-    drawn = interval(value, half or 0.0, min(ends), max(ends), value if zero is None else zero)
-    return [name, number(value), f"± {number(half)}", gain, drawn]
-
-
-def _learning(report: Facts) -> Iterator[Html]:
-    curves = report["curves"]
-    yield tag("p", kept(report), " ", energy(report), class_="muted")
-    if not curves:
-        return
+def _charts(curves: Sequence[Facts], step: int) -> Iterator[tuple[str, Drawing]]:
     loss = [_line("held out", curves, "held_out_loss"), _line("training", curves, "loss", True)]
+    yield _chart("Loss on synthetic tasks, by step", "loss", loss, step)
     accuracy = [_line("held out", curves, "held_out_accuracy")]
-    yield tag(
-        "div",
-        _chart("Loss on synthetic tasks, by step", "loss", loss, report["step"]),
-        _chart("Accuracy on synthetic tasks, by step", "accuracy in %", accuracy, report["step"]),
-        class_="charts",
-    )
-    yield tag("details", tag("summary", "The same as numbers"), _curve_table(curves))
+    yield _chart("Accuracy on synthetic tasks, by step", "accuracy in %", accuracy, step)
 
 
 def _line(name: str, curves: Sequence[Facts], key: str, faint: bool = False) -> Line:
     return Line(name, [(r["step"], r[key]) for r in curves if r[key] is not None], faint)
 
 
-def _chart(title: str, unit: str, lines: Sequence[Line], step: int) -> Html:
-    chosen = next((point for point in lines[0].points if point[0] == step), None)
-    return tag("figure", line_chart(title, unit, lines, chosen), tag("figcaption", title))
+def _chart(title: str, unit: str, lines: Sequence[Line], step: int) -> tuple[str, Drawing]:
+    kept_point = next((point for point in lines[0].points if point[0] == step), None)
+    return title, line_chart(title, unit, lines, marked=kept_point, mark=f"step {step} kept")
 
 
-def _curve_table(curves: Sequence[Facts]) -> Html:
-    head = ["Step", "Loss of training", "Loss held out", "Accuracy held out", "Distance from start"]
-    rows = [
-        [
-            str(row["step"]),
-            number(row["loss"], 4),
-            number(row["held_out_loss"], 4),
-            number(row["held_out_accuracy"], 1, "%"),
-            number(row["distance"], 3),
-        ]
-        for row in curves
-    ]
-    return table("What meta-learning saw at each look", head, rows, tall=True)
-
-
-def _adapters(adapters: Sequence[Facts]) -> Iterator[Html]:
-    flagged = [str(fact["name"]) for fact in adapters if fact["outlier"]]
-    if flagged:
-        text = f"Hardly in agreement with the rest: {', '.join(flagged)}. See whether they belong."
-        yield tag("p", text, class_="note")
-    caption = (
-        "Each adapter: size of its change, cosine to the sum of the others, share in the mean of "
-        "products, and how often it recognises its own synthetic images. Bars are relative to the "
-        "column's largest; that of recognised to 100 %."
-    )
-    tops = {key: _largest(adapters, key) for key in ("norm", "cosine_to_rest", "share")}
-    rows = [_adapter_row(fact, tops) for fact in adapters]
-    yield table(caption, ADAPTER_COLUMNS, rows, text={6}, wide={7}, tall=True)
-
-
-def _largest(adapters: Sequence[Facts], key: str) -> float:
-    return max((fact[key] for fact in adapters if fact[key] is not None), default=0.0)
-
-
-def _adapter_row(fact: Facts, tops: Mapping[str, float]) -> list[str]:
-    share, agreement = fact["share"], fact["agreement"]
-    return [
-        str(fact["name"]),
-        bar(fact["norm"], tops["norm"], number(fact["norm"], 2)),
-        bar(fact["cosine_to_rest"], tops["cosine_to_rest"], number(fact["cosine_to_rest"], 3)),
-        bar(share, tops["share"], _share(share)),
-        str(fact["images"]),
-        bar(agreement, 1.0, _share(agreement)) if agreement is not None else NONE,
-        _flags(fact),
-        ", ".join(map(str, fact["classes"])) or NONE,
-    ]
-
-
-def _share(value: float | None) -> str:
-    return number(None if value is None else 100 * value, 1, "%")
-
-
-def _flags(fact: Facts) -> Html:
-    said = [
-        (fact["outlier"], "outlier", "warn"),
-        (not fact["has_head"], "no head", "plain"),
-        (not fact["base_verified"], "backbone not verified", "plain"),
-    ]
-    tags = [tag("span", text, class_=f"tag {kind}") for wanted, text, kind in said if wanted]
-    notes = [tag("div", str(note), class_="muted") for note in fact["notes"]]
-    return join(*tags, *notes)
-
-
-def _not_of_hub(report: Facts) -> Iterator[Html]:
-    names = report["pool"]["not_of_hub"]
-    if names:
-        text = f"The pool also holds images of adapters outside of this hub: {', '.join(names)}."
-        yield tag("p", text, class_="note")
-
-
-def _skipped(skipped: Mapping[str, str]) -> Html:
-    rows = [[name, reason] for name, reason in skipped.items()]
-    return table("Adapters that could not be used", ["Adapter", "Reason"], rows, wide={1})
-
-
-def _sheet(report: Facts, sheet_png: bytes) -> Html:
-    pool = report["pool"]
-    text = (
-        f"Images inverted from {counted(pool['adapters'], 'adapter')}: a row an adapter, an "
-        "image a class. They are what an adapter takes for its classes, not photographs."
-    )
-    source = f"data:image/png;base64,{base64.b64encode(sheet_png).decode('ascii')}"
-    image = tag("img", src=source, alt=f"Contact sheet. {text}", class_="sheet")
-    return tag("figure", image, tag("figcaption", text))
-
-
-def _stages(stages: Mapping[str, Facts]) -> Iterator[Html]:
-    top = max((stage["seconds"] or 0.0 for stage in stages.values()), default=0.0)
-    rows = [
-        [name, bar(s["seconds"], top, duration(s["seconds"])), number(s["peak_mb"], 0, "MB")]
-        for name, s in stages.items()
-    ]
-    caption = "Time of each stage and peak memory, of the graphics card where there is one"
-    yield table(caption, ["Stage", "Time", "Peak memory"], rows)
-    yield tag("p", "What was resumed from an earlier run is not counted.", class_="muted")
-
-
-def _settings(report: Facts) -> Iterator[Html]:
+def _settings(report: Facts) -> Iterator[tuple[str, str]]:
     given = {"seed": report["seed"]} if "seed" in report else {}
-    rows = [[name, str(value)] for name, value in _flat({**given, **report["settings"]})]
-    yield tag(
-        "details",
-        tag("summary", f"All {len(rows)} settings"),
-        table("Settings, by the stage that they belong to", ["Setting", "Value"], rows, text={1}),
-    )
+    for name, value in _flat({**given, **report["settings"]}):
+        yield name, NONE if value is None or value == "" else str(value)
 
 
 def _flat(values: Facts, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -306,4 +143,4 @@ def _flat(values: Facts, prefix: str = "") -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", NONE if value is None or value == "" else value
+            yield f"{prefix}{name}", value

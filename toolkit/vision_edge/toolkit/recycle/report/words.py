@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from vision_edge.toolkit.recycle.report.html import duration, number
+from vision_edge.runtime.reports.numbers import counted, duration, number
 
 SYNTHETIC = "synthetic tasks held out"
 """What a table is called whose tasks are of inverted images."""
@@ -98,11 +98,6 @@ def kept(report: Facts) -> str:
     if report["step"] == 0:
         return f"Meta-learning ({steps} steps) found nothing better than its start, which was kept."
     return f"Of {steps} steps of meta-learning, step {report['step']} was kept."
-
-
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """Return a number with what it counts, by default with an s where it is not one."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}".replace(",", " ")
 
 
 def total_seconds(report: Facts) -> float:
