@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT ?= .out
 
-.PHONY: demo station test test-edge check lint types layers bench faults install-check wheel wheel-edge clean
+.PHONY: demo station test test-edge check lint types layers docs bench faults install-check wheel wheel-edge clean
 
 demo: $(VENV)/.server
 	$(BIN)/vision-edge demo --out $(OUT)/demo --json $(OUT)/demo/summary.json
@@ -24,7 +24,7 @@ EDGE_VENV ?= .venv-edge
 test-edge: $(EDGE_VENV)/.edge
 	OMP_NUM_THREADS=1 $(EDGE_VENV)/bin/python -m pytest tests/runtime -n auto --maxprocesses=4
 
-check: lint types layers test
+check: lint types layers docs test
 
 # The long form of the fault tests: a real RTSP server 50 times, `kill -9` 200 times, a broker
 # killed 40 times.
@@ -42,6 +42,10 @@ types: $(VENV)/.dev
 
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
+
+# The site of docs/, in $(OUT)/site: needs no network; a dead link, anchor or name fails.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --site-dir $(abspath $(OUT))/site
 
 # Figures for the README and docs: needs no GPU; SHARED is a folder with weights/ and data/.
 SHARED ?= ../shared
@@ -74,9 +78,13 @@ $(VENV)/.station: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[edge,station]"
 	touch $@
 
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[server,station,modbus,opcua,openvino,tensorrt-rtx,triton,dev]"
-	touch $@ $(VENV)/.server $(VENV)/.station
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[server,station,modbus,opcua,openvino,tensorrt-rtx,triton,dev,docs]"
+	touch $@ $(VENV)/.server $(VENV)/.station $(VENV)/.docs
 
 $(EDGE_VENV)/.edge: pyproject.toml constraints.txt
 	$(EDGE_PYTHON) -m venv $(EDGE_VENV)

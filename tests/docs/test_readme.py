@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-import shlex
 import shutil
 from pathlib import Path
 
 import pytest
-import typer.main
+from support.commands import COMMANDS, check_line, command_lines
 from support.paths import ROOT
 
-from vision_edge.cli.commands import announced
-
-COMMANDS = {command.name: command for command in announced()}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMAND_LINES = re.findall(r"^    (vision-edge .+?)(?:\s{2,}#.*)?$", README, flags=re.MULTILINE)
-
-
-def options_of(command: str, words: list[str]) -> set[str]:
-    """Return the options that a command, or a command's sub-command, understands."""
-    module = COMMANDS[command].module
-    found = typer.main.get_command(importlib.import_module(module).app)
-    children = getattr(found, "commands", {})
-    if children:
-        found = children[words[0]]
-    return {name for parameter in found.params for name in (*parameter.opts, "--help")}
+COMMAND_LINES = command_lines(README)
 
 
 def test_the_readme_shows_commands() -> None:
@@ -36,13 +21,7 @@ def test_the_readme_shows_commands() -> None:
 
 @pytest.mark.parametrize("line", COMMAND_LINES)
 def test_every_command_line_is_understood(line: str) -> None:
-    _, command, *words = shlex.split(line)
-    if command not in COMMANDS:
-        pytest.fail(f"{command!r} is no command")
-    if command in ("tune", "build", "evaluate", "export"):
-        pytest.importorskip("torch")
-    given = {word for word in words if word.startswith("--")}
-    assert given <= options_of(command, words)
+    check_line(line)
 
 
 def test_every_command_is_in_the_table() -> None:

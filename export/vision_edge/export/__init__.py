@@ -1,6 +1,6 @@
 """Merge an adapter into its backbone, export to ONNX, prove that it is the same model.
 
-Example:
+Examples:
     >>> from vision_edge.export import ExportSettings, export_bundle
 """
 

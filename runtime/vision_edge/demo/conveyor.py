@@ -4,7 +4,7 @@ A factory line without a factory: for demonstrations, end-to-end tests and bench
 it was filmed; every frame says "RENDERED". Everything follows from the seed, and any frame can be
 had without those before it.
 
-Example:
+Examples:
     >>> line = Conveyor(ConveyorConfig(seed=3), parts=("hex_nut", "washer"), length=300)
     >>> frame, truth = line[120]
     >>> frame.shape, truth.frame

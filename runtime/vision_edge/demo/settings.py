@@ -82,7 +82,7 @@ def inspection_window(config: ConveyorConfig) -> Box:
     Returns:
         `(x0, y0, x1, y1)` in pixels, the right and lower edges excluded.
 
-    Example:
+    Examples:
         >>> inspection_window(ConveyorConfig())
         (170, 90, 470, 390)
     """

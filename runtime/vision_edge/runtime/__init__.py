@@ -1,6 +1,6 @@
 """The edge runtime: bundles, sessions, galleries, sources and verdicts. Needs no torch.
 
-Example:
+Examples:
     >>> from vision_edge.runtime import Gallery, classifier_for, load_bundle, open_session
 """
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from vision_edge.runtime.errors import ImageError
 
 Image = NDArray[np.uint8]
+"""A picture: uint8 `(H, W, 3)`, 0 to 255, BGR as OpenCV has it; or several, `(N, H, W, 3)`."""
 
 
 def check_image(image: Image, name: str = "image") -> None:
@@ -21,3 +22,4 @@ def check_image(image: Image, name: str = "image") -> None:
 
 
 Embeddings = NDArray[np.float32]
+"""Embeddings: float32 `(N, D)`, or `(D,)` for one picture; of any length, not normalised."""

@@ -1,6 +1,6 @@
 """The server side: backbones, adapters, lora hubs, the meta-LoRA, and few-shot evaluation.
 
-Example:
+Examples:
     >>> from vision_edge.toolkit import build_average, export_backbone, load_backbone
 """
 
