@@ -1,4 +1,4 @@
-"""A line: one source in a thread of its own, from its frames to its verdicts.
+"""A source line: one source in a thread of its own, from its frames to its verdicts.
 
 A source that cannot be opened, or fails, is tried again; a file ends, or starts anew.
 """
