@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distributions, requires
 
@@ -11,6 +12,7 @@ from vision_edge.doctor.host import is_installed
 
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)(?:;(.*))?$")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
+_PYTHON = re.compile(r"""python_version\s*(<|>=)\s*["']([\d.]+)["']""")
 _VENDORED = {
     "opencv-python": "cv2",
     "onnxruntime": "onnxruntime",
@@ -54,7 +56,7 @@ def extras(lines: list[str] | None = None, *, jetson: bool = False) -> list[Find
             Finding("extras", "all", "unknown: vision-edge is not installed as a package", "info")
         ]
     installed = installed_versions()
-    names = sorted({requirement.extra for requirement in asked} - {"dev"})
+    names = sorted({requirement.extra for requirement in asked} - {"dev", "docs"})
     found = [_extra(name, [r for r in asked if r.extra == name], installed) for name in names]
     return [_for_jetson(finding) if jetson else finding for finding in found]
 
@@ -68,14 +70,23 @@ def _for_jetson(finding: Finding) -> Finding:
 
 
 def requirements(lines: list[str]) -> list[Requirement]:
-    """Return what the extras ask for."""
+    """Return what the extras ask for on this version of Python."""
     found = []
     for line in lines:
         matched, extra = _REQUIREMENT.match(line), _EXTRA.search(line)
-        if matched is not None and extra is not None:
+        if matched is not None and extra is not None and _for_this_python(line):
             least = re.search(r">=\s*([\w.]+)", matched[2])
             found.append(Requirement(extra[1], canonical(matched[1]), least[1] if least else ""))
     return found
+
+
+def _for_this_python(line: str) -> bool:
+    """Whether a requirement counts here; of its markers, `python_version` may say that not."""
+    marked = _PYTHON.search(line)
+    if marked is None:
+        return True
+    here, asked = sys.version_info[:2], numbers(marked[2])
+    return here < asked if marked[1] == "<" else here >= asked
 
 
 def canonical(name: str) -> str:

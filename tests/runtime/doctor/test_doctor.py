@@ -449,3 +449,16 @@ def test_with_the_base_package_alone_it_says_what_to_install(tmp_path: Path) -> 
     assert 'pip install "vision-edge[edge]"' in done.stdout
     assert "not usable" in done.stdout
     assert "manifest.json cannot be read" in " ".join(done.stdout.split())
+
+
+def test_a_requirement_of_another_python_is_not_missing() -> None:
+    lines = [
+        "no-such-package>=2; python_version < '3.10' and extra == 'station'",
+        "no-such-package>=2; python_version >= '4.0' and extra == 'modbus'",
+        "no-such-package>=2; python_version >= '3.10' and extra == 'opcua'",
+        "pytest; python_version < '4.0' and extra == 'station'",
+    ]
+    found = by_name(extras.extras(lines))
+    assert found["station"].value == "installed"
+    assert "modbus" not in found
+    assert found["opcua"].value == "missing: no-such-package"
