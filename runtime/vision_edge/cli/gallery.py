@@ -12,7 +12,9 @@ from vision_edge.cli.app import command_app
 from vision_edge.cli.options import Author, BundlePath, GalleryPath, Provider
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.gallery.labels import one_form
 from vision_edge.runtime.gallery.outliers import odd_ones
+from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.images.coding import encode_jpeg
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 @app.command("list")
 def list_products(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """List the products and how many snapshots each has."""
-    with Gallery(gallery) as opened:
+    with GalleryReader(gallery) as opened:
         state, version, model = opened.state(), opened.version, opened.model
     products = {label: len(ids) for label, ids in state.items()}
     if as_json:
@@ -52,8 +54,9 @@ def show(
     On a sheet, green frames are snapshots, amber ones are unlike the others of their product, and
     red ones show what the product is not.
     """
-    with Gallery(gallery) as opened:
+    with GalleryReader(gallery) as opened:
         products = opened.state()
+        label = None if label is None else one_form(label)
         if label is not None and label not in products:
             raise GalleryError(
                 f"{gallery}: there is no product {label!r}", fix="see `vision-edge gallery list`"
@@ -64,7 +67,7 @@ def show(
         _write_sheets(opened, None if label is None else [label], out)
 
 
-def _write_snapshots(opened: Gallery, snapshots: list[int], out: Path) -> None:
+def _write_snapshots(opened: GalleryReader, snapshots: list[int], out: Path) -> None:
     odd = odd_ones(opened)
     for identifier in snapshots:
         path = out / f"snapshot-{identifier}.jpg"
@@ -74,7 +77,7 @@ def _write_snapshots(opened: Gallery, snapshots: list[int], out: Path) -> None:
         typer.echo(f"{path}{note}")
 
 
-def _write_sheets(opened: Gallery, labels: list[str] | None, out: Path) -> None:
+def _write_sheets(opened: GalleryReader, labels: list[str] | None, out: Path) -> None:
     from vision_edge.runtime.gallery.sheet import gallery_sheets
 
     for number, sheet in enumerate(gallery_sheets(opened, labels), start=1):
@@ -116,7 +119,7 @@ def rename(
 @app.command()
 def history(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """List every change: version, time, author, what."""
-    with Gallery(gallery) as opened:
+    with GalleryReader(gallery) as opened:
         events = opened.events()
     if as_json:
         typer.echo(json.dumps([vars(event) for event in events], ensure_ascii=False, indent=2))
@@ -157,7 +160,7 @@ def export_archive(
     from vision_edge.runtime.gallery.archive import write_archive
     from vision_edge.runtime.system.files import sha256_file
 
-    with Gallery(gallery) as opened:
+    with GalleryReader(gallery) as opened:
         manifest = write_archive(opened, out)
     products, snapshots = len(manifest.products), len(manifest.snapshots)
     typer.echo(f"{out}: {products} product(s), {snapshots} snapshot(s), version {manifest.version}")

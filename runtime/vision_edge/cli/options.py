@@ -11,6 +11,7 @@ import typer
 from vision_edge.runtime.errors import SourceError
 from vision_edge.runtime.images.coding import read_image
 from vision_edge.runtime.images.presence import Presence
+from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading, parse_colour
 from vision_edge.runtime.inference.options import SessionOptions
 from vision_edge.runtime.inference.runner import Precision
 from vision_edge.runtime.sources.grabber import BACKENDS, GrabberOptions
@@ -64,6 +65,17 @@ Empty = Annotated[
     typer.Option("--empty", help="Picture of the empty scene: then parts are found and cut out."),
 ]
 
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        "--bits", min=8, max=16, help="Bits in use in 16-bit pictures: 12 for a 12-bit camera's."
+    ),
+]
+Background = Annotated[
+    str,
+    typer.Option("--background", help="Colour that transparent pictures are laid on, #rrggbb."),
+]
+
 
 @dataclass(frozen=True)
 class CameraOptions:
@@ -108,6 +120,17 @@ def session_options(precision_hint: str, cuda_graph: bool) -> SessionOptions:
     return SessionOptions(precision=cast("Precision", precision_hint), cuda_graph=cuda_graph)
 
 
-def presence_of(empty: Path | None, view: View) -> Presence | None:
+def reading_of(bits: int | None, background: str) -> Reading:
+    """Return what a command was told of pictures that do not say it themselves.
+
+    Raises:
+        ImageError: If the colour is none.
+    """
+    return Reading(bits, parse_colour(background))
+
+
+def presence_of(
+    empty: Path | None, view: View, reading: Reading = AS_IT_SAYS
+) -> Presence | None:
     """Return what knows the empty scene of a picture file, as the camera would show it."""
-    return None if empty is None else Presence(view.apply(read_image(empty)))
+    return None if empty is None else Presence(view.apply(read_image(empty, reading)))

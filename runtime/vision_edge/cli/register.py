@@ -14,6 +14,8 @@ from vision_edge.cli.app import command_app
 from vision_edge.cli.options import (
     Author,
     Backend,
+    Background,
+    Bits,
     BundlePath,
     CameraOptions,
     Empty,
@@ -25,6 +27,7 @@ from vision_edge.cli.options import (
     Roi,
     Rotate,
     presence_of,
+    reading_of,
     session_options,
 )
 from vision_edge.runtime.bundles.bundle import load_bundle
@@ -41,7 +44,7 @@ from vision_edge.runtime.pipeline.registration import (
     snapshot_from,
     take_frame,
 )
-from vision_edge.runtime.sources.files import images_below
+from vision_edge.runtime.sources.files import images_in
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.live import LiveSettings
 from vision_edge.runtime.sources.opening import open_source
@@ -80,6 +83,8 @@ def register(
     roi: Roi = None,
     exposure: Exposure = None,
     backend: Backend = "auto",
+    bits: Bits = None,
+    background: Background = "#ffffff",
     provider: Provider = "auto",
     precision_hint: PrecisionHint = "f32",
     author: Author = None,
@@ -94,9 +99,10 @@ def register(
     camera = CameraOptions(rotate, flip, roi, exposure, backend)
     settings = session_options(precision_hint, cuda_graph=False)
     session = open_session(load_bundle(bundle), provider, options=settings)
-    presence = presence_of(empty, camera.view)
+    reading = reading_of(bits, background)
+    presence = presence_of(empty, camera.view, reading)
     items = _items(images or [], source, camera, shots, wait_key)
-    pictures = [read_picture(item, presence) for item in _viewed(items, camera.view)]
+    pictures = [read_picture(item, presence, reading) for item in _viewed(items, camera.view)]
     if not force:
         refuse([(p.origin, finding) for p in pictures for finding in p.findings])
     snapshots = [snapshot_from(picture, session) for picture in pictures]
@@ -139,10 +145,18 @@ def _items(
             fix="give image files, or --source with a camera",
         )
     if source is None:
-        expanded = [images_below(path) if path.is_dir() else [path] for path in images]
+        expanded = [_in_folder(path) if path.is_dir() else [path] for path in images]
         return [path for paths in expanded for path in paths]
     with _opened(source, camera) as opened:
         return [_shot(opened, number, wait_key) for number in range(shots)]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Return a folder's pictures, and say what was passed over."""
+    paths, found = images_in(folder)
+    for line in found.lines():
+        typer.echo(f"note: {folder}: {line}", err=True)
+    return paths
 
 
 @contextmanager

@@ -12,6 +12,8 @@ import typer
 from vision_edge.cli.app import command_app
 from vision_edge.cli.options import (
     Backend,
+    Background,
+    Bits,
     BundlePath,
     CameraOptions,
     CudaGraph,
@@ -25,10 +27,12 @@ from vision_edge.cli.options import (
     Rotate,
     Threads,
     presence_of,
+    reading_of,
     session_options,
 )
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
+from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.inference.session import Session, open_session
 from vision_edge.runtime.pipeline.frame_verdicts import verdicts
 from vision_edge.runtime.pipeline.gallery_classifier import CurrentClassifier
@@ -54,7 +58,7 @@ from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.live import LiveSettings, LiveState
 from vision_edge.runtime.sources.opening import open_sources
 from vision_edge.runtime.sources.paced import PacedSource
-from vision_edge.runtime.sources.view import View, ViewedSource
+from vision_edge.runtime.sources.view import ViewedSource
 
 app = command_app()
 TRIGGERS = ("presence", "motion", "interval", "command")
@@ -129,6 +133,8 @@ def run(
     roi: Roi = None,
     exposure: Exposure = None,
     backend: Backend = "auto",
+    bits: Bits = None,
+    background: Background = "#ffffff",
     realtime: Annotated[
         bool, typer.Option("--realtime", help="Play a video at its own rate.")
     ] = False,
@@ -155,7 +161,9 @@ def run(
     that is lost is connected to again, and products registered meanwhile count within a second.
     """
     camera = CameraOptions(rotate, flip, roi, exposure, backend)
-    make_trigger = None if trigger is None else _trigger(trigger, interval, empty, camera.view)
+    reading = reading_of(bits, background)
+    presence = presence_of(empty, camera.view, reading) if trigger == "presence" else None
+    make_trigger = None if trigger is None else _trigger(trigger, interval, presence)
     parts = _parts(consensus, report, trigger)
     settings = session_options(precision_hint, cuda_graph)
     session = open_session(load_bundle(bundle), provider, threads, settings)
@@ -176,8 +184,10 @@ def run(
     bad: list[ImageError] = []
     live = LiveSettings(give_up_after=give_up_after, wait=wait, grabber=camera.grabber)
     plain = open_sources(
-        [source, *(also or [])], lambda error: _report(error, bad), live=live, on_state=_state
-    )
+        [source, *(also or [])], lambda error: _report(error, bad), live=live, on_state=_state,
+        reading=reading,
+    )  # fmt: skip
+    _tell_passed_over(plain)
     frames: Source = PacedSource(plain) if realtime else plain
     frames = frames if camera.view.changes_nothing else ViewedSource(frames, camera.view)
     statistics = PartStatistics()
@@ -208,7 +218,7 @@ def run(
         raise VisionEdgeError(f"{len(bad)} image(s) of {source} could not be read; see above")
 
 
-def _trigger(name: str, interval: float, empty: Path | None, view: View) -> Callable[[], Trigger]:
+def _trigger(name: str, interval: float, presence: Presence | None) -> Callable[[], Trigger]:
     """Return what makes the trigger of that name.
 
     Raises:
@@ -222,7 +232,6 @@ def _trigger(name: str, interval: float, empty: Path | None, view: View) -> Call
         return lambda: IntervalTrigger(interval)
     if name == "command":
         return CommandTrigger
-    presence = presence_of(empty, view)
     if presence is None:
         raise VisionEdgeError(
             "the trigger 'presence' must know the empty scene", fix="add --empty PICTURE"
@@ -257,6 +266,12 @@ def _introduce(session: Session, classifier: PrototypeClassifier) -> None:
     if classifier.threshold is not None:
         rule = f"unknown below a score of {classifier.threshold:.3f}"
     typer.echo(f"{session.name}: {len(classifier.labels)} product(s), {rule}", err=True)
+
+
+def _tell_passed_over(source: Source) -> None:
+    """Say what of a folder or pattern gets no verdict, and why."""
+    for line in source.found.lines() if isinstance(source, ImageSource) else []:
+        typer.echo(f"note: {source.name}: {line}", err=True)
 
 
 def _report(error: ImageError, bad: list[ImageError]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from pathlib import Path
-from urllib.parse import quote
 
 from vision_edge.doctor.finding import Finding
 from vision_edge.doctor.host import run_python
 from vision_edge.runtime.bundles.bundle import Bundle, load_bundle
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.gallery.database import reading_connection
+from vision_edge.runtime.gallery.reader import GalleryReader
 
 _RUN = """
 import time
@@ -84,7 +84,7 @@ def check_gallery(path: Path, bundle: Bundle | None) -> list[Finding]:
         if damage is not None:
             fix = "restore a copy: vision-edge gallery import ARCHIVE.zip --gallery NEW"
             return [Finding("gallery", "file", f"{path}: damaged: {damage}", "error", fix)]
-        with Gallery(path, bundle.manifest.identity if bundle else None) as gallery:
+        with GalleryReader(path, bundle.manifest.identity if bundle else None) as gallery:
             labels, _ = gallery.prototypes()
             kinds = Counter(event.kind for event in gallery.events())
             text = f"{path}: {len(labels)} product(s), version {gallery.version}, intact"
@@ -102,7 +102,7 @@ def _damage(path: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=10)
+        connection = reading_connection(path)
         try:
             (first,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         finally:

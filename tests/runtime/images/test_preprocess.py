@@ -223,13 +223,6 @@ def test_sixteen_bits_are_scaled_to_eight() -> None:
     assert np.abs(got.astype(int) - [[[0, 1, 255], [128, 127, 171]]]).max() <= 1
 
 
-def test_alpha_is_dropped_not_blended() -> None:
-    image = np.zeros((2, 2, 4), np.uint8)
-    image[..., :3] = (10, 20, 30)
-    image[0, 0, 3] = 255
-    assert (decode_image(encoded(image, ".png"), "x") == (10, 20, 30)).all()
-
-
 def test_a_jpeg_for_print_has_the_colours_it_had() -> None:
     """CMYK, as print shops and some scanners save; OpenCV converts it."""
     pillow = pytest.importorskip("PIL.Image")

@@ -67,7 +67,9 @@ def test_each_image_is_read_once_and_prepared_once_for_each_size(
 ) -> None:
     read, prepared = [], []
     read_image = data_module.read_image
-    monkeypatch.setattr(data_module, "read_image", lambda p: (read.append(p), read_image(p))[1])
+    monkeypatch.setattr(
+        data_module, "read_image", lambda p, r: (read.append(p), read_image(p, r))[1]
+    )
     monkeypatch.setattr(
         evaluate_module, "prepare", lambda i, s: (prepared.append(s.size), prepare(i, s))[1]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import DataError
 from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.images.preprocess import PreprocessSpec
-from vision_edge.toolkit.data.dataset import Dataset, images_of, open_dataset
+from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
+from vision_edge.toolkit.data.dataset import Dataset, open_dataset, sample_of
 from vision_edge.toolkit.pool.pool import POOL_FILE, Pool
 
 MAX_CALIBRATION = 256
@@ -21,12 +23,27 @@ MAX_LABELLED, MAX_PER_CLASS = 1000, 20
 _SQLITE = b"SQLite format 3\0"
 
 
-def calibration_images(path: Path, limit: int = MAX_CALIBRATION) -> ExportImages:
+Tell = Callable[[str], None]
+"""Takes what a user has to know: what was passed over."""
+
+
+def _in_silence(line: str) -> None:
+    """Tell nobody."""
+
+
+def calibration_images(
+    path: Path,
+    limit: int = MAX_CALIBRATION,
+    reading: Reading = AS_IT_SAYS,
+    tell: Tell = _in_silence,
+) -> ExportImages:
     """Return pictures to calibrate on.
 
     Args:
         path: A folder or zip of images, a pool that `build` left, or a gallery's file.
         limit: Most images to take; they are spread over what is there.
+        reading: What the files do not say of their pixels.
+        tell: Called with each line of what was passed over.
 
     Raises:
         DataError: If there are none.
@@ -37,22 +54,46 @@ def calibration_images(path: Path, limit: int = MAX_CALIBRATION) -> ExportImages
         return ExportImages(_of_pool(path, limit), f"synthetic pool {path.name}", False)
     if path.is_file() and _starts_with(path, _SQLITE):
         return ExportImages(_of_gallery(path, limit), f"snapshots of {path.name}")
-    return ExportImages(images_of(path, limit), f"images of {path.name}")
+    return ExportImages(told_images(path, limit, reading, tell), f"images of {path.name}")
 
 
-def gate_data(path: Path, split: str | None, spec: PreprocessSpec) -> LabelledImages:
+def told_images(path: Path, limit: int, reading: Reading, tell: Tell) -> list[Image]:
+    """Return up to `limit` images of a folder or zip, and tell what was passed over.
+
+    Raises:
+        DataError: If there are none.
+        ImageError: If one is unreadable.
+    """
+    data = sample_of(path, limit, reading=reading)
+    for line in data.found.lines():
+        tell(f"{path}: {line}")
+    return list(data.images())
+
+
+def gate_data(
+    path: Path,
+    split: str | None,
+    spec: PreprocessSpec,
+    reading: Reading = AS_IT_SAYS,
+    tell: Tell = _in_silence,
+) -> LabelledImages:
     """Return labelled images for the gate's episodes: some of each class, by a fixed draw.
 
     Args:
         path: A folder or zip with class/image or split/class/image.
         split: First-level folder; `test` where there are splits and None is given.
         spec: How images are prepared.
+        reading: What the files do not say of their pixels.
+        tell: Called with each line of what was passed over.
 
     Raises:
         DataError: If fewer than two classes have two images.
         ImageError: If an image is unreadable.
     """
-    data = _few_of_each(open_dataset(path, split, default="test"))
+    everything = open_dataset(path, split, default="test", reading=reading)
+    for line in everything.found.lines():
+        tell(f"{path}: {line}")
+    data = _few_of_each(everything)
     return LabelledImages(data.prepared(spec), data.labels, data.name)
 
 

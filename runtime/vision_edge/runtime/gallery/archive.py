@@ -26,7 +26,8 @@ from vision_edge.runtime.gallery.archive_manifest import (
 )
 from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
-from vision_edge.runtime.images.coding import decode_image, jpeg_size
+from vision_edge.runtime.images.coding import decode_image
+from vision_edge.runtime.images.picture_header import jpeg_size
 from vision_edge.runtime.system.files import atomic_file, sha256_file
 
 MANIFEST, EMBEDDINGS = "manifest.json", "embeddings.npy"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +39,24 @@ class Database:
     Args:
         path: The file.
         initial: Values of the `meta` table for a new file; None refuses to make one.
+        writes: Whether it is to be changed. A file that is only read needs no right to write it:
+            it may be another user's, on a medium or in a container that cannot be written.
 
     Raises:
         GalleryError: If the file is not a gallery, is damaged, or of an unknown version.
     """
 
-    def __init__(self, path: Path, initial: dict[str, str] | None) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, initial: dict[str, str] | None, *, writes: bool = True
+    ) -> None:
+        self.path, self._writes = path, writes
         with self.translated():
             if not path.exists() and initial is None:
                 raise GalleryError(
                     f"{path}: there is no gallery here",
                     fix="register a product first, or check the path",
                 )
-            self._connection = self._connect()
+            self._connection = self._connect() if writes else reading_connection(path)
             try:
                 self._prepare(initial)
             except BaseException:
@@ -142,8 +147,9 @@ class Database:
             raise GalleryError(
                 f"{self.path}: this file is not a gallery", fix="check the path given"
             )
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
+        if self._writes:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
         version = self._pragma("user_version")
         if version != _SCHEMA_VERSION:
             raise GalleryError(
@@ -168,6 +174,45 @@ class Database:
 
     def _pragma(self, name: str) -> int:
         return int(self.rows(f"PRAGMA {name}")[0][0])
+
+
+def reading_connection(path: Path) -> sqlite3.Connection:
+    """Open a file to be read, with as little as its file system allows.
+
+    SQLite reads a file in WAL mode only beside files of its own, which it makes where it may. Where
+    it may not, the file is read as one that nobody changes, unless there are changes beside it.
+
+    Raises:
+        GalleryError: If its newest changes lie beside it and cannot be read from here.
+    """
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        with suppress(sqlite3.OperationalError):
+            return _opened(path, "mode=rw")
+    beside = path.with_name(path.name + "-wal")
+    if not beside.exists() or beside.stat().st_size == 0:
+        return _opened(path, "immutable=1")
+    try:
+        return _opened(path, "mode=ro")
+    except sqlite3.OperationalError as error:
+        raise GalleryError(
+            f"{path}: its newest changes lie in {beside.name} and cannot be read without the right "
+            f"to write here ({error})",
+            fix="read it once as its owner (vision-edge gallery list), then copy or open it again",
+        ) from None
+
+
+def _opened(path: Path, how: str) -> sqlite3.Connection:
+    """Open a file and read from it; nothing can be written."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{how}", uri=True, timeout=30.0, isolation_level=None
+    )
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -49,6 +49,8 @@ class Gallery(GalleryReader):
             unknown version, or belongs to another model.
     """
 
+    _writes = True
+
     def add(self, label: str, snapshots: Sequence[Snapshot]) -> int:
         """Register snapshots of a product: all of them, or none.
 
@@ -100,7 +102,7 @@ class Gallery(GalleryReader):
         with self._db.transaction():
             self._check_model()
             if label is not None:
-                self._require_product(label)
+                label = self._require_product(label)
             model, contents = self.model, self.contents()
             used = {**contents.owners(), **contents.negatives}
             for snapshot in snapshots:
@@ -138,7 +140,7 @@ class Gallery(GalleryReader):
             GalleryError: If there is no such product.
         """
         with self._db.transaction():
-            self._require_product(label)
+            label = self._require_product(label)
             self._append("remove", label)
             return self.version
 
@@ -150,7 +152,7 @@ class Gallery(GalleryReader):
         """
         new = checked_label(new)
         with self._db.transaction():
-            self._require_product(label)
+            label = self._require_product(label)
             if new in self.contents().products:
                 raise GalleryError(f"there is a product {new!r} already", fix="choose another name")
             self._append("rename", label, argument=new)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from vision_edge.runtime.gallery.labels import one_form
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Contents:
 
     def take(self, event: Event) -> None:
         """Take in one event that is no rollback."""
+        event = _in_one_form(event)
         label, snapshot, new = event.label or "", event.snapshot, event.argument
         if event.kind == "add" and snapshot is not None:
             self.products.setdefault(label, []).append(snapshot)
@@ -62,7 +65,7 @@ class Contents:
             self.products.pop(label, None)
             self.negatives = {k: v for k, v in self.negatives.items() if v != label}
         elif event.kind == "rename" and new is not None:
-            self.products[new] = self.products.pop(label)
+            self.products[new] = self.products.pop(label) + self.products.pop(new, [])
             self.negatives = {k: new if v == label else v for k, v in self.negatives.items()}
         self.version = event.version
 
@@ -82,6 +85,17 @@ class Contents:
         self.products[label].remove(snapshot)
         if not self.products[label]:
             del self.products[label]
+
+
+def _in_one_form(event: Event) -> Event:
+    """Return an event whose names are in one form: older galleries hold them as they were typed."""
+    new = event.argument
+    if event.kind == "rename" and new is not None:
+        new = one_form(new)
+    label = None if event.label is None else one_form(event.label)
+    return event if (label, new) == (event.label, event.argument) else replace(
+        event, label=label, argument=new
+    )
 
 
 def contents_of(events: Sequence[Event]) -> Contents:

@@ -16,6 +16,7 @@ from vision_edge.runtime.bundles.manifest import ModelIdentity
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.database import Database
 from vision_edge.runtime.gallery.history import Contents, Event, State, contents_of
+from vision_edge.runtime.gallery.labels import one_form
 from vision_edge.runtime.gallery.snapshot_store import SnapshotStore
 
 NOTE = "note:"
@@ -24,7 +25,12 @@ _Reader = TypeVar("_Reader", bound="GalleryReader")
 
 
 class GalleryReader:
-    """An open gallery, to be read; `Gallery` says what the arguments are."""
+    """An open gallery, to be read; `Gallery` says what the arguments are.
+
+    It needs no right to write the file, or beside it.
+    """
+
+    _writes = False
 
     def __init__(
         self,
@@ -38,7 +44,8 @@ class GalleryReader:
         self.author = author or _current_user()
         self._expected = model
         self._contents = Contents()
-        self._db = Database(self.path, meta_of(model) if create and model else None)
+        initial = meta_of(model) if create and model else None
+        self._db = Database(self.path, initial, writes=self._writes)
         self.snapshots = SnapshotStore(self._db)
         try:
             self._check_model()
@@ -137,13 +144,16 @@ class GalleryReader:
                 "or give the bundle it was made with",
             )
 
-    def _require_product(self, label: str) -> None:
+    def _require_product(self, label: str) -> str:
+        """Return a registered product's name in the form that it is kept in."""
         products = self.contents().products
+        label = one_form(label)
         if label not in products:
             known = ", ".join(map(repr, list(products)[:10])) or "none"
             raise GalleryError(
                 f"{self.path}: there is no product {label!r}", fix=f"registered are: {known}"
             )
+        return label
 
 
 def meta_of(model: ModelIdentity) -> dict[str, str]:

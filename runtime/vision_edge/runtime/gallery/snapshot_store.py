@@ -133,7 +133,8 @@ class SnapshotStore:
             GalleryError: If there is no such snapshot.
             ImageError: If it cannot be decoded.
         """
-        return decode_image(self.jpeg(snapshot), f"{self._db.path}, snapshot {snapshot}")
+        name = f"{self._db.path}, snapshot {snapshot}"
+        return decode_image(self.jpeg(snapshot), name, damaged_too=True)
 
     def _column(self, name: str, snapshot: int) -> str | bytes:
         sql = {

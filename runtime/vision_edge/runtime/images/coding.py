@@ -2,52 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Image, check_image
 from vision_edge.runtime.errors import ImageError, require
+from vision_edge.runtime.images.damage import check_whole
+from vision_edge.runtime.images.picture_header import Header, read_header
+from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading, as_seen
 
 MAX_PIXELS = 100_000_000
+_TURNED_BY_OPENCV = frozenset({"TIFF"})
+"""Kinds that OpenCV turns upright itself, whatever it is told."""
 
 
-def decode_image(data: bytes, name: str) -> Image:
-    """Decode an encoded image (JPEG, PNG, WebP, BMP, ...) to BGR.
+def decode_image(
+    data: bytes, name: str, reading: Reading = AS_IT_SAYS, *, damaged_too: bool = False
+) -> Image:
+    """Decode an encoded image to BGR; its kind is told by its content, never by its name.
 
-    Grey images become three equal channels, alpha is dropped, 16-bit is scaled to 8, and EXIF
-    orientation is applied.
+    Grey images become three equal channels, transparent ones are laid on a colour (white, unless
+    `reading` says another), orientation is applied, and 10 to 16 bits are scaled to 8 where it is
+    known how many are in use. The header is read first: what holds too many pixels is refused
+    before it is decoded.
 
     Args:
         data: The encoded file's bytes.
         name: What to call it in an error.
+        reading: What the file does not say of itself.
+        damaged_too: Take what the decoder makes of damaged data: for what was accepted before.
 
     Returns:
-        uint8 (H, W, 3), BGR, 0 to 255.
+        uint8 (H, W, 3), BGR, 0 to 255, contiguous.
 
     Raises:
-        ImageError: If the bytes are empty, cut short, cannot be decoded, or hold too many pixels.
+        ImageError: If the bytes are empty, cut short, damaged, of no kind that is read, hold too
+            many pixels or several pictures, or are of a depth that nobody says.
     """
-    cv2 = require("cv2")
     if not data:
         raise ImageError(f"{name}: the file is empty", fix="replace or remove it")
-    if is_jpeg(data) and _is_cut_short(data):
+    header = read_header(data, name)
+    _check_pixels((header.width, header.height), name)
+    if header.pictures > 1:
         raise ImageError(
-            f"{name}: a JPEG that is cut short ({len(data)} bytes)", fix="copy or take it again"
+            f"{name}: a {header.kind} that holds several pictures", fix="save them one by one"
         )
-    _check_pixels(jpeg_size(data) or (0, 0), name)  # a small file may claim gigabytes of pixels
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise ImageError(f"{name}: cannot be decoded ({error.err})", fix="re-save it") from None
-    if image is None or image.size == 0:
-        raise ImageError(
-            f"{name}: not an image that OpenCV can decode ({len(data)} bytes)",
-            fix="replace or remove it; JPEG, PNG, WebP, BMP and TIFF are read",
-        )
-    _check_pixels((image.shape[1], image.shape[0]), name)
-    decoded: Image = image
-    return decoded
+    if not damaged_too:
+        check_whole(data, header, name)
+    pixels = _decoded(data, header, name)
+    _check_pixels((pixels.shape[1], pixels.shape[0]), name)
+    if header.kind in _TURNED_BY_OPENCV:
+        header = replace(header, orientation=1)
+    return as_seen(pixels, header, reading, name)
 
 
 def is_jpeg(data: bytes) -> bool:
@@ -55,16 +64,23 @@ def is_jpeg(data: bytes) -> bool:
     return data[:3] == b"\xff\xd8\xff"
 
 
-def jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height as a JPEG's header says, or None if it is no well-formed JPEG."""
-    at = 2 if is_jpeg(data) else len(data)
-    while len(data) >= at + 9 and data[at] == 0xFF and data[at + 1] not in (0xD9, 0xDA):
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
-            height, width = data[at + 5 : at + 7], data[at + 7 : at + 9]
-            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
+def _decoded(data: bytes, header: Header, name: str) -> NDArray[np.generic]:
+    """Decode as stored: with alpha and all its bits where it has them, and not turned."""
+    cv2 = require("cv2")
+    plain = header.bits <= 8 and not header.alpha
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION if plain else cv2.IMREAD_UNCHANGED
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise ImageError(f"{name}: cannot be decoded ({error.err})", fix="re-save it") from None
+    if pixels is None or pixels.size == 0:
+        raise ImageError(
+            f"{name}: a {header.kind} that OpenCV cannot decode ({len(data)} bytes): it is damaged, "
+            "or of a rare kind",
+            fix="replace it, or save it again as JPEG or PNG",
+        )
+    decoded: NDArray[np.generic] = pixels
+    return decoded
 
 
 def _check_pixels(size: tuple[int, int], name: str) -> None:
@@ -76,31 +92,27 @@ def _check_pixels(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG lacks its end marker.
-
-    OpenCV 5 refuses such a file; OpenCV 4 shows what it has, and makes up the rest.
-    """
-    at = 2
-    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":  # up to the pixels
-        fill = data[at + 1 : at + 2] == b"\xff"
-        at += 1 if fill else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return data.find(b"\xff\xd9", at) < 0
-
-
-def read_image(path: Path | str) -> Image:
+def read_image(path: Path | str, reading: Reading = AS_IT_SAYS) -> Image:
     """Read an image file as `decode_image` does.
 
     Raises:
         ImageError: If the file is absent, unreadable, empty or not an image.
     """
+    return decode_image(read_bytes(path), str(path), reading)
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """Return an image file's bytes.
+
+    Raises:
+        ImageError: If the file is absent or unreadable.
+    """
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise ImageError(
             f"{path}: cannot be read ({error.strerror})", fix="check the path"
         ) from error
-    return decode_image(data, str(path))
 
 
 def encode_jpeg(image: Image, quality: int = 95) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import GalleryError
-from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.recognition.prototypes import (
     NOTHING_KNOWN,
@@ -54,7 +54,7 @@ class CurrentClassifier:
         self._rate, self._threshold = false_accept_rate, threshold
         self._changed, self._problem = changed, problem
         self._in_trouble = False
-        with Gallery(path, session.bundle.manifest.identity) as gallery, gallery.reading():
+        with GalleryReader(path, session.bundle.manifest.identity) as gallery, gallery.reading():
             self.version = gallery.version
             self.now: PrototypeClassifier | None = self._made_from(gallery)
         self._looked = time.monotonic()
@@ -79,7 +79,7 @@ class CurrentClassifier:
         self._looked = time.monotonic()
 
     def _take(self) -> None:
-        with Gallery(self._path, self._session.bundle.manifest.identity) as gallery:
+        with GalleryReader(self._path, self._session.bundle.manifest.identity) as gallery:
             if gallery.version == self.version:
                 return
             with gallery.reading():
@@ -89,14 +89,14 @@ class CurrentClassifier:
         if self._changed is not None:
             self._changed(version, count)
 
-    def _made_from(self, gallery: Gallery) -> PrototypeClassifier:
+    def _made_from(self, gallery: GalleryReader) -> PrototypeClassifier:
         return classifier_for(
             gallery, self._session, false_accept_rate=self._rate, threshold=self._threshold
         )
 
 
 def classifier_for(
-    gallery: Gallery,
+    gallery: GalleryReader,
     session: Session,
     *,
     false_accept_rate: float = 0.05,
@@ -124,7 +124,7 @@ def cohort_of(bundle: Bundle) -> Cohort:
     )
 
 
-def negatives_of(gallery: Gallery) -> Negatives | None:
+def negatives_of(gallery: GalleryReader) -> Negatives | None:
     """Return what an operator said is not a product, or None if there is no such picture."""
     kept = gallery.contents().negatives
     if not kept:

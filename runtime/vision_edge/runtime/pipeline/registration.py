@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.errors import ImageError, RegistrationError, VisionEdgeError
+from vision_edge.runtime.errors import RegistrationError, VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
-from vision_edge.runtime.images.coding import decode_image, encode_jpeg, is_jpeg
+from vision_edge.runtime.images.coding import decode_image, encode_jpeg, is_jpeg, read_bytes
 from vision_edge.runtime.images.presence import Presence, crop_around
 from vision_edge.runtime.images.quality import Finding, inspect_picture
+from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 from vision_edge.runtime.inference.embedder import Embedder
 from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
@@ -44,12 +45,15 @@ class Picture:
     findings: tuple[Finding, ...]
 
 
-def read_picture(item: Path | Frame, presence: Presence | None = None) -> Picture:
+def read_picture(
+    item: Path | Frame, presence: Presence | None = None, reading: Reading = AS_IT_SAYS
+) -> Picture:
     """Read and inspect a file, or a frame of a source.
 
     Args:
         item: An image file, or a frame.
         presence: Knows the empty scene: the picture is checked for a whole part, and cut to it.
+        reading: What a file does not say of its pixels.
 
     Raises:
         ImageError: If a file is not a readable image.
@@ -57,8 +61,8 @@ def read_picture(item: Path | Frame, presence: Presence | None = None) -> Pictur
     if isinstance(item, Frame):
         image, jpeg, origin = item.image, None, item.source
     else:
-        data = _read(item)
-        image, origin = decode_image(data, str(item)), printable(item)
+        data = read_bytes(item)
+        image, origin = decode_image(data, str(item), reading), printable(item)
         jpeg = data if is_jpeg(data) else None
     findings = tuple(inspect_picture(image, presence))
     found = presence.find(image) if presence is not None else None
@@ -115,15 +119,6 @@ def refuse(found: Sequence[tuple[str, Finding]]) -> None:
         "nothing was registered:\n  " + "\n  ".join(lines),
         fix="take better pictures, or register these all the same with --force",
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(
-            f"{path}: cannot be read ({error.strerror})", fix="check the path"
-        ) from error
 
 
 def snapshot_of(image: Image, embedder: Embedder, origin: str) -> Snapshot:

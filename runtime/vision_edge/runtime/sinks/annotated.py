@@ -10,7 +10,11 @@ from vision_edge.runtime.images.coding import encode_jpeg
 from vision_edge.runtime.images.video_writer import VideoWriter
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sinks.sink import Sink
-from vision_edge.runtime.sources.frame import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Frame
+from vision_edge.runtime.sources.frame import Frame
+
+_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+_VIDEOS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mjpeg", ".mpg"})
+"""Suffixes that name one file to write; any other path is a folder's."""
 
 _KNOWN, _UNKNOWN = (80, 200, 80), (60, 120, 240)  # BGR: green, orange-red
 
@@ -79,9 +83,9 @@ def annotated_sink(path: Path, fps: float, images: int | None) -> Sink:
         VisionEdgeError: If one image file is to hold many.
     """
     suffix = path.suffix.lower()
-    if suffix in VIDEO_SUFFIXES:
+    if suffix in _VIDEOS:
         return VideoSink(path, fps)
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in _PICTURES:
         if images != 1:
             raise VisionEdgeError(
                 f"--save {path}: one image file cannot hold all annotated frames",

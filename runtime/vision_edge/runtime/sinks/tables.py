@@ -15,6 +15,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def as_cell(value: Any) -> Any:
+    """Return a value for a cell of a table: text that a spreadsheet would compute gets a `'` before.
+
+    A product's or a file's name may begin so; numbers stay numbers. See OWASP, CSV injection.
+    """
+    if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
+        return "'" + value
+    return value
+
+
 class RotatingJsonlSink:
     """Appends JSON lines; a full file moves to `.1`, the one before to `.2`, and so on.
 
@@ -74,7 +87,8 @@ class CsvSink:
             self._stream = self._path.open("w", encoding="utf-8", newline="")
             self._writer = csv.DictWriter(self._stream, COLUMNS, extrasaction="ignore")
             self._writer.writeheader()
-        self._writer.writerow(verdict.document())
+        cells = {key: as_cell(value) for key, value in verdict.document().items()}
+        self._writer.writerow(cells)
         self._stream.flush()
 
     def close(self) -> None:

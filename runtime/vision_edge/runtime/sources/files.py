@@ -10,16 +10,15 @@ import glob
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
 from vision_edge.runtime.errors import ImageError, SourceError, require
 from vision_edge.runtime.images.coding import read_image
-from vision_edge.runtime.sources.frame import IMAGE_SUFFIXES, Frame
+from vision_edge.runtime.images.picture_files import PictureFiles, pictures_among, pictures_below
+from vision_edge.runtime.images.picture_header import gif_pictures
+from vision_edge.runtime.images.picture_kinds import IMAGE_SUFFIXES, kind_of
+from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
+from vision_edge.runtime.sources.frame import Frame
 from vision_edge.runtime.sources.opencv_grabber import quiet_opencv
 from vision_edge.runtime.system.files import printable
-
-if TYPE_CHECKING:
-    pass
 
 TEXT_SUFFIXES = frozenset({".ans", ".art", ".asc", ".diz", ".ice", ".nfo", ".txt", ".vt"})
 """FFmpeg takes these for videos: it would film the characters."""
@@ -32,6 +31,8 @@ class ImageSource:
         name: What the user asked for.
         paths: The files, at least one.
         on_error: Called with each file's error; without it the error is raised.
+        reading: What the files do not say of themselves.
+        found: What `paths` were chosen from, with what was passed over.
     """
 
     live = False
@@ -42,16 +43,19 @@ class ImageSource:
         name: str,
         paths: Sequence[Path],
         on_error: Callable[[ImageError], None] | None = None,
+        reading: Reading = AS_IT_SAYS,
+        found: PictureFiles | None = None,
     ) -> None:
         self.name = name
         self.paths = list(paths)
-        self._on_error = on_error
+        self.found = found or PictureFiles(tuple(map(str, paths)))
+        self._on_error, self._reading = on_error, reading
 
     def __iter__(self) -> Iterator[Frame]:
         """Deliver each readable image; `Frame.number` counts files, readable or not."""
         for number, path in enumerate(self.paths):
             try:
-                image = read_image(path)
+                image = read_image(path, self._reading)
             except ImageError as error:
                 if self._on_error is None:
                     raise
@@ -80,7 +84,7 @@ class VideoSource:
         cv2 = require("cv2")
         self.name = printable(path)
         with quiet_opencv():
-            self._capture = cv2.VideoCapture(str(path))
+            self._capture = cv2.VideoCapture(_no_address(path))
         if not self._capture.isOpened() or path.suffix.lower() in TEXT_SUFFIXES:
             raise SourceError(
                 f"{path}: OpenCV cannot open it as a video",
@@ -121,16 +125,53 @@ class VideoSource:
         self._capture.release()
 
 
-def _matches(pattern: str) -> list[Path]:
-    """Return the image files that a glob matches, sorted."""
+def _no_address(path: Path) -> str:
+    """Return a path that FFmpeg cannot take for an address: `cam:1.mp4` would have a protocol."""
+    return str(path.absolute())
+
+
+def is_still(path: Path) -> bool:
+    """Whether a file is a picture and no video, by its content; else by what its name promises.
+
+    A GIF that moves, and pictures one behind the other in a `.mjpeg`, are videos.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+            kind = kind_of(head)
+            if kind == "GIF":
+                return _stands_still(head + stream.read())
+            if kind == "JPEG" and path.suffix.lower() in (".mjpeg", ".mjpg"):
+                return b"\xff\xd9\xff\xd8\xff" not in head + stream.read()
+    except OSError:
+        return path.suffix.lower() in IMAGE_SUFFIXES
+    if kind is None:
+        return path.suffix.lower() in IMAGE_SUFFIXES
+    return kind != "video"
+
+
+def _stands_still(gif: bytes) -> bool:
+    try:
+        return gif_pictures(gif) == 1
+    except (ValueError, IndexError):
+        return True
+
+
+def matching(pattern: str) -> tuple[list[Path], PictureFiles]:
+    """Return the pictures that a glob matches, sorted, and what was passed over.
+
+    Raises:
+        SourceError: If there are none.
+    """
     matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 (absolute patterns too)
-    files = [match for match in matches if match.suffix.lower() in IMAGE_SUFFIXES]
-    if not files:
+    found = pictures_among(match for match in matches if not match.is_dir())
+    if not found.files:
+        left_out = f"; {found.lines()[0]}" if found.passed_over else ""
         raise SourceError(
-            f"{pattern!r} is no camera, stream, file, folder or pattern with images",
+            f"{pattern!r} is no camera, stream, file, folder or pattern with images{left_out}",
             fix="give a device index such as 0, rtsp://…, a video, an image, a folder or a glob",
         )
-    return files
+    return [Path(file) for file in found.files], found
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -139,14 +180,20 @@ def images_below(folder: Path) -> list[Path]:
     Raises:
         SourceError: If there are none.
     """
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    )
-    if not files:
+    return images_in(folder)[0]
+
+
+def images_in(folder: Path) -> tuple[list[Path], PictureFiles]:
+    """Return the image files in a folder and its sub-folders, sorted, and what was passed over.
+
+    Raises:
+        SourceError: If there are none.
+    """
+    found = pictures_below(folder)
+    if not found.files:
+        left_out = f"; {found.lines()[0]}" if found.passed_over else ""
         raise SourceError(
-            f"{folder}: no images in this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))})",
-            fix="give a folder with images, or a video file by its name",
+            f"{folder}: no images in this folder that are read{left_out}",
+            fix="give a folder with images (JPEG, PNG, WebP, TIFF, …), or a video by its name",
         )
-    return files
+    return [folder / file for file in found.files], found

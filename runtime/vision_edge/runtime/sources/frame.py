@@ -12,12 +12,6 @@ if TYPE_CHECKING:
     pass
 
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-
-
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mjpeg", ".mpg"})
-
-
 @dataclass(frozen=True)
 class Frame:
     """One frame of a source.

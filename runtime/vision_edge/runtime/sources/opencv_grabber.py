@@ -1,6 +1,7 @@
 """Grabbers: one connection to a camera or stream, from opening to its first failure.
 
-OpenCV reads it where its build can, else `gst-launch-1.0` in a process of its own (`gst_pipe.py`).
+OpenCV reads it where its build can, else `gst-launch-1.0` in a process of its own (`gst_pipe.py`);
+an address of single pictures is polled (`snapshot_address.py`).
 A grabber belongs to one thread, which opens, reads and closes it.
 """
 
@@ -38,6 +39,12 @@ def open_grabber(address: int | str, name: str, options: GrabberOptions) -> Grab
     """
     if isinstance(address, int) or address.startswith("/dev/"):
         return _open_camera(address, name, options)
+    if address.startswith(("http://", "https://")):
+        from vision_edge.runtime.sources.snapshot_address import picture_address
+
+        polled = picture_address(address, name, options)
+        if polled is not None:
+            return polled
     pipeline = _pipeline(address)
     if options.backend != "gstreamer" and has_gstreamer():
         return _open_opencv(to_opencv(pipeline), name, options, "CAP_GSTREAMER", trusted=True)

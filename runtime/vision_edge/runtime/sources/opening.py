@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vision_edge.runtime.errors import ImageError, SourceError
+from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 from vision_edge.runtime.sources.addresses import live_address
-from vision_edge.runtime.sources.files import ImageSource, VideoSource, _matches, images_below
-from vision_edge.runtime.sources.frame import IMAGE_SUFFIXES, Source
+from vision_edge.runtime.sources.files import (
+    ImageSource,
+    VideoSource,
+    images_in,
+    is_still,
+    matching,
+)
+from vision_edge.runtime.sources.frame import Source
 from vision_edge.runtime.sources.live import LiveSettings, LiveSource, LiveState
 from vision_edge.runtime.sources.several import SeveralCameras
 
@@ -24,6 +31,7 @@ def open_sources(
     *,
     live: LiveSettings | None = None,
     on_state: Callable[[str, LiveState, str], None] | None = None,
+    reading: Reading = AS_IT_SAYS,
 ) -> Source:
     """Open one source, or several cameras as one.
 
@@ -32,12 +40,13 @@ def open_sources(
         on_error: Called with each unreadable image.
         live: How cameras and streams behave.
         on_state: Called with a camera's name, its new state and the reason.
+        reading: What pictures do not say of themselves.
 
     Raises:
         SourceError: If one cannot be opened, or several are not all live.
     """
     if len(specs) == 1:
-        return _open_one(specs[0], on_error, live, on_state)
+        return _open_one(specs[0], on_error, live, on_state, reading)
     cameras = [live_address(spec) for spec in specs]
     if any(camera is None for camera in cameras):
         raise SourceError(
@@ -63,10 +72,11 @@ def _open_one(
     on_error: Callable[[ImageError], None] | None,
     live: LiveSettings | None,
     on_state: Callable[[str, LiveState, str], None] | None,
+    reading: Reading,
 ) -> Source:
     camera = live_address(spec)
     told = _told(on_state, camera[1] if camera else spec)
-    return open_source(spec, on_error, live=live, on_state=told)
+    return open_source(spec, on_error, live=live, on_state=told, reading=reading)
 
 
 def _told(
@@ -83,6 +93,7 @@ def open_source(
     *,
     live: LiveSettings | None = None,
     on_state: Callable[[LiveState, str], None] | None = None,
+    reading: Reading = AS_IT_SAYS,
 ) -> Source:
     """Open a source by its name on the command line.
 
@@ -93,6 +104,7 @@ def open_source(
         on_error: For images: called with each unreadable one; without it the first is raised.
         live: How a camera or stream behaves.
         on_state: Called with each new state of a camera or stream, and its reason.
+        reading: What pictures do not say of themselves.
 
     Returns:
         An open source.
@@ -108,8 +120,7 @@ def open_source(
     if camera is not None:
         return LiveSource(*camera, live, on_state=on_state)
     path = Path(spec)
-    if path.is_dir():
-        return ImageSource(spec, images_below(path), on_error)
-    if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES:
-        return VideoSource(path)
-    return ImageSource(spec, [path] if path.is_file() else _matches(spec), on_error)
+    if path.is_file():
+        return ImageSource(spec, [path], on_error, reading) if is_still(path) else VideoSource(path)
+    paths, found = images_in(path) if path.is_dir() else matching(spec)
+    return ImageSource(spec, paths, on_error, reading, found)

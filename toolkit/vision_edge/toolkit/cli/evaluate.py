@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.options import Background, Bits, reading_of
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import AdapterError, VisionEdgeError, require
 from vision_edge.runtime.inference.embedder import Embedder
@@ -72,6 +73,8 @@ def evaluate(
         Path | None, typer.Option("--plot", help="Draw the results here: FILE.svg.")
     ] = None,
     device: Device = "auto",
+    bits: Bits = None,
+    background: Background = "#ffffff",
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -85,7 +88,9 @@ def evaluate(
     settings = EpisodeSettings(way, shot, query, episodes, seed)
     if plot is not None:
         check_svg(plot)
-    dataset = open_dataset(data, split, default="test")
+    dataset = open_dataset(data, split, default="test", reading=reading_of(bits, background))
+    for line in dataset.found.lines():
+        typer.echo(f"note: {data}: {line}", err=True)
     embedders: list[Embedder] = []
     if backbone or weights or adapter or not bundle:
         require("torch")

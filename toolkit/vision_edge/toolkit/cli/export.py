@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.options import Background, Bits, reading_of
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import DataError, ExportError, require
 from vision_edge.toolkit.cli.export_targets import TargetFormat, check_target, write_target
@@ -147,6 +148,8 @@ def export(
             "--repository", help="For triton: the model repository; default: beside the bundle."
         ),
     ] = None,
+    bits: Bits = None,
+    background: Background = "#ffffff",
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -162,7 +165,6 @@ def export(
     from vision_edge.export.precision.variant import check_calibration
     from vision_edge.export.settings import ExportImages, ExportSettings
     from vision_edge.toolkit import export_images as calibration
-    from vision_edge.toolkit.data.dataset import images_of
     from vision_edge.toolkit.exporting import export_backbone
 
     if public and images is None:
@@ -182,14 +184,20 @@ def export(
         )
     check_target(target, compute_capability or [], repository)
     figures = _evaluation(evaluation)
-    calibrating = calibration.calibration_images(calibrate) if calibrate else None
+    reading = reading_of(bits, background)
+    calibrating = None
+    if calibrate:
+        calibrating = calibration.calibration_images(calibrate, reading=reading, tell=_note)
     check_calibration(precision.value, None if calibrating is None else len(calibrating.images))
     loaded = chosen_backbone(backbone, weights, size, mean, std, interpolation)
     chosen = None
     if images is not None:
         named = f"images of {images.name}"
-        chosen = ExportImages(images_of(images, MAX_IMAGES), named, from_station=not public)
-    labelled = calibration.gate_data(gate_data, split, loaded.spec) if gate_data else None
+        taken = calibration.told_images(images, MAX_IMAGES, reading, _note)
+        chosen = ExportImages(taken, named, from_station=not public)
+    labelled = None
+    if gate_data:
+        labelled = calibration.gate_data(gate_data, split, loaded.spec, reading, _note)
     with Console(stderr=True).status("exporting, then comparing with PyTorch"):
         bundle = export_backbone(
             loaded,
@@ -205,6 +213,10 @@ def export(
         )
     typer.echo(_summary(bundle, out))
     write_target(out, target, compute_capability or [], repository)
+
+
+def _note(line: str) -> None:
+    typer.echo(f"note: {line}", err=True)
 
 
 def _summary(bundle: Bundle, out: Path) -> str:

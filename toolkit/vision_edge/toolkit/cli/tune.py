@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.options import Background, Bits, reading_of
 from vision_edge.runtime.errors import require
 from vision_edge.toolkit.cli.options import (
     BackboneName,
@@ -45,6 +46,8 @@ def tune(
     split: Split = None,
     seed: Seed = 0,
     device: Device = "auto",
+    bits: Bits = None,
+    background: Background = "#ffffff",
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -59,7 +62,9 @@ def tune(
     from vision_edge.toolkit.tuning.tune import TuneSettings, tune_hub
 
     settings = TuneSettings(tasks, way, steps, rank, batch, lr, seed, half)
-    images = open_dataset(data, split, default="train")
+    images = open_dataset(data, split, default="train", reading=reading_of(bits, background))
+    for line in images.found.lines():
+        typer.echo(f"note: {data}: {line}", err=True)
     where = chosen_device(device)
     loaded = chosen_backbone(backbone, weights, size, mean, std, interpolation)
     console = Console(stderr=True)

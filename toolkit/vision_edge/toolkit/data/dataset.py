@@ -5,8 +5,8 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import DataError, ImageError
 from vision_edge.runtime.images.coding import decode_image, read_image
+from vision_edge.runtime.images.picture_files import PictureFiles, pictures_below
 from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
-from vision_edge.runtime.sources.frame import IMAGE_SUFFIXES
-
-SPLITS = frozenset({"train", "val", "valid", "validation", "test"})
+from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
+from vision_edge.toolkit.data.layout import Layout, laid_out
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Dataset:
         classes: Class names, sorted.
         files: Each image's path inside `root`, sorted by class.
         labels: int64 (N,): each image's class, as an index into `classes`.
+        reading: What the files do not say of their pixels.
+        found: What was passed over, and what was taken although its name says otherwise.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Dataset:
     classes: tuple[str, ...]
     files: tuple[str, ...]
     labels: NDArray[np.int64]
+    reading: Reading = AS_IT_SAYS
+    found: PictureFiles = field(default_factory=lambda: PictureFiles(()))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -50,11 +54,11 @@ class Dataset:
         chosen = range(len(self)) if indices is None else indices
         if self.root.is_dir():
             for index in chosen:
-                yield read_image(self.root / self.files[index])
+                yield read_image(self.root / self.files[index], self.reading)
             return
         with zipfile.ZipFile(self.root) as archive:
             for index in chosen:
-                yield _from_zip(archive, self.root, self.files[index])
+                yield _from_zip(archive, self, self.files[index])
 
     def prepared(self, spec: PreprocessSpec, indices: Sequence[int] | None = None) -> Image:
         """Return images as a model takes them: uint8 (N, S, S, 3), BGR."""
@@ -69,94 +73,93 @@ class Dataset:
         return [np.flatnonzero(self.labels == label) for label in range(len(self.classes))]
 
 
-def open_dataset(path: Path | str, split: str | None = None, default: str | None = None) -> Dataset:
+def open_dataset(
+    path: Path | str,
+    split: str | None = None,
+    default: str | None = None,
+    reading: Reading = AS_IT_SAYS,
+) -> Dataset:
     """Open labelled images.
 
     Args:
-        path: A folder, or a zip file, laid out as `class/image` or `split/class/image`.
+        path: A folder, or a zip file, laid out as `class/image` or `split/class/image`;
+            folders around all of it are looked through.
         split: The first-level folder to use.
         default: The split to use where there are splits and none was asked for.
+        reading: What the files do not say of their pixels.
 
     Returns:
-        The data set of that split.
+        The data set of that split; its `found` says what was passed over.
 
     Raises:
-        DataError: If there is nothing there, no such split, or no images.
+        DataError: If there is nothing there, no such split, or no images; or if it is laid out to
+            find anomalies.
     """
     root = Path(path)
-    paths = _listing(root)
-    first = {parts[0] for parts in paths if len(parts) > 1}
-    has_splits = bool(first & SPLITS) and all(
-        len(parts) >= 3 for parts in paths if parts[0] in SPLITS
-    )
-    wanted = split or (default if has_splits else None)
-    if wanted is not None:
-        if wanted not in first:
-            raise DataError(
-                f"{root}: there is no split {wanted!r}",
-                fix=f"use --split with one of: {', '.join(sorted(first)[:8])}",
-            )
-        paths = [parts for parts in paths if parts[0] == wanted]
-    depth = 1 if wanted is not None else 0
-    labelled = sorted((parts[depth], "/".join(parts)) for parts in paths if len(parts) >= depth + 2)
-    if not labelled:
+    found = pictures_below(root)
+    paths = [tuple(file.split("/")) for file in found.files]
+    if not paths:
         raise DataError(
-            f"{root}: no images in class folders",
+            f"{root}: no images in class folders" + "".join(f"; {line}" for line in found.lines()),
             fix="lay it out as class/image or split/class/image",
         )
-    classes = tuple(sorted({label for label, _ in labelled}))
+    layout = laid_out(root, paths, split, default)
+    _note(layout, found)
+    classes = tuple(sorted({label for label, _ in layout.labelled}))
     position = {label: index for index, label in enumerate(classes)}
-    name = root.stem if wanted is None else f"{root.stem}/{wanted}"
-    labels = np.array([position[label] for label, _ in labelled], dtype=np.int64)
-    return Dataset(name, root, classes, tuple(file for _, file in labelled), labels)
+    name = root.stem if layout.split is None else f"{root.stem}/{layout.split}"
+    labels = np.array([position[label] for label, _ in layout.labelled], dtype=np.int64)
+    files = tuple("/".join(parts) for _, parts in layout.labelled)
+    return Dataset(name, root, classes, files, labels, reading, found)
 
 
-def _listing(root: Path) -> list[tuple[str, ...]]:
-    """Return the parts of each image's path below the root."""
-    if root.is_dir():
-        files = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
-        paths = [PurePosixPath(file.as_posix()) for file in files]
-    elif zipfile.is_zipfile(root):
-        try:
-            with zipfile.ZipFile(root) as archive:
-                names = archive.namelist()
-        except zipfile.BadZipFile as error:
-            raise DataError(f"{root}: a damaged zip file ({error})", fix="copy it again") from error
-        paths = [PurePosixPath(name) for name in names if not name.endswith("/")]
-    elif root.exists():
-        raise DataError(f"{root}: not a folder and not an intact zip file", fix="give one of them")
-    else:
-        raise DataError(f"{root}: there is no such folder or zip file", fix="check the path")
-    return [
-        path.parts for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not _hidden(path)
-    ]
+def _note(layout: Layout, found: PictureFiles) -> None:
+    """Add to what was found how it was laid out."""
+    for folder in layout.wrapped:
+        found.notes.add("folder around everything, looked through", folder)
+    for parts in layout.loose:
+        found.passed_over.add("picture in no class's folder", "/".join(parts))
 
 
-def _hidden(path: PurePosixPath) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
-
-
-def _from_zip(archive: zipfile.ZipFile, root: Path, file: str) -> Image:
+def _from_zip(archive: zipfile.ZipFile, data_set: Dataset, file: str) -> Image:
+    root = data_set.root
     try:
         data = archive.read(file)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise ImageError(
             f"{root}: {file}: cannot be read ({error})", fix="copy it again"
         ) from error
-    return decode_image(data, f"{root}: {file}")
+    return decode_image(data, f"{root}: {file}", data_set.reading)
 
 
-def images_of(path: Path | str, limit: int, seed: int = 0) -> list[Image]:
-    """Return up to `limit` images of a folder or zip, spread over it, whatever its layout.
+def sample_of(
+    path: Path | str, limit: int, seed: int = 0, reading: Reading = AS_IT_SAYS
+) -> Dataset:
+    """Choose up to `limit` images of a folder or zip, spread over it, whatever its layout.
+
+    Returns:
+        The images as one data set without classes; its `found` says what was passed over.
+
+    Raises:
+        DataError: If there are none.
+    """
+    root = Path(path)
+    found = pictures_below(root)
+    if not found.files:
+        told = "".join(f"; {line}" for line in found.lines())
+        raise DataError(f"{root}: no images here{told}", fix="give a folder or zip with images")
+    order = np.random.default_rng(seed).permutation(len(found.files))[:limit]
+    files = tuple(found.files[index] for index in sorted(order))
+    return Dataset(root.stem, root, (), files, np.zeros(len(files), np.int64), reading, found)
+
+
+def images_of(
+    path: Path | str, limit: int, seed: int = 0, reading: Reading = AS_IT_SAYS
+) -> list[Image]:
+    """Return the images that `sample_of` chooses.
 
     Raises:
         DataError: If there are none.
         ImageError: If one is unreadable.
     """
-    root = Path(path)
-    files = tuple("/".join(parts) for parts in sorted(_listing(root)))
-    if not files:
-        raise DataError(f"{root}: no images here", fix="give a folder or zip with images")
-    order = np.random.default_rng(seed).permutation(len(files))[:limit]
-    everything = Dataset(root.stem, root, (), files, np.zeros(len(files), np.int64))
-    return list(everything.images(sorted(int(index) for index in order)))
+    return list(sample_of(path, limit, seed, reading).images())

@@ -19,7 +19,8 @@ from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.errors import GalleryError, VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
-from vision_edge.runtime.images.coding import decode_image, jpeg_size
+from vision_edge.runtime.images.coding import decode_image
+from vision_edge.runtime.images.picture_header import jpeg_size
 from vision_edge.station.fleet.shared_gallery.entries import Entry, read_entry
 from vision_edge.station.fleet.shared_gallery.local_gallery import Limits, LineGallery
 from vision_edge.station.fleet.shared_gallery.picture_fetching import Fetching

@@ -1,0 +1,119 @@
+"""Pictures that are damaged in the middle: decoders show what they have, and make up the rest.
+
+A JPEG has no checksum, so it is decoded a second time, at an eighth of its size, by a decoder that
+says what it had to repair (simplejpeg, over libjpeg-turbo; OpenCV's only prints it). A PNG has
+checksums. Of the others it is checked that all the bytes are there that the file speaks of.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable
+
+from vision_edge.runtime.errors import ImageError, require
+from vision_edge.runtime.images.media_boxes import boxes, jp2_codestream
+from vision_edge.runtime.images.picture_header import Header, jpeg_segments, png_chunks
+from vision_edge.runtime.images.tiff_tags import directories
+
+PADDING = 16
+"""Bytes before a marker that a JPEG may have too many: encoders of cameras pad, by 1 to 15."""
+
+_REPAIRED = re.compile(r"(?i)corrupt jpeg|premature end|inconsistent progression|bogus huffman")
+_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker")
+
+
+def check_whole(data: bytes, header: Header, name: str) -> None:
+    """Refuse a picture that is cut short, or damaged in a way that shows without its pixels.
+
+    Args:
+        data: The file's bytes.
+        header: What its header says.
+        name: What to call it in an error.
+
+    Raises:
+        ImageError: With what is wrong.
+    """
+    check = _CHECKS.get(header.kind)
+    try:
+        wrong = check(data, header) if check else None
+    except (ValueError, IndexError) as error:
+        wrong = f"cut short ({error})"
+    if wrong:
+        raise ImageError(
+            f"{name}: a {header.kind} that is {wrong}; it cannot be decoded as it was",
+            fix="copy or take it again",
+        )
+
+
+def _jpeg(data: bytes, header: Header) -> str | None:
+    pixels = jpeg_segments(data)[-1][2]
+    if data.find(b"\xff\xd9", pixels) < 0:  # OpenCV 4 would show what its memory held
+        return f"cut short ({len(data)} bytes)"
+    said = _repairs(data)
+    extraneous = _EXTRANEOUS.search(said)
+    if extraneous and int(extraneous[1]) <= PADDING:
+        return None
+    return f"damaged inside ({said})" if _REPAIRED.search(said) else None
+
+
+def _repairs(data: bytes) -> str:
+    """Return the first thing that libjpeg had to repair, in its words; "" if there is nothing."""
+    try:
+        require("simplejpeg").decode_jpeg(
+            data, "GRAY", fastdct=True, fastupsample=True, min_height=1, min_width=1, min_factor=8
+        )
+    except ValueError as error:  # also of a kind of JPEG that it cannot decode: OpenCV may
+        return str(error)
+    return ""
+
+
+def _png(data: bytes, header: Header) -> str | None:
+    view = memoryview(data)
+    for kind, start, end in png_chunks(data):
+        if zlib.crc32(view[start - 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            return f"damaged inside (the checksum of its part {kind.decode('latin-1')} is wrong)"
+    return None
+
+
+def _tiff(data: bytes, header: Header) -> str | None:
+    tags = next(directories(data))
+    for offsets, counts in ((273, 279), (324, 325)):
+        ends = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
+        if any(offset + count > len(data) for offset, count in ends):
+            return f"cut short ({len(data)} bytes)"
+    return None
+
+
+def _avif(data: bytes, header: Header) -> str | None:
+    sum(1 for _ in boxes(data))  # each must end within the file
+    return None
+
+
+def _jp2(data: bytes, header: Header) -> str | None:
+    """The codestream goes from part to part of its tiles (ISO/IEC 15444-1, A.4.2) to its end."""
+    at = jp2_codestream(data) + 2
+    while data[at : at + 2] != b"\xff\x90":  # up to the first part of a tile
+        if at + 4 > len(data):
+            return "cut short"
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    while data[at : at + 2] == b"\xff\x90":
+        length = int.from_bytes(data[at + 6 : at + 10], "big")
+        if length == 0:  # to the end
+            return None if data.rstrip(b"\0")[-2:] == b"\xff\xd9" else "cut short"
+        at += length
+    return None if data[at : at + 2] == b"\xff\xd9" else "cut short, or damaged inside"
+
+
+def _pnm(data: bytes, header: Header) -> str | None:
+    if data[:2] not in (b"P5", b"P6"):
+        return None  # OpenCV finds a text that is too short
+    samples = header.width * header.height * (3 if data[1:2] == b"6" else 1)
+    missing = samples * (2 if header.bits == 16 else 1) - len(data)
+    return f"cut short ({missing} bytes or more are missing)" if missing > 0 else None
+
+
+_CHECKS: dict[str, Callable[[bytes, Header], str | None]] = {
+    "JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "AVIF": _avif, "JPEG 2000": _jp2, "PNM": _pnm,
+}  # fmt: skip
+"""WebP and GIF are walked to their ends for the header; BMP and Sun raster OpenCV finds short."""

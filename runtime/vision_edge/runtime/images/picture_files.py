@@ -1,0 +1,225 @@
+"""Pictures in a folder or a zip, told by their content; all else is counted and named by kind."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from vision_edge.runtime.errors import DataError
+from vision_edge.runtime.images.passed_over import PassedOver
+from vision_edge.runtime.images.picture_header import gif_pictures
+from vision_edge.runtime.images.picture_kinds import HEAD, IMAGE_SUFFIXES, kind_of, readable
+
+_RAW = frozenset(".dng .nef .arw .cr2 .cr3 .orf .rw2 .pef .raf .srw .3fr".split())
+_BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """What was found.
+
+    Attributes:
+        files: Pictures' paths below the root, with forward slashes, sorted.
+        passed_over: What is no picture that is read.
+        notes: What was read although its name says otherwise, and links that were followed.
+    """
+
+    files: tuple[str, ...]
+    passed_over: PassedOver = field(default_factory=PassedOver)
+    notes: PassedOver = field(default_factory=PassedOver)
+
+    def lines(self) -> list[str]:
+        """Return what a user has to know, a sentence each; nothing if all was read."""
+        told = [f"left out: {self.passed_over.text()}"] if self.passed_over else []
+        return told + ([f"taken all the same: {self.notes.text()}"] if self.notes else [])
+
+
+def pictures_below(root: Path) -> PictureFiles:
+    """Find the pictures in a folder or a zip file, whatever its layout.
+
+    Raises:
+        DataError: If there is no such folder or zip, or the zip is damaged.
+    """
+    if root.is_dir():
+        return _found(_below(root))
+    if not root.exists():
+        raise DataError(f"{root}: there is no such folder or zip file", fix="check the path")
+    if not zipfile.is_zipfile(root):
+        raise DataError(f"{root}: not a folder and not an intact zip file", fix="give one of them")
+    try:
+        with zipfile.ZipFile(root) as archive:
+            return _found(_in_zip(archive))
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{root}: a damaged zip file ({error})", fix="copy it again") from error
+
+
+def pictures_among(paths: Iterable[Path]) -> PictureFiles:
+    """Tell the pictures among files, as `pictures_below` does; hidden ones count if they are named."""
+    return _found(_Entry(str(path), lambda path=path: _head(path)) for path in paths)  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file, or something that is passed over as `kind`; `followed` is a link's name."""
+
+    name: str
+    head: Callable[[], bytes] | None = None
+    kind: str | None = None
+    followed: bool = False
+
+
+def _found(entries: Iterable[_Entry]) -> PictureFiles:
+    files: list[str] = []
+    folders: set[str] = set()
+    passed, notes = PassedOver(), PassedOver()
+    for entry in entries:
+        if entry.followed:
+            notes.add("linked folder", entry.name)
+        elif entry.kind == _FOLDER:
+            folders.add(entry.name)
+        elif entry.kind is not None or entry.head is None:
+            passed.add(entry.kind or "unreadable", entry.name)
+        else:
+            _tell(entry.name, entry.head, files, passed, notes)
+    _count_empty(folders, files, passed)
+    return PictureFiles(tuple(sorted(files, key=lambda file: file.split("/"))), passed, notes)
+
+
+def _tell(
+    name: str, head: Callable[[], bytes], files: list[str], passed: PassedOver, notes: PassedOver
+) -> None:
+    """Take a file for a picture, or count it."""
+    suffix = PurePosixPath(name).suffix.lower()
+    promised = suffix in IMAGE_SUFFIXES
+    try:
+        start = head()
+    except _BAD_ZIP:
+        start = b""
+        if not promised:
+            passed.add("unreadable", name)
+            return
+    kind = kind_of(start[:HEAD])
+    kind = "camera raw" if suffix in _RAW and kind in ("TIFF", "JPEG") else kind
+    kind = "animated GIF" if kind == "GIF" and _moves(start) else kind
+    if readable(kind):
+        files.append(name)
+        if not promised:
+            notes.add(f"{kind} named {suffix or 'without a suffix'}", name)
+    elif kind is None and promised:
+        files.append(name)  # an error when it is read: it says that it is a picture
+    else:
+        passed.add(kind or (f"{suffix} file" if suffix else "file without a suffix"), name)
+
+
+def _moves(gif: bytes) -> bool:
+    try:
+        return gif_pictures(gif) > 1
+    except (ValueError, IndexError):
+        return False  # damaged: an error when it is read
+
+
+def _count_empty(folders: set[str], files: list[str], passed: PassedOver) -> None:
+    """Name the folders that hold no picture, however deep; of nested ones the outermost."""
+    full = {str(parent) for file in files for parent in PurePosixPath(file).parents}
+    empty = {folder for folder in folders if folder not in full}
+    for folder in sorted(empty):
+        if not any(str(parent) in empty for parent in PurePosixPath(folder).parents):
+            passed.add("folder without pictures", folder)
+
+
+_FOLDER = "folder"
+
+
+def _below(root: Path) -> Iterator[_Entry]:
+    """Yield what a folder holds. A link that leads out of the folder is followed, once."""
+    inside = root.resolve()
+    seen = {_identity(root)}
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError:
+            yield _Entry(_name(folder, root), kind="unreadable folder")
+            continue
+        for entry in entries:
+            path = Path(entry.path)
+            name = _name(path, root)
+            if _hidden(entry.name):
+                yield _Entry(name, kind="hidden")
+            elif not entry.is_dir():
+                yield _file(path, name)
+            elif entry.is_symlink() and not _leads_out(path, inside, seen):
+                yield _Entry(name, kind="link to a folder that is read already")
+            else:
+                seen.add(_identity(path))
+                pending.append(path)
+                yield _Entry(name, kind=_FOLDER)
+                if entry.is_symlink():
+                    yield _Entry(name, followed=True)
+
+
+def _file(path: Path, name: str) -> _Entry:
+    if not path.exists():
+        return _Entry(name, kind="broken link")
+    if not path.is_file():
+        return _Entry(name, kind="neither file nor folder")
+    return _Entry(name, lambda: _head(path))
+
+
+def _leads_out(link: Path, inside: Path, seen: set[tuple[int, int]]) -> bool:
+    """Whether a link leads to a folder that is not read anyway: no circles, nothing twice."""
+    target = link.resolve()
+    return not (
+        target == inside
+        or inside in target.parents
+        or target in inside.parents
+        or _identity(link) in seen
+    )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_dev, state.st_ino
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _in_zip(archive: zipfile.ZipFile) -> Iterator[_Entry]:
+    folders: set[str] = set()
+    for info in archive.infolist():
+        path = PurePosixPath(info.filename)
+        if any(map(_hidden, path.parts)):
+            yield _Entry(info.filename, kind="hidden")
+            continue
+        folders.update(str(parent) for parent in path.parents)
+        if info.is_dir():
+            folders.add(str(path))
+        elif info.flag_bits & 1:
+            yield _Entry(info.filename, kind="encrypted file")
+        else:
+            yield _Entry(info.filename, lambda info=info: _zip_head(archive, info))  # type: ignore[misc]
+    yield from (_Entry(folder, kind=_FOLDER) for folder in sorted(folders - {"."}))
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "__MACOSX")) or name in ("Thumbs.db", "desktop.ini")
+
+
+def _head(path: Path) -> bytes:
+    """Return a file's first bytes; all of a GIF, whose pictures have to be counted."""
+    with path.open("rb") as stream:
+        head = stream.read(HEAD)
+        return head + stream.read() if head.startswith(b"GIF8") else head
+
+
+def _zip_head(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with archive.open(info) as stream:
+        head = stream.read(HEAD)
+        return head + stream.read() if head.startswith(b"GIF8") else head
