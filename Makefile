@@ -89,7 +89,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(EDGE_VENV)/.edge: pyproject.toml constraints.txt
 	$(EDGE_PYTHON) -m venv $(EDGE_VENV)
 	$(EDGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable ".[edge,station]" httpx httpx2 hypothesis onnx psutil pytest pytest-xdist
+		--constraint constraints.txt --editable ".[edge,station]" httpx httpx2 hypothesis onnx pillow psutil pytest pytest-xdist
 	touch $@
 
 clean:

@@ -129,8 +129,6 @@ def reading_of(bits: int | None, background: str) -> Reading:
     return Reading(bits, parse_colour(background))
 
 
-def presence_of(
-    empty: Path | None, view: View, reading: Reading = AS_IT_SAYS
-) -> Presence | None:
+def presence_of(empty: Path | None, view: View, reading: Reading = AS_IT_SAYS) -> Presence | None:
     """Return what knows the empty scene of a picture file, as the camera would show it."""
     return None if empty is None else Presence(view.apply(read_image(empty, reading)))

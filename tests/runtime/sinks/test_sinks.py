@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from datetime import datetime, timezone
@@ -25,7 +26,7 @@ from vision_edge.runtime.sinks.annotated import (
     annotated_sink,
 )
 from vision_edge.runtime.sinks.sink import Sinks
-from vision_edge.runtime.sinks.tables import JsonlSink
+from vision_edge.runtime.sinks.tables import CsvSink, JsonlSink
 from vision_edge.runtime.sources.frame import Frame
 
 KEYS = ["time", "source", "frame", "age_ms", "label", "score", "margin", "known", "nearest"]
@@ -261,3 +262,19 @@ def test_an_image_that_cannot_be_written_is_an_error_of_ours(tmp_path: Path) -> 
             OneImageSink(tmp_path / "out.png").write(*shot())
     finally:
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "label", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "  =1", "＝1", "=HYPERLINK(1)"]
+)
+def test_a_formula_is_no_cell_of_a_table(tmp_path: Path, label: str) -> None:
+    sink = CsvSink(tmp_path / "t.csv")
+    frame, verdict = shot(label=label)
+    sink.write(frame, verdict)
+    sink.write(*shot(label="a=b+c"))
+    sink.close()
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as stream:
+        first, second = csv.DictReader(stream)
+    assert first["label"] == "'" + label
+    assert second["label"] == "a=b+c"
+    assert float(first["score"]) == pytest.approx(verdict.decision.score, abs=1e-3)

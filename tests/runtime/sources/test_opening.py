@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vision_edge.runtime.errors import ImageError, SourceError
+from vision_edge.runtime.images.reading import Reading
 from vision_edge.runtime.sources.addresses import without_credentials
 from vision_edge.runtime.sources.files import ImageSource, VideoSource, images_below
 from vision_edge.runtime.sources.live import LiveSource
@@ -147,7 +148,9 @@ def test_an_empty_name_is_not_the_current_folder(
 def test_a_folder_without_images_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     for action in (lambda: images_below(tmp_path), lambda: open_source(str(tmp_path))):
-        with pytest.raises(SourceError, match=r"no images in this folder .*left out: 1 \.txt file \(notes\.txt\)"):
+        with pytest.raises(
+            SourceError, match=r"no images in this folder .*left out: 1 \.txt file \(notes\.txt\)"
+        ):
             action()
 
 
@@ -299,3 +302,68 @@ def test_opencvs_log_level_is_put_back() -> None:
         assert log.getLogLevel() == 0
         raise ZeroDivisionError
     assert log.getLogLevel() == before
+
+
+# --- pictures and videos, told apart by their content ----------------------------------------
+
+
+def film(path: Path, fourcc: str = "mp4v") -> None:
+    writer = cv2.VideoWriter(str(path.absolute()), cv2.VideoWriter_fourcc(*fourcc), 10, (64, 48))
+    for value in (10, 100, 200):
+        writer.write(np.full((48, 64, 3), value, np.uint8))
+    writer.release()
+
+
+@pytest.mark.parametrize("name", ["x.jfif", "x.jpe", "x.mpo", "x.HEIC", "x.mp4", "x", "x.mjpg"])
+def test_a_still_picture_never_goes_to_a_video_decoder(tmp_path: Path, name: str) -> None:
+    data = cv2.imencode(".jpg", np.full((48, 64, 3), 77, np.uint8))[1].tobytes()
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    block = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    (tmp_path / name).write_bytes(data[:2] + block + data[2:])
+    source = open_source(str(tmp_path / name))
+    assert isinstance(source, ImageSource)
+    (frame,) = source
+    assert frame.image.shape == (64, 48, 3)  # upright
+
+
+def test_pictures_one_behind_the_other_and_a_gif_that_moves_are_videos(tmp_path: Path) -> None:
+    data = cv2.imencode(".jpg", np.full((48, 64, 3), 77, np.uint8))[1].tobytes()
+    (tmp_path / "x.mjpeg").write_bytes(data * 3)
+    assert len(list(open_source(str(tmp_path / "x.mjpeg")))) == 3
+    pillow = pytest.importorskip("PIL.Image")
+    pictures = [pillow.new("RGB", (64, 48), (value, 0, 0)) for value in (10, 200)]
+    pictures[0].save(tmp_path / "x.gif", save_all=True, append_images=pictures[1:])
+    assert isinstance(open_source(str(tmp_path / "x.gif")), VideoSource)
+    pictures[0].save(tmp_path / "still.gif")
+    assert isinstance(open_source(str(tmp_path / "still.gif")), ImageSource)
+
+
+@pytest.mark.parametrize(
+    "name", ["cam:1.mp4", "http:x.mp4", "file:a.mp4", "a b:c.avi", "10:30:00.mp4"]
+)
+def test_a_colon_in_a_relative_name_is_no_address(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film(tmp_path / name, "MJPG" if name.endswith("avi") else "mp4v")
+    monkeypatch.chdir(tmp_path)
+    frames = list(open_source(name))
+    assert [frame.source for frame in frames] == [name] * 3
+
+
+def test_what_a_pattern_matches_and_is_not_read_is_named(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", 10)
+    (tmp_path / "b.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    source = open_source(str(tmp_path / "*"))
+    assert isinstance(source, ImageSource)
+    assert source.found.passed_over.counts == {"HEIC": 1}
+    with pytest.raises(SourceError, match="1 HEIC"):
+        open_source(str(tmp_path / "*.heic"))
+
+
+def test_twelve_bits_are_read_as_said(tmp_path: Path) -> None:
+    path = tmp_path / "g12.png"
+    path.write_bytes(cv2.imencode(".png", np.full((6, 8), 4095, np.uint16))[1].tobytes())
+    with pytest.raises(ImageError, match="12 bits"):
+        list(open_source(str(path)))
+    (frame,) = open_source(str(path), reading=Reading(bits=12))
+    assert (frame.image == 255).all()

@@ -46,9 +46,7 @@ class Database:
         GalleryError: If the file is not a gallery, is damaged, or of an unknown version.
     """
 
-    def __init__(
-        self, path: Path, initial: dict[str, str] | None, *, writes: bool = True
-    ) -> None:
+    def __init__(self, path: Path, initial: dict[str, str] | None, *, writes: bool = True) -> None:
         self.path, self._writes = path, writes
         with self.translated():
             if not path.exists() and initial is None:

@@ -93,8 +93,10 @@ def _in_one_form(event: Event) -> Event:
     if event.kind == "rename" and new is not None:
         new = one_form(new)
     label = None if event.label is None else one_form(event.label)
-    return event if (label, new) == (event.label, event.argument) else replace(
-        event, label=label, argument=new
+    return (
+        event
+        if (label, new) == (event.label, event.argument)
+        else replace(event, label=label, argument=new)
     )
 
 

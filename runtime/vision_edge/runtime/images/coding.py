@@ -75,7 +75,7 @@ def _decoded(data: bytes, header: Header, name: str) -> NDArray[np.generic]:
         raise ImageError(f"{name}: cannot be decoded ({error.err})", fix="re-save it") from None
     if pixels is None or pixels.size == 0:
         raise ImageError(
-            f"{name}: a {header.kind} that OpenCV cannot decode ({len(data)} bytes): it is damaged, "
+            f"{name}: a {header.kind} that OpenCV cannot decode ({len(data)} bytes): damaged, "
             "or of a rare kind",
             fix="replace it, or save it again as JPEG or PNG",
         )

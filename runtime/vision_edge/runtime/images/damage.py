@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from vision_edge.runtime.errors import ImageError, require
 from vision_edge.runtime.images.media_boxes import boxes, jp2_codestream
-from vision_edge.runtime.images.picture_header import Header, jpeg_segments, png_chunks
+from vision_edge.runtime.images.picture_header import Header
+from vision_edge.runtime.images.picture_parts import jpeg_segments, png_chunks
 from vision_edge.runtime.images.tiff_tags import directories
 
 PADDING = 16

@@ -36,7 +36,11 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
     while start < end:
         if end - start < 8:
             raise ValueError("it ends within a box's header")
-        size, kind, head = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8], 8
+        size, kind, head = (
+            int.from_bytes(data[start : start + 4], "big"),
+            data[start + 4 : start + 8],
+            8,
+        )
         if size == 1:
             size, head = int.from_bytes(data[start + 8 : start + 16], "big"), 16
         size = size or end - start

@@ -31,8 +31,10 @@ class PassedOver:
         return dict(self._counts)
 
     def text(self) -> str:
-        """Return a line's text: `10 HEIC (a/0.heic, a/1.heic, a/2.heic and 7 more), 1 hidden (.x)`."""
-        return ", ".join(f"{count} {kind} ({self._named(kind)})" for kind, count in self._counts.items())
+        """Return a line's text: `5 HEIC (a/0.heic, a/1.heic, a/2.heic and 2 more), 1 hidden (.x)`."""
+        return ", ".join(
+            f"{count} {kind} ({self._named(kind)})" for kind, count in self._counts.items()
+        )
 
     def document(self) -> dict[str, Any]:
         """Return it for JSON: for each kind its `count` and the first `names`."""

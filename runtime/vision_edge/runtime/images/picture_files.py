@@ -11,10 +11,12 @@ from pathlib import Path, PurePosixPath
 
 from vision_edge.runtime.errors import DataError
 from vision_edge.runtime.images.passed_over import PassedOver
-from vision_edge.runtime.images.picture_header import gif_pictures
 from vision_edge.runtime.images.picture_kinds import HEAD, IMAGE_SUFFIXES, kind_of, readable
+from vision_edge.runtime.images.picture_parts import gif_pictures
 
-_RAW = frozenset(".dng .nef .arw .cr2 .cr3 .orf .rw2 .pef .raf .srw .3fr".split())
+_RAW = frozenset(
+    [".dng", ".nef", ".arw", ".cr2", ".cr3", ".orf", ".rw2", ".pef", ".raf", ".srw", ".3fr"]
+)
 _BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError)
 
 
@@ -58,7 +60,7 @@ def pictures_below(root: Path) -> PictureFiles:
 
 
 def pictures_among(paths: Iterable[Path]) -> PictureFiles:
-    """Tell the pictures among files, as `pictures_below` does; hidden ones count if they are named."""
+    """Tell the pictures among files that were named, as `pictures_below` does."""
     return _found(_Entry(str(path), lambda path=path: _head(path)) for path in paths)  # type: ignore[misc]
 
 

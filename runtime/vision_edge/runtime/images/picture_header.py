@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from vision_edge.runtime.errors import ImageError
 from vision_edge.runtime.images.media_boxes import avif_properties, jp2_codestream
 from vision_edge.runtime.images.picture_kinds import kind_of, readable
-from vision_edge.runtime.images.tiff_tags import exif_orientation, directories, orientation_in
+from vision_edge.runtime.images.picture_parts import (
+    gif_pictures,
+    jpeg_segments,
+    png_chunks,
+    riff_chunks,
+)
+from vision_edge.runtime.images.tiff_tags import directories, exif_orientation, orientation_in
 
 _KINDS_READ = "JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, JPEG 2000, PNM and Sun raster are read"
 
@@ -34,6 +40,7 @@ class Header:
         orientation: How it is to be turned, as EXIF counts it: 1 (not at all) to 8.
         pictures: How many pictures it holds; 2 may stand for more.
         key: The one grey value that is transparent (PNG), as stored; None where there is none.
+        premultiplied: Whether the decoder gives colours times alpha (libtiff does, of 8 bits).
     """
 
     kind: str
@@ -45,6 +52,7 @@ class Header:
     orientation: int = 1
     pictures: int = 1
     key: int | None = None
+    premultiplied: bool = False
 
 
 def read_header(data: bytes, name: str) -> Header:
@@ -62,7 +70,8 @@ def read_header(data: bytes, name: str) -> Header:
         held = "not an image that OpenCV can decode" if kind is None else f"{kind}, which is "
         held += "" if kind is None else "not read here"
         raise ImageError(
-            f"{name}: {held} ({len(data)} bytes)", fix=f"convert, replace or remove it; {_KINDS_READ}"
+            f"{name}: {held} ({len(data)} bytes)",
+            fix=f"convert, replace or remove it; {_KINDS_READ}",
         )
     try:
         header = _READERS[str(kind)](data)
@@ -75,29 +84,6 @@ def read_header(data: bytes, name: str) -> Header:
     if header.width < 1 or header.height < 1:
         raise ImageError(f"{name}: a {kind} without pixels; it cannot be decoded", fix="replace it")
     return header
-
-
-def jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
-    """Return a JPEG's markers before its pixels: (marker, start, end) of each one's contents.
-
-    Raises:
-        ValueError: If they do not lead to a start of scan.
-    """
-    found: list[tuple[int, int, int]] = []
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD7:  # fill, or without contents
-            at += 1 if marker == 0xFF else 2
-            continue
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        found.append((marker, at + 4, end))
-        if marker in (0xDA, 0xD9):
-            break
-        at = end
-    if not found or found[-1][0] != 0xDA:
-        raise ValueError("no pixels follow its header")
-    return found
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
@@ -119,25 +105,6 @@ def _jpeg(data: bytes) -> Header:
     if frame is None:
         raise ValueError("no size")
     return Header("JPEG", frame[2], frame[1], bits=frame[0], orientation=orientation)
-
-
-def png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
-    """Return a PNG's chunks up to its end: (kind, start, end) of each one's contents.
-
-    Raises:
-        ValueError: If they do not lead to an end.
-    """
-    found: list[tuple[bytes, int, int]] = []
-    at = 8
-    while at + 12 <= len(data):
-        start, end = at + 8, at + 8 + int.from_bytes(data[at : at + 4], "big")
-        if end + 4 > len(data):
-            break
-        found.append((data[at + 4 : at + 8], start, end))
-        if found[-1][0] == b"IEND":
-            return found
-        at = end + 4
-    raise ValueError("its end is missing")
 
 
 def _png(data: bytes) -> Header:
@@ -170,26 +137,6 @@ def _bmp(data: bytes) -> Header:
     return Header("BMP", abs(width), abs(height), alpha=depth == 32 and mask != 0)
 
 
-def riff_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
-    """Return a WebP's chunks: (kind, start, end) of each one's contents.
-
-    Raises:
-        ValueError: If the file ends before they do.
-    """
-    end = 8 + int.from_bytes(data[4:8], "little")
-    if end > len(data):
-        raise ValueError(f"{end - len(data)} bytes are missing")
-    found: list[tuple[bytes, int, int]] = []
-    at = 12
-    while at + 8 <= end:
-        length = int.from_bytes(data[at + 4 : at + 8], "little")
-        if at + 8 + length > end:
-            raise ValueError("its last part is cut short")
-        found.append((data[at : at + 4], at + 8, at + 8 + length))
-        at += 8 + length + length % 2
-    return found
-
-
 def _webp(data: bytes) -> Header:
     chunks = riff_chunks(data)
     parts = {kind: data[start:end] for kind, start, end in chunks[::-1]}
@@ -217,35 +164,18 @@ def _tiff(data: bytes) -> Header:
     bits = max(tags.get(258, (1,)))
     if bits > 16 or tags.get(339, (1,))[0] not in (1, 4):
         raise ValueError(f"its {bits}-bit pixels are no whole numbers of 16 bits or fewer")
-    used = tags.get(281, (0,))[0]
+    if bits > 8 and tags.get(262, (1,))[0] == 0:
+        raise ValueError("its 16-bit greys are a negative, which OpenCV shows as it is")
+    used = tags.get(281, (0,))[0]  # packed 10 to 14 bits OpenCV stretches to 16 by itself
+    alpha = tags.get(338, (0,))[0]
+    spare = tags.get(277, (1,))[0] - {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}.get(tags.get(262, (1,))[0], 9)
     return Header(
         "TIFF", tags[256][0], tags[257][0], 16 if bits > 8 else 8,
-        used.bit_length() if bits > 8 and used else bits if 8 < bits < 16 else None,
-        tags.get(338, (0,))[0] in (1, 2), orientation_in(tags), 1 + sum(not other.get(254, (0,))[0] & 5 for other in others),
+        16 if 8 < bits < 16 else used.bit_length() if bits > 8 and used else None,
+        alpha in (1, 2) or spare > 0, orientation_in(tags),
+        1 + sum(not other.get(254, (0,))[0] & 5 for other in others),
+        premultiplied=alpha == 1 or (bits <= 8 and alpha == 2),
     )  # fmt: skip
-
-
-def gif_pictures(data: bytes) -> int:
-    """Return how many pictures a GIF holds, by walking its blocks to the end.
-
-    Raises:
-        ValueError: If the file ends before they do.
-    """
-    at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
-    pictures = 0
-    while data[at : at + 1] != b";":
-        if data[at : at + 1] == b"!":
-            at += 2
-        elif data[at : at + 1] == b",":
-            pictures += 1
-            packed = data[at + 9]
-            at += 11 + (3 << (packed & 7) + 1 if packed & 0x80 else 0)
-        else:
-            raise ValueError("its end is missing")
-        while data[at]:
-            at += 1 + data[at]
-        at += 1
-    return pictures
 
 
 def _gif(data: bytes) -> Header:
@@ -290,7 +220,9 @@ def _pnm(data: bytes) -> Header:
     if most > 255 and (most + 1) & most:
         raise ValueError(f"its largest value, {most}, is none of a whole number of bits")
     deep = most > 255
-    return Header("PNM", width, height, 16 if deep else 8, most.bit_length() if deep else None, alpha)
+    return Header(
+        "PNM", width, height, 16 if deep else 8, most.bit_length() if deep else None, alpha
+    )
 
 
 def _sun(data: bytes) -> Header:

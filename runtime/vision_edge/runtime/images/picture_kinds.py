@@ -18,8 +18,33 @@ READ = frozenset(
 """Kinds of pictures that are read."""
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .jif .mpo .png .apng .webp .bmp .dib .tif .tiff .gif .avif .jp2 .j2k "
-    ".jpc .pbm .pgm .ppm .pnm .pam .ras .sr".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".jif",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".webp",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".jpc",
+        ".pbm",
+        ".pgm",
+        ".ppm",
+        ".pnm",
+        ".pam",
+        ".ras",
+        ".sr",
+    ]
 )
 """Suffixes that promise such a picture: what has one and holds none is an error, not a stranger."""
 

@@ -35,7 +35,9 @@ class Reading:
             ImageError: If one of them is out of range.
         """
         if self.bits is not None and not 8 <= self.bits <= 16:
-            raise ImageError(f"{self.bits} bits a channel are none that are read", fix="use 8 to 16")
+            raise ImageError(
+                f"{self.bits} bits a channel are none that are read", fix="use 8 to 16"
+            )
         if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
             raise ImageError(
                 f"{self.background} is no colour", fix="give red, green and blue, 0 to 255 each"
@@ -78,11 +80,11 @@ def as_seen(pixels: NDArray[np.generic], header: Header, reading: Reading, name:
         raise ImageError(
             f"{name}: pixels of {pixels.dtype} have no agreed white", fix="save it with 8 bits"
         )
-    alpha = _alpha(pixels, header)
+    alpha = _alpha(pixels, header, name)
     colours = pixels if pixels.ndim == 2 else pixels[..., : 3 if pixels.shape[2] > 2 else 1]
     eight = _to_eight(colours, header, reading, name)
     bgr = np.repeat(eight.reshape(*eight.shape[:2], -1), 3, axis=2) if _grey(eight) else eight
-    laid = bgr if alpha is None else _laid_on(bgr, alpha, reading.background)
+    laid = bgr if alpha is None else _laid_on(bgr, alpha, header, reading.background)
     return np.ascontiguousarray(turned(laid, header.orientation))
 
 
@@ -134,22 +136,37 @@ def _to_eight(
     return ((pixels.astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
 
 
-def _alpha(pixels: NDArray[np.generic], header: Header) -> NDArray[np.float32] | None:
-    """Return how opaque each pixel is, float32 (H, W), 0 to 1; None where all are."""
+def _alpha(pixels: NDArray[np.generic], header: Header, name: str) -> NDArray[np.float32] | None:
+    """Return how opaque each pixel is, float32 (H, W), 0 to 1; None where all are.
+
+    Raises:
+        ImageError: If the file has transparency that the decoder dropped.
+    """
     if header.key is not None and pixels.ndim == 2:
         return (pixels != header.key).astype(np.float32)
-    if not header.alpha or pixels.ndim == 2 or pixels.shape[2] not in (2, 4):
+    if not header.alpha:
         return None
+    if pixels.ndim == 2 or pixels.shape[2] not in (2, 4):
+        if header.kind in ("GIF", "WebP"):  # they only say that there might be some
+            return None
+        raise ImageError(
+            f"{name}: a {header.kind} of a kind whose transparency OpenCV cannot read",
+            fix="save it as PNG, or without transparency",
+        )
     most = 255 if pixels.dtype == np.uint8 else (1 << (header.significant or 16)) - 1
     alpha = pixels[..., -1]
     return None if (alpha == most).all() else alpha.astype(np.float32) / most
 
 
 def _laid_on(
-    image: NDArray[np.uint8], alpha: NDArray[np.float32], background: tuple[int, int, int]
+    image: NDArray[np.uint8],
+    alpha: NDArray[np.float32],
+    header: Header,
+    background: tuple[int, int, int],
 ) -> Image:
     share, colour = alpha[..., None], np.float32(background[::-1])
-    return np.rint(image * share + colour * (1 - share)).astype(np.uint8)
+    shown = image if header.premultiplied else image * share
+    return np.rint(np.minimum(shown + colour * (1 - share), 255)).astype(np.uint8)
 
 
 def _grey(image: NDArray[np.uint8]) -> bool:

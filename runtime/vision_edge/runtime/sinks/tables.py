@@ -19,7 +19,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def as_cell(value: Any) -> Any:
-    """Return a value for a cell of a table: text that a spreadsheet would compute gets a `'` before.
+    """Return a value for a table's cell: text that a spreadsheet would compute gets a `'` before.
 
     A product's or a file's name may begin so; numbers stay numbers. See OWASP, CSV injection.
     """

@@ -10,11 +10,12 @@ import glob
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
 from vision_edge.runtime.errors import ImageError, SourceError, require
 from vision_edge.runtime.images.coding import read_image
 from vision_edge.runtime.images.picture_files import PictureFiles, pictures_among, pictures_below
-from vision_edge.runtime.images.picture_header import gif_pictures
 from vision_edge.runtime.images.picture_kinds import IMAGE_SUFFIXES, kind_of
+from vision_edge.runtime.images.picture_parts import gif_pictures
 from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.runtime.sources.opencv_grabber import quiet_opencv

@@ -143,7 +143,10 @@ class LiveSource:
             SourceError: If no new frame came for `give_up_after` seconds.
         """
         state = self.state
-        current = (state, self._reason if state is LiveState.LOST else "")
+        told = state is LiveState.LOST or (
+            state is LiveState.CONNECTING and self._reason != "connecting"
+        )
+        current = (state, self._reason if told else "")
         if current != self._announced:
             self._announced = current
             if self._on_state is not None:

@@ -35,7 +35,7 @@ def picture_address(address: str, name: str, options: GrabberOptions) -> Snapsho
     """
     opener, plain = _opener_for(address)
     try:
-        with opener.open(plain, timeout=options.open_timeout) as answer:
+        with _asked(opener, plain, options.open_timeout) as answer:
             kind = str(answer.headers.get_content_type()).lower()
             if kind.startswith(_STREAMS):
                 return None
@@ -76,9 +76,8 @@ class SnapshotGrabber:
         """Ask for a picture; None if none came, or a damaged one."""
         time.sleep(max(0.0, self._asked + PERIOD - time.monotonic()))
         self._asked = time.monotonic()
-        request = urllib.request.Request(self._address, headers={"Cache-Control": "no-cache"})  # noqa: S310 (http alone: see _opener_for)
         try:
-            with self._opener.open(request, timeout=self._timeout) as answer:
+            with _asked(self._opener, self._address, self._timeout) as answer:
                 data = answer.read(_MOST_BYTES)
             return Grabbed(decode_image(data, self._address), self._asked)
         except (*_FAILURES, ImageError):
@@ -86,6 +85,24 @@ class SnapshotGrabber:
 
     def close(self) -> None:
         """Nothing stays open between pictures."""
+
+
+class _Digest(urllib.request.HTTPDigestAuthHandler):
+    """Answers a challenge by digest; what came with the challenge is closed, not left lying."""
+
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        """Ask again with the answer."""
+        fp.close()
+        return super().http_error_401(req, fp, code, msg, headers)
+
+
+class _Basic(urllib.request.HTTPBasicAuthHandler):
+    """Answers a challenge with user name and password, likewise."""
+
+    def http_error_401(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        """Ask again with both."""
+        fp.close()
+        return super().http_error_401(req, fp, code, msg, headers)
 
 
 def _opener_for(address: str) -> tuple[Any, str]:
@@ -98,9 +115,19 @@ def _opener_for(address: str) -> tuple[Any, str]:
         user, password = (urllib.parse.unquote(v or "") for v in (parts.username, parts.password))
         passwords.add_password(None, plain, user, password)
     return urllib.request.build_opener(
-        urllib.request.HTTPDigestAuthHandler(passwords),
-        urllib.request.HTTPBasicAuthHandler(passwords),
+        _Digest(passwords),
+        _Basic(passwords),
     ), plain
+
+
+def _asked(opener: Any, address: str, timeout: float) -> Any:
+    """Ask for what is there now, not for what a proxy remembers."""
+    request = urllib.request.Request(address, headers={"Cache-Control": "no-cache"})  # noqa: S310 (called with http and https alone)
+    try:
+        return opener.open(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
 
 
 def _reason(error: Exception) -> str:

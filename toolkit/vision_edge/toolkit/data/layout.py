@@ -17,12 +17,56 @@ SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "
 _SAME = {"training": "train", "testing": "test", "valid": "val", "validation": "val"}
 
 _GOOD = frozenset(
-    "good ok okay normal nominal pass passed undamaged intact fault-free defect-free io".split()
+    [
+        "good",
+        "ok",
+        "okay",
+        "normal",
+        "nominal",
+        "pass",
+        "passed",
+        "undamaged",
+        "intact",
+        "fault-free",
+        "defect-free",
+        "io",
+    ]
 )
 _BAD = frozenset(
-    "defect defects defective bad ng nok nio fail failed faulty fault damage damaged anomaly "
-    "anomalies anomalous anomal abnormal broken reject rejected scratch scratched scratches crack "
-    "cracked dent dented hole stain contamination contaminated".split()
+    [
+        "defect",
+        "defects",
+        "defective",
+        "bad",
+        "ng",
+        "nok",
+        "nio",
+        "fail",
+        "failed",
+        "faulty",
+        "fault",
+        "damage",
+        "damaged",
+        "anomaly",
+        "anomalies",
+        "anomalous",
+        "anomal",
+        "abnormal",
+        "broken",
+        "reject",
+        "rejected",
+        "scratch",
+        "scratched",
+        "scratches",
+        "crack",
+        "cracked",
+        "dent",
+        "dented",
+        "hole",
+        "stain",
+        "contamination",
+        "contaminated",
+    ]
 )
 
 
@@ -65,7 +109,8 @@ def laid_out(root: Path, paths: Sequence[Parts], split: str | None, default: str
     labelled = sorted((one_form(parts[depth]), parts) for parts in paths if len(parts) >= depth + 2)
     if not labelled:
         raise DataError(
-            f"{root}: no images in class folders", fix="lay it out as class/image or split/class/image"
+            f"{root}: no images in class folders",
+            fix="lay it out as class/image or split/class/image",
         )
     loose = tuple(parts for parts in paths if len(parts) < depth + 2)
     return Layout(tuple(labelled), wanted, wrapped, loose)
