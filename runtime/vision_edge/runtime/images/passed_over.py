@@ -31,7 +31,7 @@ class PassedOver:
         return dict(self._counts)
 
     def text(self) -> str:
-        """Return a line's text: `5 HEIC (a/0.heic, a/1.heic, a/2.heic and 2 more), 1 hidden (.x)`."""
+        """Return a line's text: `5 HEIC (0.heic, 1.heic, 2.heic and 2 more), 1 hidden (.x)`."""
         return ", ".join(
             f"{count} {kind} ({self._named(kind)})" for kind, count in self._counts.items()
         )

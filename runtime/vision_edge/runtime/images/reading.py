@@ -132,7 +132,7 @@ def _to_eight(
 ) -> NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8, copy=False)
-    full = (1 << depth_of(int(pixels.max()), header, reading, name)) - 1  # type: ignore[call-overload]
+    full = (1 << depth_of(int(pixels.max()), header, reading, name)) - 1
     return ((pixels.astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
 
 
@@ -143,7 +143,8 @@ def _alpha(pixels: NDArray[np.generic], header: Header, name: str) -> NDArray[np
         ImageError: If the file has transparency that the decoder dropped.
     """
     if header.key is not None and pixels.ndim == 2:
-        return (pixels != header.key).astype(np.float32)
+        opaque: NDArray[np.float32] = np.asarray(pixels != header.key, np.float32)
+        return opaque
     if not header.alpha:
         return None
     if pixels.ndim == 2 or pixels.shape[2] not in (2, 4):
@@ -154,8 +155,8 @@ def _alpha(pixels: NDArray[np.generic], header: Header, name: str) -> NDArray[np
             fix="save it as PNG, or without transparency",
         )
     most = 255 if pixels.dtype == np.uint8 else (1 << (header.significant or 16)) - 1
-    alpha = pixels[..., -1]
-    return None if (alpha == most).all() else alpha.astype(np.float32) / most
+    alpha = np.asarray(pixels[..., -1], np.float32)
+    return None if (alpha == most).all() else alpha / np.float32(most)
 
 
 def _laid_on(
@@ -164,7 +165,7 @@ def _laid_on(
     header: Header,
     background: tuple[int, int, int],
 ) -> Image:
-    share, colour = alpha[..., None], np.float32(background[::-1])
+    share, colour = alpha[..., None], np.array(background[::-1], np.float32)
     shown = image if header.premultiplied else image * share
     return np.rint(np.minimum(shown + colour * (1 - share), 255)).astype(np.uint8)
 
