@@ -109,7 +109,8 @@ def _jpeg(data: bytes) -> Header:
 
 def _png(data: bytes) -> Header:
     width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
-    chunks = {kind: data[start:end] for kind, start, end in png_chunks(data) if kind != b"IDAT"}
+    found = png_chunks(data, whole=False)  # `check_whole` says what is missing
+    chunks = {kind: data[start:end] for kind, start, end in found if kind != b"IDAT"}
     used = max(chunks.get(b"sBIT", b"")[: 1 if colour in (0, 4) else 3], default=None)
     transparent = chunks.get(b"tRNS")
     grey_key = transparent is not None and colour == 0 and len(transparent) >= 2

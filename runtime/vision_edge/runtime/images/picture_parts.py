@@ -26,11 +26,11 @@ def jpeg_segments(data: bytes) -> list[tuple[int, int, int]]:
     return found
 
 
-def png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
+def png_chunks(data: bytes, *, whole: bool = True) -> list[tuple[bytes, int, int]]:
     """Return a PNG's chunks up to its end: (kind, start, end) of each one's contents.
 
     Raises:
-        ValueError: If they do not lead to an end.
+        ValueError: If they are to be `whole` and do not lead to an end.
     """
     found: list[tuple[bytes, int, int]] = []
     at = 8
@@ -42,7 +42,9 @@ def png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
         if found[-1][0] == b"IEND":
             return found
         at = end + 4
-    raise ValueError("its end is missing")
+    if whole:
+        raise ValueError("its end is missing")
+    return found
 
 
 def riff_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
