@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.modes import Only, modes
 from vision_edge.runtime.errors import VisionEdgeError, require
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ app = command_app()
 
 
 @app.command()
+@modes(
+    Only("--against torch", lambda o: o["against"] is not None, "backbone", "weights", "adapter"),
+)
 def bench(
     bundles: Annotated[
         list[Path] | None,
@@ -109,11 +113,6 @@ def _torch(
     from vision_edge.bench.cases import TORCH, TorchModel
 
     if against is None:
-        if backbone or weights or adapter:
-            raise VisionEdgeError(
-                "--backbone, --weights and --adapter name the PyTorch model to compare with",
-                fix="add --against torch",
-            )
         return None
     if against != TORCH:
         raise VisionEdgeError(f"--against {against!r}: known is torch", fix="--against torch")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.modes import Only, modes
 from vision_edge.cli.options import BundlePath
 from vision_edge.runtime.bundles.bundle import Bundle, load_bundle
 from vision_edge.runtime.errors import EngineError, MissingExtraError, VisionEdgeError
@@ -24,6 +25,14 @@ TARGETS = ("auto", "tensorrt", "tensorrt-rtx")
 
 
 @app.command("compile")
+@modes(
+    Only(
+        "an engine for this device (no --compute-capability), which is checked at once",
+        lambda o: not o["compute_capability"],
+        "gallery",
+        "min_cosine",
+    ),
+)
 def compile_command(
     bundle: BundlePath,
     target: Annotated[

@@ -9,12 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.modes import Only, modes
 from vision_edge.runtime.system.files import atomic_file
 
 app = command_app()
 
 
 @app.command()
+@modes(
+    Only("the rendered line (no --source)", lambda o: o["source"] is None, "seed", "passes"),
+    Only("--source", lambda o: o["source"] is not None, "seconds"),
+)
 def demo(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides parts, line and light.")] = 0,
     out: Annotated[Path, typer.Option("--out", help="Folder for what it makes.")] = Path(

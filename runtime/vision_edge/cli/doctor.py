@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.modes import Only, modes
 from vision_edge.doctor.examine import examine
 from vision_edge.doctor.finding import Finding, is_usable
 from vision_edge.doctor.system import own_version
@@ -28,6 +29,7 @@ _MARKS = {
 
 
 @app.command()
+@modes(Only("BUNDLE", lambda o: o["bundle"] is not None, "provider"))
 def doctor(
     bundle: Annotated[
         Path | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.modes import Only, modes
 from vision_edge.cli.options import Author, BundlePath, GalleryPath, Provider
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.gallery import Gallery
@@ -168,6 +169,7 @@ def export_archive(
 
 
 @app.command("import")
+@modes(Only("--bundle", lambda o: o["bundle"] is not None, "provider"))
 def import_from(
     archive: Annotated[
         Path, typer.Argument(metavar="ARCHIVE", help="File that `gallery export` wrote.")

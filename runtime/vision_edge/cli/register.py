@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.modes import Only, live, modes, takes_precision_hint
 from vision_edge.cli.options import (
     Author,
     Backend,
@@ -56,6 +57,13 @@ GIVE_UP_AFTER = 15.0
 
 
 @app.command()
+@modes(
+    Only(
+        "--source", lambda o: o["source"] is not None, "shots", "wait_key", "rotate", "flip", "roi"
+    ),
+    Only("a --source that is a camera or stream", live(), "exposure", "backend"),
+    Only("--provider openvino or cuda", takes_precision_hint, "precision_hint"),
+)
 def register(
     bundle: BundlePath,
     label: Annotated[str, typer.Argument(help="The product's name.")],

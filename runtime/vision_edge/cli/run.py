@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.modes import Only, live, modes, on_this_machine, takes_precision_hint
 from vision_edge.cli.options import (
     Backend,
     Background,
@@ -65,6 +66,21 @@ TRIGGERS = ("presence", "motion", "interval", "command")
 
 
 @app.command()
+@modes(
+    Only("--jsonl", lambda o: o["jsonl"] is not None, "rotate_mb"),
+    Only("--trigger", lambda o: o["trigger"] is not None, "consensus", "report", "debounce"),
+    Only("--trigger interval", lambda o: o["trigger"] == "interval", "interval"),
+    Only("a --trigger other than interval", lambda o: o["trigger"] != "interval", "report"),
+    Only("--trigger presence", lambda o: o["trigger"] == "presence", "empty"),
+    Only("a run without --closed-set", lambda o: not o["closed_set"], "threshold", "far"),
+    Only("a run without --threshold", lambda o: o["threshold"] is None, "far"),
+    Only("a camera or stream", live(), "exposure", "backend", "wait", "give_up_after", "also"),
+    Only("a camera or stream", live(), "max_age_ms"),
+    Only("a video file", lambda o: not live()(o), "realtime"),
+    Only("--provider cuda", lambda o: o["provider"] in ("auto", "cuda"), "cuda_graph"),
+    Only("a provider of this machine", on_this_machine, "threads"),
+    Only("--provider openvino or cuda", takes_precision_hint, "precision_hint"),
+)
 def run(
     bundle: BundlePath,
     source: Annotated[

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import typer
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.modes import Only, modes
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.system.files import atomic_file
 
@@ -28,6 +29,10 @@ class UpdateError(VisionEdgeError):
 
 
 @app.command()
+@modes(
+    Only("BUNDLE", lambda o: o["bundle"] is not None, "dry_run", "sha256", "out"),
+    Only("an https:// --station", lambda o: o["url"].startswith("https:"), "ca"),
+)
 def update(
     bundle: Annotated[
         str | None,

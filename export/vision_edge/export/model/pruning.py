@@ -8,7 +8,7 @@ many stay is fixed, so every shape but the batch is too; TopK and Gather are all
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -65,9 +65,13 @@ class Pruning:
         for block, _ in self.steps:
             if block > depth:
                 raise VisionEdgeError(
-                    f"pruning at block {block}: the backbone has {depth} blocks",
+                    f"--prune {self}: there is no block {block}, the backbone has {depth}",
                     fix=f"name blocks from 1 to {depth}",
                 )
+
+    def fitted(self, depth: int) -> Pruning:
+        """Return the same at blocks that a model of `depth` blocks has; the rest is left out."""
+        return replace(self, steps=tuple(step for step in self.steps if step[0] <= depth))
 
     def counts(self, patches: int) -> dict[int, int]:
         """Return, by block, how many patches are left after it; at least one always is."""

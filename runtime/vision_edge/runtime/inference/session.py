@@ -128,8 +128,19 @@ def open_session(
                 ) from error
             notes.append(f"{candidate} is there but cannot be used ({reason}); falling back")
             continue
-        return Session(bundle, candidate, runner, notes)
+        return Session(bundle, candidate, runner, notes + _unused(candidate, chosen))
     raise VisionEdgeError("ONNX Runtime has no provider", fix="reinstall onnxruntime")
+
+
+def _unused(provider: str, options: SessionOptions) -> list[str]:
+    """Say which settings the provider that was taken does nothing with."""
+    hints = {"openvino": ("bf16", "f16"), "cuda": ("tf32",)}.get(provider, ())
+    notes = []
+    if options.precision not in ("f32", *hints):
+        notes.append(f"the precision hint {options.precision} does nothing on {provider}")
+    if options.cuda_graph and provider != "cuda":
+        notes.append(f"CUDA graphs do nothing on {provider}")
+    return notes
 
 
 def _candidates(bundle: Bundle, provider: str) -> list[str]:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.modes import Only, modes
 from vision_edge.runtime.errors import require
 from vision_edge.toolkit.cli.build_report import summarise_hub
 from vision_edge.toolkit.cli.options import (
@@ -53,7 +54,30 @@ def _option(name: str, text: str, **more: Any) -> Any:
     return typer.Option(name, help=text, rich_help_panel=RECYCLE_PANEL, **more)
 
 
+RECYCLE = Only(
+    "--method recycle",
+    lambda o: o["method"] is Method.recycle,
+    "device", "preset", "work", "per_class", "iterations", "prune", "prior", "prior_weights",
+    "init", "pool", "start", "sparsity", "meta_steps", "meta_lr", "accumulate", "batch",
+    "compiled", "test",
+)  # fmt: skip
+
+
 @app.command()
+@modes(
+    RECYCLE,
+    Only(
+        "a build that inverts (no --pool)",
+        lambda o: o["pool"] is None,
+        "per_class", "iterations", "prune", "prior", "prior_weights", "init", "batch",
+    ),
+    Only("--prior NAME", lambda o: o["prior"] not in (None, "none"), "prior_weights"),
+    Only(
+        "a build that meta-learns (--meta-steps above 0)",
+        lambda o: o["meta_steps"] != 0,
+        "sparsity", "meta_lr", "accumulate",
+    ),
+)  # fmt: skip
 def build(
     hub: Annotated[Path, typer.Argument(metavar="HUB", help="Folder of adapters.")],
     out: Annotated[Path, typer.Option("--out", help="The meta-LoRA's folder.")],

@@ -61,8 +61,13 @@ class RecycleOptions:
     test: Path | None
 
 
-def settings_of(options: RecycleOptions, device: str) -> RecycleSettings:
+def settings_of(options: RecycleOptions, device: str, depth: int) -> RecycleSettings:
     """Return the pipeline's settings: the options before the preset.
+
+    Args:
+        options: What was given.
+        device: What it runs on, which decides the preset.
+        depth: Blocks of the backbone; a preset's pruning at blocks beyond is left out, and said.
 
     Raises:
         VisionEdgeError: If one is out of its range.
@@ -76,7 +81,7 @@ def settings_of(options: RecycleOptions, device: str) -> RecycleSettings:
         inversion=InversionSettings(
             per_class=options.per_class or amount.per_class,
             iterations=options.iterations or amount.iterations,
-            pruning=Pruning.parse(amount.prune if options.prune is None else options.prune),
+            pruning=_pruning(options.prune, amount.prune, depth),
             seed=options.seed,
         ),
         meta=MetaSettings(
@@ -93,6 +98,23 @@ def settings_of(options: RecycleOptions, device: str) -> RecycleSettings:
     )
 
 
+def _pruning(given: str | None, preset: str, depth: int) -> Pruning:
+    """Return what was given, or as much of the preset as the backbone has blocks for."""
+    if given is not None:
+        pruning = Pruning.parse(given)
+        pruning.check(depth)
+        return pruning
+    wanted = Pruning.parse(preset)
+    fitted = wanted.fitted(depth)
+    if fitted != wanted:
+        said = f"{fitted} is used" if fitted.steps else "patches are not pruned"
+        typer.echo(
+            f"note: the preset prunes at {wanted}, the backbone has {depth} blocks: {said}",
+            err=True,
+        )
+    return fitted
+
+
 def recycle(hub: Path, out: Path, backbone: Backbone, options: RecycleOptions) -> None:
     """Run the pipeline, show how it gets on, and write the meta-LoRA with its report.
 
@@ -100,7 +122,7 @@ def recycle(hub: Path, out: Path, backbone: Backbone, options: RecycleOptions) -
         VisionEdgeError: As `recycle_hub` does.
     """
     device = chosen_device(options.device)
-    settings = settings_of(options, device)
+    settings = settings_of(options, device, len(backbone.model.blocks))
     test = None  # opened now rather than at the end
     if options.test is not None:
         test = open_dataset(options.test, default="test")

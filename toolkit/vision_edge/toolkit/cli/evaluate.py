@@ -13,6 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.modes import Only, modes
 from vision_edge.cli.options import Background, Bits, reading_of
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import AdapterError, VisionEdgeError, require
@@ -44,6 +45,13 @@ app = command_app()
 
 
 @app.command()
+@modes(
+    Only(
+        "a backbone (--backbone, --weights or --adapter)",
+        lambda o: bool(o["backbone"] or o["weights"] or o["adapter"] or not o["bundle"]),
+        "device", "size", "mean", "std", "interpolation",
+    ),
+)  # fmt: skip
 def evaluate(
     data: DataPath,
     bundle: Annotated[

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.modes import Only, modes
 from vision_edge.cli.options import Background, Bits, reading_of
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import DataError, ExportError, require
@@ -38,6 +39,17 @@ class Precision(str, Enum):
 
 
 @app.command()
+@modes(
+    Only("--images", lambda o: o["images"] is not None, "public"),
+    Only("--precision int8", lambda o: o["precision"] is Precision.int8, "calibrate"),
+    Only("--gate-data", lambda o: o["gate_data"] is not None, "split"),
+    Only("--target triton", lambda o: o["target"] is TargetFormat.triton, "repository"),
+    Only(
+        "--target tensorrt-rtx",
+        lambda o: o["target"] is TargetFormat.tensorrt_rtx,
+        "compute_capability",
+    ),
+)
 def export(
     out: Annotated[Path, typer.Option("--out", help="The bundle's folder.")],
     backbone: BackboneName = None,

@@ -44,6 +44,13 @@ class RecycleSettings:
             raise VisionEdgeError(
                 f"start {self.start!r} is unknown", fix=f"use one of {', '.join(STARTS)}"
             )
+        least = self.meta.shape.shot + 1
+        if self.meta.steps and self.inversion.per_class < least:
+            raise VisionEdgeError(
+                f"--per-class {self.inversion.per_class}: meta-learning needs {least} images a "
+                f"class, {self.meta.shape.shot} to learn a class from and one to ask about",
+                fix=f"give --per-class {least} or more, or --meta-steps 0",
+            )
 
     def document(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
