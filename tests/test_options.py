@@ -101,6 +101,8 @@ MODES: dict[tuple[str, str], list[str]] = {
     ("run", "a run without --closed-set"): ["--closed-set"],
     ("run", "a run without --threshold"): ["--threshold", "0.5"],
     ("run", "a video file"): ["--also", "0"],
+    ("run", "pictures, or a folder of them"): ["--also", "1"],
+    ("register", "image files"): ["--source", "0"],
     ("run", "--provider cuda"): ["--provider", "cpu"],
     ("run", "a provider of this machine"): ["--provider", "triton://h:1/m"],
     ("run", "--provider openvino or cuda"): ["--provider", "cpu"],
@@ -135,7 +137,8 @@ def value_of(command: Any, parameter: Any) -> list[str]:
 
 SPECIAL = {
     "rotate": "90", "flip": "vertical", "roi": "0,0,8,8", "backend": "opencv", "provider": "cpu",
-    "precision_hint": "bf16", "consensus": "votes", "report": "leave", "device": "cpu",
+    "precision_hint": "bf16", "background": "#102030", "bits": "12", "consensus": "votes",
+    "report": "leave", "device": "cpu",
     "frame": "640x480", "batch": "2", "prune": "1:0.5", "start": "random", "mean": "0.1,0.2,0.3",
     "std": "0.2,0.2,0.3", "interpolation": "bilinear", "author": "someone", "also": "1",
     "threads": "2", "trigger": "command",
@@ -169,8 +172,10 @@ def test_an_option_that_would_do_nothing_is_refused_by_name(
     if (full, mode) in {("demo", "--source")}:
         base = []
     words = [*base, *MODES.get((full, mode), []), parameter.opts[0], *value_of(command, parameter)]
-    if full == "run" and mode == "a video file":
+    if full == "run" and mode in ("a video file", "pictures, or a folder of them"):
         words[1] = "0"
+    if full == "register" and mode == "image files":
+        words.remove("a.png")
     result = CliRunner().invoke(typer_app(full), words)
     assert isinstance(result.exception, OptionError), (words, result.output, result.exception)
     assert parameter.opts[0] in str(result.exception)
@@ -227,6 +232,7 @@ class Images(list[Any]):
     """A data set that is not read."""
 
     name, classes = "images", ()
+    found = SimpleNamespace(lines=list)
 
 
 BACKBONE = SimpleNamespace(model=SimpleNamespace(blocks=[0, 0]), name="tiny", spec=None)
@@ -297,13 +303,16 @@ NOT_HERE = {("build", "average", "seed")}
 
 FILES = {"exposure", "backend", "wait", "give_up_after", "also", "max_age_ms"}
 """Options of cameras alone."""
+FILE_PICTURES = {"bits", "background", "realtime"}
 IDLE = {
     "frames of files": {*FILES, "interval", "consensus", "report", "debounce", "empty"},
-    "frames of a camera": {"realtime", "interval", "consensus", "report", "debounce", "empty"},
-    "parts by motion": {"realtime", "interval", "empty"},
-    "parts by interval": {"realtime", "report", "empty"},
-    "parts by presence": {"realtime", "interval"},
-}
+    "frames of a camera": {
+        *FILE_PICTURES, "interval", "consensus", "report", "debounce", "empty",
+    },
+    "parts by motion": {*FILE_PICTURES, "interval", "empty"},
+    "parts by interval": {*FILE_PICTURES, "report", "empty"},
+    "parts by presence": {*FILE_PICTURES, "interval"},
+}  # fmt: skip
 """What each mode refuses; that it does is shown above."""
 
 

@@ -61,6 +61,7 @@ GIVE_UP_AFTER = 15.0
     Only(
         "--source", lambda o: o["source"] is not None, "shots", "wait_key", "rotate", "flip", "roi"
     ),
+    Only("image files", lambda o: o["source"] is None, "bits", "background"),
     Only("a --source that is a camera or stream", live(), "exposure", "backend"),
     Only("--provider openvino or cuda", takes_precision_hint, "precision_hint"),
 )

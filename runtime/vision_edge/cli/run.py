@@ -76,6 +76,7 @@ TRIGGERS = ("presence", "motion", "interval", "command")
     Only("a run without --threshold", lambda o: o["threshold"] is None, "far"),
     Only("a camera or stream", live(), "exposure", "backend", "wait", "give_up_after", "also"),
     Only("a camera or stream", live(), "max_age_ms"),
+    Only("pictures, or a folder of them", lambda o: not live()(o), "bits", "background"),
     Only("a video file", lambda o: not live()(o), "realtime"),
     Only("--provider cuda", lambda o: o["provider"] in ("auto", "cuda"), "cuda_graph"),
     Only("a provider of this machine", on_this_machine, "threads"),

@@ -276,7 +276,7 @@ def test_a_missing_toolkit_names_its_extra(bundle_path: Path, tmp_path: Path) ->
         (["--frame", "1280x1"], "16 to 16384"),
         (["--plot", "x.png"], "a chart is an .svg"),
         (["--against", "jax"], "known is torch"),
-        (["--adapter", "meta"], "PyTorch model to compare with"),
+        (["--adapter", "meta"], "belongs to --against torch"),
         (["nowhere"], "manifest.json cannot be read"),
     ],
 )

@@ -117,8 +117,12 @@ def _refuse(*_: object, **__: object) -> None:
 
 
 def test_run_takes_the_sessions_options(bundle_path: Path, registered: Path, shots: Path) -> None:
-    options = ["--gallery", registered, "--precision-hint", "bf16", "--provider", "cpu"]
-    assert "3 verdict(s)" in invoked("run", bundle_path, shots, *options)
+    options = ["--gallery", registered, "--precision-hint", "bf16"]
+    said = invoked("run", bundle_path, shots, *options)
+    assert "3 verdict(s)" in said
+    assert "--precision-hint belongs to --provider openvino or cuda" in error(
+        "run", bundle_path, shots, *options, "--provider", "cpu"
+    )
     assert "unknown precision hint 'f7'" in error(
         "run", bundle_path, shots, "--gallery", registered, "--precision-hint", "f7"
     )

@@ -13,6 +13,7 @@ from support.toolkit import class_folders, image_of, leftovers, tiny_backbone, w
 from typer.testing import CliRunner
 
 from vision_edge.cli.app import app
+from vision_edge.cli.modes import OptionError
 from vision_edge.export.gate.parity import compare
 from vision_edge.export.model.embedder import TorchEmbedder
 from vision_edge.export.model.pruning import Pruning, pruned
@@ -220,10 +221,10 @@ def test_a_limit_that_is_missed_leaves_the_older_bundle(
         (("--fused-attention", "--half-weights"), ExportError, "--half-weights"),
         (("--fused-attention", "--target", "tensorrt-rtx"), ExportError, "unknown to tensorrt"),
         (("--gate-data", "absent"), DataError, "absent"),
-        (("--calibrate", "absent"), DataError, "absent"),
-        (("--compute-capability", "8.9"), ExportError, "tensorrt-rtx"),
-        (("--repository", "models"), ExportError, "--target triton"),
-        (("--target", "tensorrt", "--compute-capability", "8.9"), ExportError, "tensorrt-rtx"),
+        (("--calibrate", "absent"), OptionError, "--precision int8"),
+        (("--compute-capability", "8.9"), OptionError, "tensorrt-rtx"),
+        (("--repository", "models"), OptionError, "--target triton"),
+        (("--target", "tensorrt", "--compute-capability", "8.9"), OptionError, "tensorrt-rtx"),
     ],
 )
 def test_options_that_cannot_be_met_are_refused(

@@ -65,7 +65,7 @@ class Pruning:
         for block, _ in self.steps:
             if block > depth:
                 raise VisionEdgeError(
-                    f"--prune {self}: there is no block {block}, the backbone has {depth}",
+                    f"--prune {self}: there is no block {block}; the backbone has {depth} blocks",
                     fix=f"name blocks from 1 to {depth}",
                 )
 

@@ -42,6 +42,12 @@ class Precision(str, Enum):
 @modes(
     Only("--images", lambda o: o["images"] is not None, "public"),
     Only("--precision int8", lambda o: o["precision"] is Precision.int8, "calibrate"),
+    Only(
+        "pictures (--images, --calibrate or --gate-data)",
+        lambda o: any(o[name] is not None for name in ("images", "calibrate", "gate_data")),
+        "bits",
+        "background",
+    ),
     Only("--gate-data", lambda o: o["gate_data"] is not None, "split"),
     Only("--target triton", lambda o: o["target"] is TargetFormat.triton, "repository"),
     Only(
