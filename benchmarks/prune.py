@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from measured import circumstances
 
@@ -29,10 +28,12 @@ from vision_edge.export.model.pruning import Pruning, pruned
 from vision_edge.export.precision.variant import make_variant
 from vision_edge.export.settings import ExportSettings
 from vision_edge.runtime.arrays import Image
+from vision_edge.runtime.errors import require
 from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone
 from vision_edge.toolkit.data.dataset import Dataset, open_dataset
 from vision_edge.toolkit.evaluation.episodes import EpisodeSettings, episode_accuracy
 
+ort = require("onnxruntime")
 SETTINGS = (
     "", "9:0.5", "4:0.25,7:0.25", "4:0.15,6:0.15,8:0.2,10:0.3", "6:0.5", "4:0.25,7:0.3,10:0.5",
     "3:0.3,6:0.3", "3:0.2,5:0.2,7:0.3,9:0.4",
@@ -54,7 +55,7 @@ def some_of_each(data: Dataset, per_class: int, classes: int) -> Dataset:
     return replace(data, classes=names, files=tuple(data.files[i] for i in rows), labels=labels)
 
 
-def session_of(backbone: Backbone, setting: str) -> ort.InferenceSession:
+def session_of(backbone: Backbone, setting: str) -> Any:
     """Export with a pruning and load the graph."""
     pruning = Pruning.parse(setting)
     model = pruned(backbone.model, pruning) if pruning.steps else backbone.model
@@ -64,15 +65,13 @@ def session_of(backbone: Backbone, setting: str) -> ort.InferenceSession:
     return ort.InferenceSession(variant.data, options, providers=["CPUExecutionProvider"])
 
 
-def embed(session: ort.InferenceSession, images: Image) -> np.ndarray:
+def embed(session: Any, images: Image) -> np.ndarray:
     """Embed uint8 (N, S, S, 3) as float32 (N, D)."""
     parts = [images[at : at + BATCH] for at in range(0, len(images), BATCH)]
     return np.concatenate([session.run(None, {"images": part})[0] for part in parts])
 
 
-def milliseconds(
-    sessions: dict[str, ort.InferenceSession], images: Image, rounds: int
-) -> dict[str, float]:
+def milliseconds(sessions: dict[str, Any], images: Image, rounds: int) -> dict[str, float]:
     """Return each model's median time an image; they take turns."""
     times: dict[str, list[float]] = {name: [] for name in sessions}
     for turn in range(rounds + 5):

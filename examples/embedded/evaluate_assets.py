@@ -13,14 +13,16 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from assets import Card, embed, load_model, load_teacher
 from data import ImageSet, load_split
 from episodes import few_shot_accuracy
 from torch import nn
+
+from vision_edge.runtime.errors import require
 
 ARCHIVES = ("mini_imagenet", "grocery", "neu_steel")
 
@@ -69,8 +71,9 @@ def nearest_mean_top1(model: nn.Module, card: Card, images: ImageSet) -> float:
     return 100 * float((classes[distance.argmin(axis=1)] == images.labels[~known]).mean())
 
 
-def make_session(model: nn.Module, size: int, threads: int) -> onnxruntime.InferenceSession:
+def make_session(model: nn.Module, size: int, threads: int) -> Any:
     """Export a model to ONNX and open it on the CPU, float32."""
+    onnxruntime = require("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as folder:

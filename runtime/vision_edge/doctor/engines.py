@@ -15,6 +15,7 @@ tell(version=onnxruntime.__version__, providers=onnxruntime.get_available_provid
      file=onnxruntime.__file__)
 """
 _OPENVINO = """
+sys.modules["openvino_telemetry"] = None  # its package reports every import; see quiet_libraries
 import openvino
 core = openvino.Core()
 devices = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vision_edge.runtime.system.lazy_exports import lazy_exports
+from vision_edge.runtime.system.quiet_libraries import keep_libraries_quiet
 
 if TYPE_CHECKING:
     from vision_edge.runtime.arrays import (
@@ -149,6 +150,8 @@ if TYPE_CHECKING:
     from vision_edge.runtime.sources.view import (
         View,
     )
+
+keep_libraries_quiet()  # before any of ours can import onnxruntime, which looks only then
 
 _HOMES = {
     "arrays": (

@@ -11,6 +11,7 @@ from typing import Any
 from vision_edge.runtime.errors import require
 from vision_edge.station.core.wire import Record
 from vision_edge.station.settings.wires import ModbusSettings, host_and_port, is_loopback
+from vision_edge.station.wires.library_log import bound_library_log
 from vision_edge.station.wires.modbus_map import RegisterMap, SourceState
 from vision_edge.station.wires.payload import source_of
 from vision_edge.station.wires.server_wire import ServerWire
@@ -34,6 +35,7 @@ class ModbusWire(ServerWire):
 
     def __init__(self, settings: ModbusSettings, sources: list[str]) -> None:
         require("pymodbus")
+        bound_library_log("pymodbus")
         super().__init__("modbus", host_and_port(settings.host, settings.port))
         self._settings, self._sources = settings, sources
         self._map = RegisterMap(sources, settings.products)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.station.core.wire import Record, WireHealth
 from vision_edge.station.settings.wires import OpcuaSettings, host_and_port, is_loopback
+from vision_edge.station.wires.library_log import bound_library_log
 from vision_edge.station.wires.opcua_access import Access
 from vision_edge.station.wires.payload import source_of
 from vision_edge.station.wires.server_wire import ServerWire
@@ -56,6 +57,7 @@ class OpcuaWire(ServerWire):
 
     def __init__(self, settings: OpcuaSettings, station: str, sources: list[str]) -> None:
         require("asyncua")
+        bound_library_log("asyncua")
         where = host_and_port(settings.host, settings.port)
         super().__init__("opcua", f"opc.tcp://{where}/vision-edge")
         self._settings, self._station, self._sources = settings, station, sources

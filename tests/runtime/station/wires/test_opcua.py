@@ -85,6 +85,15 @@ async def read_all(client: Any, node: Any) -> dict[str, Any]:
     return {name: await node("left", name).read_value() for name in VARIABLES}
 
 
+def test_a_server_that_starts_says_nothing_of_its_nodes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with Plant() as plant:
+        plant.run(read_all)
+    theirs = [r.getMessage() for r in caplog.records if r.name.startswith("asyncua")]
+    assert not [text for text in theirs if "add_node" in text], theirs[:3]
+    assert len(theirs) <= 20
+
+
 def test_a_client_reads_subscribes_and_triggers() -> None:
     with Plant() as plant:
         assert plant.run(read_all)["Sequence"] == 0
