@@ -32,7 +32,7 @@ from vision_edge.export.model.embedder import TorchEmbedder, embed_normalised, n
 from vision_edge.export.model.merge import LowRank, merge
 from vision_edge.export.model.pruning import Pruning
 from vision_edge.toolkit.adapters.adapter import Adapter
-from vision_edge.toolkit.adapters.peft_format import Head
+from vision_edge.toolkit.adapters.heads import Head
 from vision_edge.toolkit.averaging.factors import factor_average
 from vision_edge.toolkit.averaging.products import AverageSettings, average_hub
 from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from vision_edge.export.model.merge import LowRank, merge
 from vision_edge.export.model.pruning import Pruning
 from vision_edge.toolkit.adapters.adapter import Adapter, write_adapter
-from vision_edge.toolkit.adapters.peft_format import Head
+from vision_edge.toolkit.adapters.heads import Head
 from vision_edge.toolkit.backbones.backbone import Backbone, random_backbone
 from vision_edge.toolkit.backbones.tokens import compiled_regions, forward_tokens
 from vision_edge.toolkit.inversion.inversion import Inverter

@@ -25,7 +25,8 @@ from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.toolkit.adapters.adapter import write_adapter
-from vision_edge.toolkit.adapters.peft_format import CONFIG_FILE, MODEL_FILE, Head
+from vision_edge.toolkit.adapters.heads import Head
+from vision_edge.toolkit.adapters.peft_format import CONFIG_FILE, MODEL_FILE
 from vision_edge.toolkit.backbones.backbone import Backbone, random_backbone
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is absent")

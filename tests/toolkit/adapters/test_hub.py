@@ -81,7 +81,7 @@ def test_a_bad_adapter_ends_the_reading_and_is_named(tmp_path: Path, backbone: B
     bad: list[tuple[str, str]] = []
     names = [
         adapter.name
-        for adapter in read_hub(hub, backbone, on_bad=lambda p, e: bad.append((p.name, str(e))))
+        for adapter in read_hub(hub, backbone, on_bad=lambda p, e: bad.append((p, str(e))))
     ]
     assert names == ["a0", "a2", "a3"]
     assert [name for name, _ in bad] == ["a1"]

@@ -83,7 +83,6 @@ def test_a_file_without_a_head_is_read(tmp_path: Path, backbone: Backbone) -> No
         ({"w_a_001": None, "w_b_001": None}, ["pair up", "[0, 2, 3]"]),
         ({"w_c_000": torch.ones(2, 2)}, ["w_c_000", "(2, 2)"]),
         ({"fc_64in_5out": torch.ones(5, 63)}, ["fc_64in_5out", "(5, 63)"]),
-        ({"fc_63in_5out": torch.ones(5, 63), "fc_64in_5out": None}, ["head", "63", "64"]),
         ({"w_a_000": torch.ones(RANK + 1, DIM)}, ["blocks.0.attn.qkv", "(5, 64)", "(64, 4)"]),
         ({"w_a_000": torch.ones(RANK, DIM + 1)}, ["blocks.0.attn.qkv"]),
         ({"w_b_003": torch.ones(DIM - 1, RANK)}, ["blocks.1.attn.qkv", "(63, 4)"]),
@@ -103,7 +102,7 @@ def test_what_is_not_whole_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("depth", "dim", "words"), [(3, DIM, ["block 2"]), (2, 96, ["head", "96", "64"])]
+    ("depth", "dim", "words"), [(3, DIM, ["block 2"]), (2, 96, ["(288, 96)", "(192, 64)"])]
 )
 def test_an_adapter_of_another_backbone_is_refused(
     tmp_path: Path, backbone: Backbone, depth: int, dim: int, words: list[str]

@@ -222,7 +222,7 @@ def test_adapters_without_a_hash_are_noted(
 ) -> None:
     without_hash(hub / "a2")
     output = run_command("build", hub, "--weights", weights_file, "--out", tmp_path / "meta")
-    assert "1 adapter(s) carry no backbone hash" in output
+    assert "carries no backbone hash" in output
 
 
 def test_an_empty_hub_and_a_hub_of_another_backbone_are_refused(

@@ -17,7 +17,7 @@ from torch import nn
 
 from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.errors import AdapterError
-from vision_edge.toolkit.adapters.peft_format import Head
+from vision_edge.toolkit.adapters.heads import Head
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.inversion.grouped_model import GroupedHead, GroupedLinear, merged_group
 

@@ -25,7 +25,7 @@ from vision_edge.export.model.embedder import normalise_pixels
 from vision_edge.export.model.pruning import Pruning
 from vision_edge.runtime.errors import AdapterError, VisionEdgeError
 from vision_edge.toolkit.adapters.adapter import Adapter
-from vision_edge.toolkit.adapters.peft_format import Head
+from vision_edge.toolkit.adapters.heads import Head
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.backbones.tokens import forward_tokens
 from vision_edge.toolkit.inversion import inversion

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ def export_backbone(
     out: Path,
     *,
     adapter: Path | None = None,
+    trust_base: bool = False,
+    note: Callable[[str], None] = lambda _: None,
     name: str | None = None,
     images: ExportImages | None = None,
     calibration: ExportImages | None = None,
@@ -34,6 +37,8 @@ def export_backbone(
         backbone: The backbone; it is left as it is.
         out: The bundle's folder; an older bundle there is replaced once the new one has passed.
         adapter: A PEFT directory, such as a meta-LoRA; None exports the plain backbone.
+        trust_base: Take the adapter whatever base it records.
+        note: Called with what a user should know of the adapter.
         name: The bundle's name, for people; by default the folder's.
         images: For the gate and as the cohort; generated scenes by default.
         calibration: For int8; a quarter of them is held out for the gate.
@@ -51,7 +56,9 @@ def export_backbone(
     """
     model, merged = backbone.model, None
     if adapter is not None:
-        found = read_adapter(adapter, backbone)
+        found = read_adapter(adapter, backbone, trust_base=trust_base)
+        for text in found.notes:
+            note(f"{found.name}: {text}")
         model = copy.deepcopy(backbone.model)
         merge(model, found.updates)
         merged = AdapterInfo(name=found.name, sha256=found.sha256, method=found.method)

@@ -51,7 +51,8 @@ def open_torch(
 
 def _merge(backbone: Backbone, bundle: Bundle, adapter: str | None) -> None:
     if adapter is not None:
-        merge(backbone.model, read_adapter(Path(adapter), backbone).updates)
+        found = read_adapter(Path(adapter), backbone, trust_base=True)  # the export has judged it
+        merge(backbone.model, found.updates)
     elif bundle.manifest.adapter is not None:
         if load_bundle(asset("bundle")).manifest.fingerprint != bundle.manifest.fingerprint:
             raise AdapterError(

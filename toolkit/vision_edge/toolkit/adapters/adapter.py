@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,14 @@ from torch import Tensor
 from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.errors import AdapterError
 from vision_edge.runtime.system.files import sha256_file
+from vision_edge.toolkit.adapters.base_check import Recorded, compare_base
+from vision_edge.toolkit.adapters.heads import Head, unfit_head
+from vision_edge.toolkit.adapters.not_here import refuse_absent
 from vision_edge.toolkit.adapters.paper_format import is_paper_layout, parse_paper
 from vision_edge.toolkit.adapters.peft_format import (
     CONFIG_FILE,
     MODEL_FILE,
     Factors,
-    Head,
     Parsed,
     parse_peft,
     write_peft,
@@ -47,7 +48,7 @@ class Adapter:
         name: Its folder's name.
         updates: Update by module.
         head: Its classification head, where it has one.
-        base: Name of the backbone that it says it was tuned on.
+        recorded: What it says of the model that it was tuned on.
         backbone_sha256: That backbone's hash, where the adapter carries one.
         sha256: Hash of its weights file.
         info: What else one of our own adapters says: classes, method, settings.
@@ -57,11 +58,16 @@ class Adapter:
     name: str
     updates: dict[str, LowRank]
     head: Head | None = None
-    base: str | None = None
+    recorded: Recorded = Recorded()
     backbone_sha256: str | None = None
     sha256: str = ""
     info: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> str | None:
+        """Name of the backbone that it says it was tuned on."""
+        return self.recorded.base
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -74,16 +80,20 @@ class Adapter:
         return str(self.info.get("method", "unknown"))
 
 
-def read_adapter(path: Path, backbone: Backbone | None = None) -> Adapter:
+def read_adapter(
+    path: Path, backbone: Backbone | None = None, *, trust_base: bool = False
+) -> Adapter:
     """Read an adapter, and check that it fits a backbone.
 
     Args:
         path: A PEFT directory, or a safetensors file in the layout of the paper's code
             (`w_a_000`, `w_b_000`, ..., `fc_768in_5out`).
-        backbone: Checked against, where given: hash, name and shapes.
+        backbone: Checked against, where given: hash, recorded base and shapes. A head that does
+            not go on its embedding is left out, with a note.
+        trust_base: Take it whatever base it records, so long as the shapes fit.
 
     Returns:
-        The adapter.
+        The adapter; its notes say what is not proven and what was left out.
 
     Raises:
         AdapterError: If it is absent, truncated, of an unsupported kind (DoRA and others, by
@@ -101,16 +111,22 @@ def read_adapter(path: Path, backbone: Backbone | None = None) -> Adapter:
         name=path.stem if path.is_file() else path.name,
         updates=updates,
         head=parsed.head,
-        base=parsed.base,
+        recorded=parsed.recorded,
         backbone_sha256=parsed.own.get("backbone_sha256"),
         sha256=sha256_file(weights),
         info=parsed.own,
         notes=tuple(parsed.notes),
     )
     _check_finite(path, adapter)
-    if backbone is not None:
-        check_fit(adapter, backbone, str(path))
-    return adapter
+    if backbone is None:
+        return adapter
+    notes = check_fit(adapter, backbone, str(path), trust_base=trust_base)
+    unfit = adapter.head and unfit_head(adapter.head, backbone.dim, adapter.recorded.model_class)
+    return replace(
+        adapter,
+        head=None if unfit else adapter.head,
+        notes=(*adapter.notes, *notes, *([unfit] if unfit else [])),
+    )
 
 
 def write_adapter(
@@ -136,34 +152,51 @@ def write_adapter(
     write_peft(folder, updates, backbone.name, head, {OWN_KEY: json.dumps(own)}, dtype)
 
 
-def check_fit(adapter: Adapter, backbone: Backbone, where: str) -> None:
+def check_fit(
+    adapter: Adapter, backbone: Backbone, where: str, *, trust_base: bool = False
+) -> list[str]:
     """Raise unless an adapter belongs to a backbone.
 
-    A hash that the adapter carries decides. Otherwise the names must not contradict each other,
-    and every update must have its layer's shape, the head the embedding's.
+    A hash that the adapter carries decides. Otherwise what it records must not contradict the
+    backbone's name (see `base_check`), and every update must have its layer's shape.
+
+    Args:
+        adapter: The adapter.
+        backbone: What it shall be put on.
+        where: What to call it in an error.
+        trust_base: Whether the user vouches for the base; shapes are checked all the same.
+
+    Returns:
+        Notes: what is not proven, or was trusted.
 
     Raises:
         AdapterError: Saying what differs.
     """
-    claimed = adapter.backbone_sha256
-    if claimed is not None and claimed != backbone.sha256:
-        raise AdapterError(
-            f"{where}: it was tuned on backbone {adapter.base!r} ({claimed[:12]}…), not on "
-            f"{backbone.name!r} ({backbone.sha256[:12]}…)",
-            fix="give the backbone and weights that it was tuned on",
+    notes = _check_base(adapter, backbone, where, trust_base)
+    _check_shapes(adapter, backbone, where)
+    return notes
+
+
+def _check_base(adapter: Adapter, backbone: Backbone, where: str, trust_base: bool) -> list[str]:
+    if adapter.backbone_sha256 == backbone.sha256:
+        return []
+    if adapter.backbone_sha256 is not None:
+        problem = (
+            f"it was tuned on backbone {adapter.base!r} ({adapter.backbone_sha256[:12]}…), not on "
+            f"{backbone.name!r} ({backbone.sha256[:12]}…)"
         )
-    ours, theirs = _family(backbone.name), _family(adapter.base or "")
-    if claimed is None and ours and theirs and ours != theirs:
-        raise AdapterError(
-            f"{where}: it was tuned on {adapter.base!r}, not on {backbone.name!r}",
-            fix="give the backbone that it was tuned on",
-        )
-    if adapter.head is not None and adapter.head.weight.shape[1] != backbone.dim:
-        raise AdapterError(
-            f"{where}: its head takes embeddings of {adapter.head.weight.shape[1]}, but "
-            f"{backbone.name!r} gives {backbone.dim}",
-            fix="give the backbone that it was tuned on",
-        )
+        fix = "give the backbone and weights that it was tuned on"
+    else:
+        found = compare_base(adapter.recorded, backbone.name)
+        if found.problem is None:
+            return [found.note] if found.note else []
+        problem, fix = found.problem, found.fix
+    if not trust_base:
+        raise AdapterError(f"{where}: {problem}", fix=fix)
+    return [f"trusted to go with {backbone.name!r}, though {problem}"]
+
+
+def _check_shapes(adapter: Adapter, backbone: Backbone, where: str) -> None:
     linear = {
         name: tuple(module.weight.shape)
         for name, module in backbone.model.named_modules()
@@ -178,25 +211,11 @@ def check_fit(adapter: Adapter, backbone: Backbone, where: str) -> None:
             )
 
 
-def _family(name: str) -> tuple[str, str, bool] | None:
-    """Return (size, patch, is CLIP) of a backbone's name, timm's or Hugging Face's, if it tells."""
-    text = name.lower()
-    size = re.search(r"(tiny|small|base|large|huge|giant)", text)
-    patch = re.search(r"patch[-_]?(\d+)", text)
-    if not size or not patch:
-        return None
-    return size[1], patch[1], "clip" in text
-
-
 def _parse(path: Path) -> tuple[Parsed, Path]:
     """Return the file's contents in its own names, and the file."""
     if path.is_dir():
         config, weights = path / CONFIG_FILE, path / MODEL_FILE
-        if not config.is_file() and not weights.is_file():
-            raise AdapterError(
-                f"{path}: no adapter here ({CONFIG_FILE} and {MODEL_FILE} are missing)",
-                fix="give a PEFT directory",
-            )
+        refuse_absent(path)
         tensors, metadata = _read_tensors(weights)
         return parse_peft(path, config, tensors, _own(metadata, weights)), weights
     tensors, metadata = _read_tensors(path)

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vision_edge.runtime.errors import AdapterError
-from vision_edge.toolkit.adapters.peft_format import Factors, Head, Parsed
+from vision_edge.toolkit.adapters.base_check import Recorded
+from vision_edge.toolkit.adapters.heads import Head
+from vision_edge.toolkit.adapters.peft_format import Factors, Parsed
 from vision_edge.toolkit.backbones.timm_names import Target
 
 _FACTOR = re.compile(r"w_([ab])_(\d+)$")
@@ -23,6 +26,15 @@ _HEAD = re.compile(r"fc_(\d+)in_(\d+)out$")
 def is_paper_layout(tensors: Mapping[str, Tensor]) -> bool:
     """Whether a file's tensors are named as the paper's code does."""
     return any(_FACTOR.match(name) for name in tensors)
+
+
+def names_of_paper(path: Path) -> bool:
+    """Whether a safetensors file's tensors are named so, by its header alone; no if unreadable."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return any(_FACTOR.match(name) for name in stream.keys())  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError):
+        return False
 
 
 def parse_paper(path: Path, tensors: Mapping[str, Tensor], own: dict[str, Any]) -> Parsed:
@@ -60,4 +72,4 @@ def parse_paper(path: Path, tensors: Mapping[str, Tensor], own: dict[str, Any]) 
         Factors(Target(f"blocks.{index // 2}.attn.qkv", "qv"[index % 2]), pair["a"], pair["b"], 1.0)
         for index, pair in sorted(factors.items())
     ]
-    return Parsed(pairs, head, None, own)
+    return Parsed(pairs, head, Recorded(), own)

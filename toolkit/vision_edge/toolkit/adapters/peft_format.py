@@ -10,57 +10,60 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 from torch import Tensor
 
 from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.errors import AdapterError
-from vision_edge.toolkit.backbones.timm_names import Target, is_head, timm_target
+from vision_edge.toolkit.adapters.base_check import Recorded, layout_of
+from vision_edge.toolkit.adapters.heads import Head, head_root, read_head
+from vision_edge.toolkit.adapters.patterns import by_pattern, compiled
+from vision_edge.toolkit.adapters.peft_kinds import read_document, unknown_fields
+from vision_edge.toolkit.backbones.timm_names import Target, timm_target
 from vision_edge.toolkit.backbones.weights import write_safetensors
 
 CONFIG_FILE = "adapter_config.json"
 MODEL_FILE = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<factor>[AB])(?:\.default)?\.weight$")
-_HEAD = re.compile(r"(?P<module>.+?)(?:\.modules_to_save(?:\.default)?)?\.(?P<kind>weight|bias)$")
-_REFUSED = {
-    "use_dora": "DoRA",
-    "use_qalora": "QALoRA",
-    "lora_bias": "LoRA with a bias (lora_bias)",
-    "layer_replication": "layer replication",
-    "target_parameters": "LoRA on bare parameters (target_parameters)",
-    "trainable_token_indices": "trainable tokens",
-    "arrow_config": "Arrow",
-    "use_bdlora": "block-diagonal LoRA",
-    "alora_invocation_tokens": "activated LoRA",
-    "kasa_config": "KaSA",
-}
-_BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
-"""Initialisations that subtract the initial `B A` from the base weights, or quantise them."""
+MAX_NAME = 500
+"""Characters of a tensor's name; those of real models have below 150."""
 
 
 def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is not a regular expression ({error})") from error
+    compiled(pattern)
     return pattern
 
 
 Pattern = Annotated[str, AfterValidator(_compiles)]
 
 
-class PeftConfig(BaseModel):
-    """The fields of `adapter_config.json` that change what an adapter computes.
+class AutoMapping(BaseModel):
+    """Which class PEFT says that the base model was of."""
 
-    `fan_in_fan_out` is not among them: it says that the *base* layer keeps its weight transposed;
-    an update is `x -> B (A x)` either way, and timm's linear layers keep (out, in).
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    base_model_class: str | None = None
+    parent_library: str | None = None
+
+
+class PeftConfig(BaseModel):
+    """The fields of `adapter_config.json` that change what an adapter computes, or whence it is.
+
+    `peft_kinds` says of every other field why it is refused, or why it changes nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -71,18 +74,23 @@ class PeftConfig(BaseModel):
     use_rslora: bool = False
     rank_pattern: dict[Pattern, PositiveInt] = {}
     alpha_pattern: dict[Pattern, float] = {}
-    bias: str = "none"
-    init_lora_weights: bool | str = True
     base_model_name_or_path: str | None = None
+    task_type: str | None = None
+    auto_mapping: AutoMapping | None = None
+
+    @field_validator("rank_pattern", "alpha_pattern", mode="before")
+    @classmethod
+    def _none_is_empty(cls, value: Any) -> Any:
+        return {} if value is None else value
 
     def scale(self, module: str, rank: int) -> float:
         """Return the factor on `B A` of a module: alpha / r, or alpha / sqrt(r) for rsLoRA."""
-        alpha = _by_pattern(self.alpha_pattern, module, self.lora_alpha)
+        alpha = by_pattern(self.alpha_pattern, module, self.lora_alpha)
         return alpha / (math.sqrt(rank) if self.use_rslora else rank)
 
     def rank(self, module: str) -> int:
         """Return the rank that the configuration gives to a module."""
-        return int(_by_pattern(self.rank_pattern, module, self.r))
+        return int(by_pattern(self.rank_pattern, module, self.r))
 
 
 @dataclass(frozen=True)
@@ -96,20 +104,12 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class Head:
-    """A linear classification head: weight float32 (K, D), bias float32 (K,) or None."""
-
-    weight: Tensor
-    bias: Tensor | None = None
-
-
-@dataclass(frozen=True)
 class Parsed:
     """An adapter file's contents, still with query, key and value apart."""
 
     factors: list[Factors]
     head: Head | None
-    base: str | None
+    recorded: Recorded
     own: dict[str, Any]
     notes: list[str] = field(default_factory=list)
 
@@ -128,70 +128,66 @@ def parse_peft(
     Raises:
         AdapterError: If it is not plain LoRA on a vision transformer's linear layers.
     """
-    config = _read_config(config_path)
+    document = read_document(config_path)
+    config = _validated(config_path, document)
     factors: dict[str, dict[str, Tensor]] = {}
-    head: dict[str, Tensor] = {}
+    heads: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         key = name.removeprefix(_PREFIX)
-        if match := _FACTOR.match(key):
+        if len(name) > MAX_NAME:
+            raise AdapterError(
+                f"{folder}: a tensor's name is {len(name)} characters long: {name[:60]!r}...",
+                fix="the adapter is damaged; leave it out",
+            )
+        if head_root(key) is not None:
+            heads[key] = tensor
+        elif match := _FACTOR.match(key):
             factors.setdefault(match["module"], {})[match["factor"]] = tensor
-        elif (match := _HEAD.match(key)) and is_head(match["module"]):
-            head[match["kind"]] = tensor.float()
         else:
             raise AdapterError(
                 f"{folder}: tensor {name!r} is not part of a plain LoRA",
                 fix="only LoRA on linear layers, and a whole classification head, are read",
             )
-    notes = []
-    for module in [module for module in factors if is_head(module)]:
-        del factors[module]
-        notes.append(
-            f"{folder.name}: its head {module!r} is itself a LoRA on a head that is not in the "
-            "file, so it has no head that can be used"
-        )
+    head, notes = read_head(heads)
+    if unknown := unknown_fields(document):
+        notes.append(f"{CONFIG_FILE} has fields that are not known here: {', '.join(unknown)}")
     return Parsed(
         [_factors(folder, module, pair, config) for module, pair in factors.items()],
-        _head(folder, head),
-        config.base_model_name_or_path,
+        head,
+        _recorded(config, factors),
         own,
         notes,
     )
 
 
-def _read_config(path: Path) -> PeftConfig:
+def recorded_in(document: Mapping[str, Any], tensors: Iterable[str]) -> Recorded:
+    """Return what a configuration and the tensors' names say of the model that was tuned.
+
+    Raises:
+        ValidationError: If the configuration makes no sense.
+    """
+    modules = (name.removeprefix(_PREFIX) for name in tensors)
+    return _recorded(PeftConfig.model_validate(document), modules)
+
+
+def _recorded(config: PeftConfig, modules: Iterable[str]) -> Recorded:
+    mapping = config.auto_mapping or AutoMapping()
+    return Recorded(
+        config.base_model_name_or_path or None,
+        mapping.parent_library,
+        mapping.base_model_class,
+        config.task_type,
+        layout_of(modules),
+    )
+
+
+def _validated(path: Path, document: Mapping[str, Any]) -> PeftConfig:
     try:
-        document = json.loads(path.read_bytes())
-        config = PeftConfig.model_validate(document)
-    except OSError as error:
-        raise AdapterError(
-            f"{path}: cannot be read ({error.strerror})", fix="a PEFT directory has this file"
-        ) from error
+        return PeftConfig.model_validate(document)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise AdapterError(f"{path}: {where}: {problem['msg']}", fix="save it again") from error
-    except (ValueError, RecursionError) as error:
-        raise AdapterError(f"{path}: not valid JSON ({error})", fix="save it again") from error
-    if config.peft_type.upper() != "LORA":
-        raise AdapterError(
-            f"{path}: it is a {config.peft_type} adapter", fix="only LoRA adapters are read"
-        )
-    for key, what in _REFUSED.items():
-        if document.get(key):
-            raise AdapterError(
-                f"{path}: it uses {what}, which is not supported", fix="leave it out (--skip-bad)"
-            )
-    if config.bias != "none":
-        raise AdapterError(
-            f"{path}: it trains biases (bias={config.bias!r}), which is not supported",
-            fix="leave it out (--skip-bad)",
-        )
-    if str(config.init_lora_weights).lower().startswith(_BASE_CHANGING):
-        raise AdapterError(
-            f"{path}: its initialisation ({config.init_lora_weights}) changed the backbone too",
-            fix="save it with PEFT's path_initial_model_for_weight_conversion, as a plain LoRA",
-        )
-    return config
 
 
 def _factors(folder: Path, module: str, pair: dict[str, Tensor], config: PeftConfig) -> Factors:
@@ -215,24 +211,6 @@ def _factors(folder: Path, module: str, pair: dict[str, Tensor], config: PeftCon
             fix="the adapter is damaged; leave it out",
         )
     return Factors(target, pair["A"], pair["B"], config.scale(module, rank))
-
-
-def _head(folder: Path, tensors: dict[str, Tensor]) -> Head | None:
-    if not tensors:
-        return None
-    weight, bias = tensors.get("weight"), tensors.get("bias")
-    if weight is None or weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
-        shapes = {kind: tuple(tensor.shape) for kind, tensor in tensors.items()}
-        raise AdapterError(f"{folder}: the head's shapes make no sense: {shapes}", fix="tune again")
-    return Head(weight, bias)
-
-
-def _by_pattern(patterns: Mapping[str, float], module: str, default: float) -> float:
-    """Return the value of the first pattern that matches a module's name, as PEFT does."""
-    for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return default
 
 
 def write_peft(

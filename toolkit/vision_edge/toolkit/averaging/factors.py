@@ -13,13 +13,17 @@ import torch
 
 from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.errors import AdapterError
-from vision_edge.toolkit.adapters.hub import read_hub
+from vision_edge.toolkit.adapters.hub import ignore, read_hub
 from vision_edge.toolkit.adapters.projections import joined, projections
 from vision_edge.toolkit.backbones.backbone import Backbone
 
 
 def factor_average(
-    hub: Path, backbone: Backbone, skipped: frozenset[str] = frozenset()
+    hub: Path,
+    backbone: Backbone,
+    skipped: frozenset[str] = frozenset(),
+    *,
+    trust_base: bool = False,
 ) -> dict[str, LowRank]:
     """Average the factors of a hub's adapters.
 
@@ -27,6 +31,7 @@ def factor_average(
         hub: A folder of adapters.
         backbone: What they belong to.
         skipped: Names of adapters to leave out.
+        trust_base: Take adapters whatever base they record.
 
     Returns:
         Update by timm module: (sum B_i / n) (sum A_i / n) for each projection.
@@ -37,11 +42,7 @@ def factor_average(
     sums: dict[str, LowRank] = {}
     count = 0
 
-    def on_bad(path: Path, error: AdapterError) -> None:
-        if path.name not in skipped:
-            raise error
-
-    for adapter in read_hub(hub, backbone, on_bad=on_bad):
+    for adapter in read_hub(hub, backbone, on_bad=ignore(skipped), trust_base=trust_base):
         count += 1
         for name, update in projections(adapter.updates):
             if name not in sums:

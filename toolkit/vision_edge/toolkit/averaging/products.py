@@ -9,7 +9,7 @@ Query, key and value are cut apart, as LoRAs on them are tuned apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from torch import Tensor
 from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.errors import AdapterError, VisionEdgeError
 from vision_edge.toolkit.adapters.adapter import Adapter
-from vision_edge.toolkit.adapters.hub import read_hub
+from vision_edge.toolkit.adapters.hub import hub_notes, read_hub
 from vision_edge.toolkit.adapters.projections import joined, projections
 from vision_edge.toolkit.backbones.backbone import Backbone
 
@@ -117,6 +117,7 @@ def average_hub(
     settings: AverageSettings | None = None,
     *,
     skip_bad: bool = False,
+    trust_base: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> AverageResult:
     """Average a hub's products, reading its adapters one at a time, twice.
@@ -128,6 +129,7 @@ def average_hub(
         backbone: What they belong to.
         settings: Rank and scale.
         skip_bad: Leave out adapters that cannot be used, and say so in the report.
+        trust_base: Take adapters whatever base they record.
         progress: Called with each adapter's name.
 
     Returns:
@@ -140,17 +142,17 @@ def average_hub(
     settings = settings or AverageSettings()
     skipped: dict[str, str] = {}
 
-    def leave_out(path: Path, error: AdapterError) -> None:
-        skipped[path.name] = str(error)
+    def leave_out(name: str, error: AdapterError) -> None:
+        skipped[name] = str(error)
 
     on_bad = leave_out if skip_bad else None
     sums: dict[str, ProductSum] = {}
     facts: list[dict[str, Any]] = []
-    for adapter in read_hub(hub, backbone, on_bad=on_bad):
+    for adapter in read_hub(hub, backbone, on_bad=on_bad, trust_base=trust_base):
         progress(adapter.name)
         for name, update in projections(adapter.updates):
             sums.setdefault(name, ProductSum(update.shape)).add(update)
-        facts.append(_facts(adapter))
+        facts.append(_facts(adapter, backbone))
     if not facts:
         raise AdapterError(
             f"{hub}: none of its {len(skipped)} adapters can be used: "
@@ -162,7 +164,8 @@ def average_hub(
             f"{hub}: all of its {len(facts)} adapters are zero: they change nothing",
             fix="give adapters that were tuned",
         )
-    squared = _compare(hub, backbone, sums, facts, on_bad)
+    again = read_hub(hub, backbone, on_bad=on_bad, trust_base=trust_base)
+    squared = _compare(again, sums, facts)
     updates, modules = _cut(sums, len(facts), settings)
     report = {
         "method": "average",
@@ -170,6 +173,7 @@ def average_hub(
         "backbone": backbone.info().model_dump(),
         "adapters": facts,
         "skipped": skipped,
+        "hub_notes": hub_notes(hub),
         "mean_norm": math.sqrt(squared) / len(facts),
         "modules": modules,
         "energy_kept": _total_energy(modules),
@@ -177,12 +181,12 @@ def average_hub(
     return AverageResult(updates, report)
 
 
-def _facts(adapter: Adapter) -> dict[str, Any]:
+def _facts(adapter: Adapter, backbone: Backbone) -> dict[str, Any]:
     return {
         "name": adapter.name,
         "sha256": adapter.sha256,
         "base": adapter.base,
-        "base_verified": adapter.backbone_sha256 is not None,
+        "base_verified": adapter.backbone_sha256 == backbone.sha256,
         "method": adapter.method,
         "classes": list(adapter.classes),
         "has_head": adapter.head is not None,
@@ -191,18 +195,16 @@ def _facts(adapter: Adapter) -> dict[str, Any]:
 
 
 def _compare(
-    hub: Path,
-    backbone: Backbone,
+    adapters: Iterable[Adapter],
     sums: dict[str, ProductSum],
     facts: list[dict[str, Any]],
-    on_bad: Callable[[Path, AdapterError], None] | None,
 ) -> float:
     """Fill in each adapter's norm and cosines, and return the squared norm of the sum.
 
     The norm of the sum S comes from the same inner products: |S|^2 = sum_i <P_i, S>.
     """
     inner, own = [], []
-    for adapter in read_hub(hub, backbone, on_bad=on_bad):
+    for adapter in adapters:
         parts = list(projections(adapter.updates))
         inner.append(sum(sums[name].inner(update) for name, update in parts))
         own.append(sum(update.squared_norm() for _, update in parts))

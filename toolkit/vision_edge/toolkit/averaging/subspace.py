@@ -32,7 +32,7 @@ from torch import Tensor
 
 from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.errors import AdapterError, VisionEdgeError
-from vision_edge.toolkit.adapters.hub import read_hub
+from vision_edge.toolkit.adapters.hub import ignore, read_hub
 from vision_edge.toolkit.adapters.projections import joined, projections
 from vision_edge.toolkit.backbones.backbone import Backbone
 
@@ -115,6 +115,7 @@ def subspace_average(
     settings: SubspaceSettings | None = None,
     *,
     skipped: Mapping[str, str] | None = None,
+    trust_base: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> SubspaceAverage:
     """Average a hub's adapters, each where it could see; they are read one at a time, once.
@@ -124,6 +125,7 @@ def subspace_average(
         backbone: What they belong to.
         settings: Rank, ridge and gain.
         skipped: Names of adapters to leave out.
+        trust_base: Take adapters whatever base they record.
         progress: Called with each adapter's name.
 
     Raises:
@@ -132,7 +134,7 @@ def subspace_average(
     settings = settings or SubspaceSettings()
     sums: dict[str, _Sums] = {}
     count = 0
-    for adapter in read_hub(hub, backbone, on_bad=_ignore(skipped or {})):
+    for adapter in read_hub(hub, backbone, on_bad=ignore(skipped or {}), trust_base=trust_base):
         progress(adapter.name)
         count += 1
         for name, update in projections(adapter.updates):
@@ -150,14 +152,6 @@ def subspace_average(
     norm = _norm(sums, count, settings.gain * signal)
     updates, kept = _solved(sums, count, settings, norm)
     return SubspaceAverage(updates, agreement, signal, norm, kept)
-
-
-def _ignore(skipped: Mapping[str, str]) -> Callable[[Path, AdapterError], None]:
-    def on_bad(path: Path, error: AdapterError) -> None:
-        if path.name not in skipped:
-            raise error
-
-    return on_bad
 
 
 def _agreement(sums: Mapping[str, _Sums], count: int) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vision_edge.runtime.errors import BackboneError, VisionEdgeError
 from vision_edge.runtime.images.preprocess import Triple
+from vision_edge.toolkit.backbones.foreign_files import refuse_foreign
 from vision_edge.toolkit.backbones.timm_names import QKV_ORDER, is_head, timm_target
 
 METADATA_KEY = "vision_edge"
@@ -71,6 +72,7 @@ def read_safetensors(
     """
     if not path.is_file():
         raise error(f"{path}: there is no such file", fix="check the path")
+    refuse_foreign(path, error)
     try:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
@@ -160,6 +162,7 @@ def read_metadata(path: Path) -> WeightsMetadata:
     """
     if not path.is_file():
         raise BackboneError(f"{path}: there is no such file", fix="check --weights")
+    refuse_foreign(path, BackboneError)
     try:
         with safe_open(path, framework="pt") as stream:
             metadata = stream.metadata() or {}

@@ -23,6 +23,7 @@ from vision_edge.toolkit.cli.options import (
     Seed,
     Size,
     Std,
+    TrustBase,
     Weights,
     chosen_backbone,
 )
@@ -108,6 +109,7 @@ def build(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Go on without adapters that cannot be used.")
     ] = False,
+    trust_base: TrustBase = False,
     seed: Seed = 0,
     device: Device = "auto",
     preset: Annotated[
@@ -187,7 +189,7 @@ def build(
         from vision_edge.toolkit.averaging.products import AverageSettings
 
         settings = AverageSettings(rank or 4, 4.0 if scale is None else scale)
-        _average(hub, out, loaded, settings, skip_bad, seed)
+        _average(hub, out, loaded, settings, skip_bad, trust_base, seed)
         return
     from vision_edge.toolkit.cli.build_recycle import RecycleOptions, recycle
 
@@ -203,6 +205,7 @@ def build(
             gain=scale,
             seed=seed,
             skip_bad=skip_bad,
+            trust_base=trust_base,
             per_class=per_class,
             iterations=iterations,
             prune=prune,
@@ -228,6 +231,7 @@ def _average(
     backbone: Backbone,
     settings: AverageSettings,
     skip_bad: bool,
+    trust_base: bool,
     seed: int,
 ) -> None:
     from vision_edge.toolkit.recycle.building import build_average
@@ -239,6 +243,7 @@ def _average(
             backbone,
             settings,
             skip_bad=skip_bad,
+            trust_base=trust_base,
             seed=seed,
             progress=lambda name: status.update(f"averaging {name}"),
         )

@@ -44,6 +44,7 @@ class RecycleOptions:
     gain: float | None
     seed: int
     skip_bad: bool
+    trust_base: bool
     per_class: int | None
     iterations: int | None
     prune: str | None
@@ -137,6 +138,7 @@ def recycle(hub: Path, out: Path, backbone: Backbone, options: RecycleOptions) -
             frames=options.init,
             pool=options.pool,
             skip_bad=options.skip_bad,
+            trust_base=options.trust_base,
         )
         with _watching(settings, where) as watch:
             report = build_recycled(hub, out, backbone, settings, where, watch, test=test)

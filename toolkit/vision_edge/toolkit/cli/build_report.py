@@ -12,15 +12,23 @@ def summarise_hub(report: dict[str, Any]) -> None:
     adapters = report["adapters"]
     for name, reason in report["skipped"].items():
         typer.secho(f"left out {name}: {reason}", err=True, fg=typer.colors.YELLOW)
-    for note in sorted({note for fact in adapters for note in fact["notes"]}):
+    for note in report.get("hub_notes", ()):
         typer.echo(f"note: {note}", err=True)
+    for note, names in _by_note(adapters).items():
+        typer.echo(f"note: {_listed(names)}: {note}", err=True)
     outliers = [fact["name"] for fact in adapters if fact["outlier"]]
     if outliers:
         typer.echo(f"note: hardly agree with the rest: {', '.join(outliers)}", err=True)
-    unverified = sum(not fact["base_verified"] for fact in adapters)
-    if unverified:
-        typer.echo(
-            f"note: {unverified} adapter(s) carry no backbone hash; only names and shapes were "
-            "checked",
-            err=True,
-        )
+
+
+def _by_note(adapters: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return by note the adapters that it is about."""
+    grouped: dict[str, list[str]] = {}
+    for fact in adapters:
+        for note in fact["notes"]:
+            grouped.setdefault(note, []).append(fact["name"])
+    return grouped
+
+
+def _listed(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if names[most:] else "")

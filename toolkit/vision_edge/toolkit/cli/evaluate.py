@@ -30,6 +30,7 @@ from vision_edge.toolkit.cli.options import (
     Size,
     Split,
     Std,
+    TrustBase,
     chosen_device,
     triple,
 )
@@ -68,6 +69,7 @@ def evaluate(
         list[Path] | None,
         typer.Option("--adapter", help="Adapter, put on the backbone it fits; may be repeated."),
     ] = None,
+    trust_base: TrustBase = False,
     way: Annotated[int, typer.Option("--way", min=2, help="Classes an episode.")] = 5,
     shot: Annotated[int, typer.Option("--shot", min=1, help="Support images a class.")] = 1,
     query: Annotated[int, typer.Option("--query", min=1, help="Query images a class.")] = 15,
@@ -109,7 +111,7 @@ def evaluate(
             "interpolation": interpolation,
         }
         options = _options(backbone or [], weights or [], common)
-        embedders += _with_adapters(options, adapter or [], chosen_device(device))
+        embedders += _with_adapters(options, adapter or [], chosen_device(device), trust_base)
     embedders += [open_session(load_bundle(path)) for path in bundle or []]
     console = Console(stderr=True)
     with Progress(console=console, transient=True) as progress:
@@ -151,27 +153,29 @@ def _options(
 
 
 def _with_adapters(
-    options: list[BackboneOptions], adapters: list[Path], device: str
+    options: list[BackboneOptions], adapters: list[Path], device: str, trust_base: bool
 ) -> list[Embedder]:
     """Return each backbone, followed by each adapter merged into the backbone it fits."""
     from vision_edge.toolkit.backbones.backbone import load_backbone
 
     backbones = [load_backbone(option) for option in options]
     embedders: list[Embedder] = [_embedder(one, f"{one.name} (NN)", device) for one in backbones]
-    return embedders + [_merged(path, backbones, device) for path in adapters]
+    return embedders + [_merged(path, backbones, device, trust_base) for path in adapters]
 
 
-def _merged(path: Path, backbones: list[Backbone], device: str) -> Embedder:
+def _merged(path: Path, backbones: list[Backbone], device: str, trust_base: bool) -> Embedder:
     from vision_edge.export.model.merge import merge
     from vision_edge.toolkit.adapters.adapter import read_adapter
 
     problems = []
     for backbone in backbones:
         try:
-            adapter = read_adapter(path, backbone)
+            adapter = read_adapter(path, backbone, trust_base=trust_base)
         except AdapterError as error:
             problems.append(error)
             continue
+        for note in adapter.notes:
+            typer.echo(f"note: {adapter.name}: {note}", err=True)
         merged = copy.deepcopy(backbone)
         merge(merged.model, adapter.updates)
         return _embedder(merged, f"{backbone.name} + {path.name} ({adapter.method})", device)

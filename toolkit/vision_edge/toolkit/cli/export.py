@@ -22,6 +22,7 @@ from vision_edge.toolkit.cli.options import (
     Mean,
     Size,
     Std,
+    TrustBase,
     Weights,
     chosen_backbone,
 )
@@ -63,6 +64,7 @@ def export(
     adapter: Annotated[
         Path | None, typer.Option("--adapter", help="Adapter to merge, such as a meta-LoRA.")
     ] = None,
+    trust_base: TrustBase = False,
     images: Annotated[
         Path | None,
         typer.Option(
@@ -221,6 +223,8 @@ def export(
             loaded,
             out,
             adapter=adapter,
+            trust_base=trust_base,
+            note=lambda text: typer.echo(f"note: {text}", err=True),
             name=name,
             images=chosen,
             calibration=calibrating,

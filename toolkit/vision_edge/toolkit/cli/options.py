@@ -32,6 +32,13 @@ Interpolation = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")]
+TrustBase = Annotated[
+    bool,
+    typer.Option(
+        "--trust-base",
+        help="Take adapters whatever base they record: you know that their weights are these.",
+    ),
+]
 Split = Annotated[
     str | None,
     typer.Option("--split", help="First-level folder of DATA to use, such as train or test."),

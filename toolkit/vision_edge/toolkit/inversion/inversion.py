@@ -30,7 +30,7 @@ from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import AdapterError
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 from vision_edge.toolkit.adapters.adapter import Adapter
-from vision_edge.toolkit.adapters.peft_format import Head
+from vision_edge.toolkit.adapters.heads import Head
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.backbones.tokens import forward_tokens
 from vision_edge.toolkit.inversion.grouped_model import GroupedHead, load_group, merged_group

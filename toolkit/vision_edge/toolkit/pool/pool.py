@@ -84,7 +84,8 @@ class Pool:
 
     def part(self, adapter: Adapter) -> Path:
         """Return the file of an adapter's images, whether it is there or not."""
-        return self.folder / f"{adapter.name}-{adapter.sha256[:12]}.safetensors"
+        name = adapter.name.replace("/", "--")  # of a hub with folders in folders
+        return self.folder / f"{name}-{adapter.sha256[:12]}.safetensors"
 
     def has(self, adapter: Adapter) -> bool:
         """Whether an adapter's images are complete."""

@@ -43,6 +43,7 @@ def build_average(
     settings: AverageSettings | None = None,
     *,
     skip_bad: bool = False,
+    trust_base: bool = False,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -54,6 +55,7 @@ def build_average(
         backbone: What they belong to.
         settings: Rank and size.
         skip_bad: Leave out adapters that cannot be used, and name them in the report.
+        trust_base: Take adapters whatever base they record.
         seed: Noted in the report; nothing is drawn.
         progress: Called with the name of each adapter.
 
@@ -66,7 +68,9 @@ def build_average(
     """
     refuse_overwrite(out)
     started, chosen = time.monotonic(), settings or AverageSettings()
-    result = average_hub(hub, backbone, chosen, skip_bad=skip_bad, progress=progress)
+    result = average_hub(
+        hub, backbone, chosen, skip_bad=skip_bad, trust_base=trust_base, progress=progress
+    )
     report = {**result.report, **_origin(hub, seed, started)}
     info = {"method": "average", "settings": asdict(chosen), "hub": hub.name}
     with atomic_folder(out) as folder:
@@ -109,7 +113,7 @@ def build_recycled(
     result = recycle_hub(hub, backbone, chosen, place, watch)
     if not place.ranks.first:
         return None
-    states = _states(hub, backbone, result, (watch or Watch()).note)
+    states = _states(hub, backbone, result, place.trust_base, (watch or Watch()).note)
     tables = [held_out_document(backbone, states, result.parts, chosen.meta, place.device)]
     if test is not None:
         tables.append(_real_table(test, backbone, states, place.device))
@@ -156,13 +160,19 @@ def _write_report(folder: Path, report: dict[str, Any]) -> None:
 
 
 def _states(
-    hub: Path, backbone: Backbone, result: RecycleResult, note: Callable[[str], None]
+    hub: Path,
+    backbone: Backbone,
+    result: RecycleResult,
+    trust_base: bool,
+    note: Callable[[str], None],
 ) -> dict[str, Mapping[str, LowRank]]:
     """Return what the report compares, by name, the plain backbone first."""
     states: dict[str, Mapping[str, LowRank]] = {backbone.name: {}}
     skipped = frozenset(result.average.report["skipped"])
     try:
-        states["LoRAs Avg (factors)"] = factor_average(hub, backbone, skipped)
+        states["LoRAs Avg (factors)"] = factor_average(
+            hub, backbone, skipped, trust_base=trust_base
+        )
     except AdapterError as error:
         note(f"without the paper's LoRAs Avg: {error.what}")
     states["average of products"] = result.average.updates

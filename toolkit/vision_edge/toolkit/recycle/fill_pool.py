@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import AdapterError
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.toolkit.adapters.adapter import Adapter, read_adapter
-from vision_edge.toolkit.adapters.hub import adapter_paths
+from vision_edge.toolkit.adapters.hub import adapter_paths, name_in_hub
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.data.dataset import images_of
 from vision_edge.toolkit.inversion.inversion import Inverter
@@ -58,16 +58,24 @@ def fill_pool(
         open_pool(folder, backbone, settings.inversion.document(), prior, start)
     where.ranks.wait()
     pool = open_pool(folder, backbone, settings.inversion.document(), prior, start)
-    found = [
-        Found(path, len(adapter.head.weight), pool.part(adapter), pool.has(adapter))
-        for path, adapter in _usable(hub, backbone, skipped)
-        if adapter.head is not None
-    ]
+    found, headless = [], []
+    for path, adapter in _usable(hub, backbone, skipped, where.trust_base):
+        if adapter.head is None:
+            headless.append(adapter)
+            continue
+        way, part = len(adapter.head.weight), pool.part(adapter)
+        found.append(Found(path, adapter.name, way, part, pool.has(adapter)))
     if not found:
+        reasons = {note for adapter in headless for note in adapter.notes if "head" in note}
         raise AdapterError(
-            f"{hub}: none of its adapters has a head, so there are no classes to invert",
+            f"{hub}: none of its adapters has a head that can be used, so there are no classes to "
+            f"invert{': ' + '; '.join(sorted(reasons)[:3]) if reasons else ''}",
             fix="use --method average, which needs no heads",
         )
+    if headless and where.ranks.first:
+        names = ", ".join(adapter.name for adapter in headless[:10])
+        more = f" and {len(headless) - 10} more" if len(headless) > 10 else ""
+        watch.note(f"averaged and not inverted, for want of a head: {names}{more}")
     _invert_all(found, pool, backbone, settings, where, watch)
     where.ranks.wait()
     return [part for part in pool.parts() if part.path in {item.part for item in found}]
@@ -75,20 +83,23 @@ def fill_pool(
 
 @dataclass(frozen=True)
 class Found:
-    """An adapter with a head: its path, its number of classes, its images' file, whether done."""
+    """An adapter with a head: path, name, number of classes, its images' file, whether done."""
 
     path: Path
+    name: str
     way: int
     part: Path
     done: bool
 
 
 def _usable(
-    hub: Path, backbone: Backbone, skipped: Mapping[str, str]
+    hub: Path, backbone: Backbone, skipped: Mapping[str, str], trust_base: bool
 ) -> Iterator[tuple[Path, Adapter]]:
     for path in adapter_paths(hub):
-        if path.name not in skipped:
-            yield path, read_adapter(path, backbone)
+        name = name_in_hub(path, hub)
+        if name not in skipped:
+            adapter = read_adapter(path, backbone, trust_base=trust_base)
+            yield path, replace(adapter, name=name)
 
 
 def _invert_all(
@@ -112,7 +123,10 @@ def _invert_all(
     )
     done = 0
     for group in even_groups(todo, batch, settings.inversion.per_class):
-        adapters = [read_adapter(item.path, backbone) for item in group]
+        adapters = [
+            replace(read_adapter(item.path, backbone, trust_base=where.trust_base), name=item.name)
+            for item in group
+        ]
         before, size = done * iterations, len(group)
 
         def progress(step: int, before: int = before, size: int = size) -> None:

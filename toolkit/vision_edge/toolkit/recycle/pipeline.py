@@ -83,13 +83,19 @@ def recycle_hub(
     stages: dict[str, dict[str, float]] = {}
     with _measured(stages, "average", watch):
         average = average_hub(
-            hub, backbone, settings.average, skip_bad=where.skip_bad, progress=watch.adapter
+            hub,
+            backbone,
+            settings.average,
+            skip_bad=where.skip_bad,
+            trust_base=where.trust_base,
+            progress=watch.adapter,
         )
         subspace = subspace_average(
             hub,
             backbone,
             settings.subspace,
             skipped=average.report["skipped"],
+            trust_base=where.trust_base,
             progress=watch.adapter,
         )
     with _measured(stages, "invert", watch):

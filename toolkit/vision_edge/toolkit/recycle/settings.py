@@ -76,6 +76,7 @@ class Where:
         frames: Unlabelled images to start inversion from; None for noise.
         pool: A pool made earlier, which takes the place of inversion.
         skip_bad: Leave out adapters that cannot be used.
+        trust_base: Take adapters whatever base they record.
     """
 
     work: Path
@@ -86,6 +87,7 @@ class Where:
     frames: Path | None = None
     pool: Path | None = None
     skip_bad: bool = False
+    trust_base: bool = False
 
 
 @dataclass

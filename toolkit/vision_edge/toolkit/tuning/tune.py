@@ -25,7 +25,7 @@ from vision_edge.export.model.embedder import embed_normalised, normalise_pixels
 from vision_edge.runtime.errors import DataError, VisionEdgeError
 from vision_edge.runtime.system.files import atomic_file, atomic_folder
 from vision_edge.toolkit.adapters.adapter import write_adapter
-from vision_edge.toolkit.adapters.peft_format import Head
+from vision_edge.toolkit.adapters.heads import Head
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.data.dataset import Dataset
 from vision_edge.toolkit.tuning.image_augmentation import random_crop_flip

@@ -55,6 +55,7 @@ def _hub_facts(result: RecycleResult) -> dict[str, Any]:
     return {
         "adapters": _adapters(average, result.parts),
         "skipped": average["skipped"],
+        "hub_notes": average["hub_notes"],
         "pool": _pool(average["adapters"], result.parts),
         "averages": _averages(result),
     }

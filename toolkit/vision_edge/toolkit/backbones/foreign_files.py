@@ -1,0 +1,53 @@
+"""What lies where a safetensors file should, told by its first bytes."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from vision_edge.runtime.errors import VisionEdgeError
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_PAGES = (b"<!doctype", b"<html", b"<?xml")
+_LEAST = 8
+"""Bytes of the shortest thing that can be a safetensors file: the length of its header."""
+
+
+def refuse_foreign(path: Path, error: type[VisionEdgeError]) -> None:
+    """Raise if a file is plainly something else than safetensors.
+
+    Args:
+        path: A file that is there.
+        error: Class of the error to raise.
+
+    Raises:
+        VisionEdgeError: Of the class given, for a Git LFS pointer, an empty file, a pickle or zip,
+            or a web page.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(64)
+    except OSError:
+        return  # whoever reads it says why it cannot be read
+    if start.startswith(_POINTER):
+        folder = shlex.quote(str(path.parent))
+        raise error(
+            f"{path}: a Git LFS pointer, which stands for the file and is not the file itself",
+            fix=f"git -C {folder} lfs pull",
+        )
+    if len(start) < _LEAST:
+        what = "empty" if not start else f"only {len(start)} bytes long"
+        raise error(f"{path}: {what}, so truncated or corrupt", fix="copy or download it again")
+    if start[_LEAST : _LEAST + 1] == b"{":
+        return  # a header; its length may begin as a pickle does
+    if start.startswith(_PICKLES):
+        raise error(
+            f"{path}: a PyTorch file (a pickle), not safetensors: reading one may run any program",
+            fix="convert it to safetensors where you trust it; other formats are not read",
+        )
+    if start.lstrip().lower().startswith(_PAGES):
+        raise error(
+            f"{path}: a web page, not a safetensors file: the download went wrong",
+            fix="download it again, logged in where the model asks for that",
+        )
