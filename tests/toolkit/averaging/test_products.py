@@ -384,10 +384,10 @@ def test_adapters_are_read_one_at_a_time(
     alive: list[weakref.ref[Adapter]] = []
     most = 0
 
-    def counting(*arguments: Any) -> Adapter:
+    def counting(*arguments: Any, **options: Any) -> Adapter:
         nonlocal most
         most = max(most, sum(reference() is not None for reference in alive))
-        adapter = read_adapter(*arguments)
+        adapter = read_adapter(*arguments, **options)
         alive.append(weakref.ref(adapter))
         return adapter
 

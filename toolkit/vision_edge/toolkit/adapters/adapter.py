@@ -58,7 +58,7 @@ class Adapter:
     name: str
     updates: dict[str, LowRank]
     head: Head | None = None
-    recorded: Recorded = Recorded()
+    recorded: Recorded = field(default_factory=Recorded)
     backbone_sha256: str | None = None
     sha256: str = ""
     info: dict[str, Any] = field(default_factory=dict)
