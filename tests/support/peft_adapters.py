@@ -37,6 +37,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "lora_dropout": {"r": 2, "lora_dropout": 0.3},
     "init: gaussian": {"r": 2, "init_lora_weights": "gaussian"},
     "init: orthogonal": {"r": 2, "init_lora_weights": "orthogonal"},
+    "init: mica": {"r": 2, "init_lora_weights": "mica"},
     "modules_to_save: the head": {"r": 2, "modules_to_save": ["head"]},
 }
 """LoRAs that are read, and how PEFT is asked for them."""

@@ -14,6 +14,7 @@ INSTALL_HINTS = {
     "onnxruntime": "edge",
     "torch": "server",
     "timm": "server",
+    "re2": "server",
     "safetensors": "server",
     "onnx": "server",
     "onnxscript": "server",

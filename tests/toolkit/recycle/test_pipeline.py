@@ -280,7 +280,7 @@ def test_a_start_that_is_unknown_is_refused() -> None:
 
 def test_groups_are_even_and_of_one_number_of_classes() -> None:
     found = [
-        filling.Found(Path(f"{i}"), way, Path(f"{i}.s"), False)
+        filling.Found(Path(f"{i}"), f"{i}", way, Path(f"{i}.s"), False)
         for i, way in enumerate([5, 5, 3, 5, 5, 5, 3])
     ]
     groups = list(filling.even_groups(found, batch=40, per_class=2))

@@ -43,7 +43,7 @@ VARIANTS = {
     "velora_config": "VeLoRA",
 }
 """Fields of a LoRA that make it compute something else, where they are set."""
-BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
+BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Initialisations that subtract the initial `B A` from the base weights, or quantise them."""
 HONOURED = {
     "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "bias",

@@ -40,6 +40,7 @@ from vision_edge.toolkit.evaluation.evaluate import chart, to_document
 from vision_edge.toolkit.evaluation.evaluate import evaluate as run_evaluation
 
 if TYPE_CHECKING:
+    from vision_edge.toolkit.adapters.adapter import Adapter
     from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions
 
 app = command_app()
@@ -153,7 +154,7 @@ def _options(
 
 
 def _with_adapters(
-    options: list[BackboneOptions], adapters: list[Path], device: str, trust_base: bool
+    options: list[BackboneOptions], adapters: list[Path], device: str, trust_base: bool = False
 ) -> list[Embedder]:
     """Return each backbone, followed by each adapter merged into the backbone it fits."""
     from vision_edge.toolkit.backbones.backbone import load_backbone
@@ -165,20 +166,28 @@ def _with_adapters(
 
 def _merged(path: Path, backbones: list[Backbone], device: str, trust_base: bool) -> Embedder:
     from vision_edge.export.model.merge import merge
+
+    adapter, backbone = _fitting(path, backbones, trust_base)
+    for note in adapter.notes:
+        typer.echo(f"note: {adapter.name}: {note}", err=True)
+    merged = copy.deepcopy(backbone)
+    merge(merged.model, adapter.updates)
+    return _embedder(merged, f"{backbone.name} + {path.name} ({adapter.method})", device)
+
+
+def _fitting(path: Path, backbones: list[Backbone], trust_base: bool) -> tuple[Adapter, Backbone]:
+    """Return the adapter and the backbone it fits: of all the first that needs no trust."""
     from vision_edge.toolkit.adapters.adapter import read_adapter
 
-    problems = []
-    for backbone in backbones:
-        try:
-            adapter = read_adapter(path, backbone, trust_base=trust_base)
-        except AdapterError as error:
-            problems.append(error)
-            continue
-        for note in adapter.notes:
-            typer.echo(f"note: {adapter.name}: {note}", err=True)
-        merged = copy.deepcopy(backbone)
-        merge(merged.model, adapter.updates)
-        return _embedder(merged, f"{backbone.name} + {path.name} ({adapter.method})", device)
+    problems: list[AdapterError] = []
+    for trust in (False, True)[: 1 + trust_base]:
+        for backbone in backbones:
+            try:
+                adapter = read_adapter(path, backbone, trust_base=trust)
+            except AdapterError as error:
+                problems.append(error)
+                continue
+            return adapter, backbone
     raise problems[0]
 
 
