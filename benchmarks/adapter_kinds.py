@@ -1,4 +1,4 @@
-"""Writes the table "adapter kinds by outcome" of docs/adapters.md.
+"""Writes the table "adapter kinds by outcome" of docs/reference/adapters.md.
 
     python benchmarks/adapter_kinds.py [--check]
 
@@ -36,7 +36,7 @@ from vision_edge.toolkit.adapters.peft_kinds import (  # noqa: E402
 )
 from vision_edge.toolkit.backbones.backbone import Backbone  # noqa: E402
 
-PAGE = ROOT / "docs" / "adapters.md"
+PAGE = ROOT / "docs" / "reference" / "adapters.md"
 BEGIN, END = "<!-- adapter kinds: begin -->", "<!-- adapter kinds: end -->"
 
 
