@@ -67,7 +67,9 @@ def test_a_third_party_adapter_is_read_whole(vit_base: Backbone) -> None:
     ranks = {name.split(".", 2)[2]: update.rank for name, update in adapter.updates.items()}
     assert ranks == {"attn.qkv": 12, "attn.proj": 4, "mlp.fc1": 4, "mlp.fc2": 4}
     assert adapter.head is None
-    assert len(adapter.notes) == 1
+    assert len(adapter.notes) == 2
+    assert "not used" in adapter.notes[0]
+    assert "is not proven" in adapter.notes[1]
     assert "classifier" in adapter.notes[0]
 
 
