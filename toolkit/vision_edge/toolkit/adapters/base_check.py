@@ -101,8 +101,8 @@ def compare_base(recorded: Recorded, backbone: str) -> Finding:
         backbone: The backbone's name: timm's with its tag, or its owner's.
 
     Returns:
-        A problem if they contradict each other or the recorded name tells nothing; else a note
-        that nothing is proven.
+        A problem if they contradict each other; else a note that nothing is proven, or, where the
+        recorded name tells nothing, that it cannot be told.
     """
     ours, theirs = parse_base(backbone), recorded.name
     same_name = theirs is not None and hyphenated(theirs.text) == hyphenated(ours.text)
@@ -124,6 +124,12 @@ def compare_base(recorded: Recorded, backbone: str) -> Finding:
         )
     if same_name:
         return Finding(note=f"names this backbone ({recorded.base!r}) and carries no backbone hash")
+    if theirs.family is None or ours.family is None:
+        unknown = recorded.base if theirs.family is None else backbone
+        return Finding(
+            note=f"was tuned on {recorded.base!r}, and whether that is {backbone!r} cannot be told: "
+            f"{unknown!r} names no family of models that is known; only shapes were checked"
+        )
     return Finding(
         note=f"was tuned on {recorded.base!r}, of the same family ({ours.family}); it carries no "
         "backbone hash, so that these are its weights is not proven"
@@ -131,15 +137,9 @@ def compare_base(recorded: Recorded, backbone: str) -> Finding:
 
 
 def _by_name(base: str, theirs: BaseName, ours: BaseName, backbone: str) -> Finding | None:
-    """Return what the names alone decide; None if they are of one family and size."""
+    """Return why two names contradict each other; None if they do not, or one tells nothing."""
     if theirs.family is None or ours.family is None:
-        unknown = base if theirs.family is None else backbone
-        return Finding(
-            f"it was tuned on {base!r}, and whether that is {backbone!r} cannot be told: "
-            f"{unknown!r} names no family of models that is known",
-            fix=f"if you know that it is, say {TRUST_OPTION}; else give the backbone that it was "
-            "tuned on",
-        )
+        return None
     if theirs.family != ours.family:
         return _other(f"tuned on {base!r}, of the family {theirs.family}", ours.family, backbone)
     for what in ("size", "patch", "source"):

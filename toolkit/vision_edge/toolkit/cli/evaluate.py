@@ -48,6 +48,7 @@ app = command_app()
 
 @app.command()
 @modes(
+    Only("--adapter", lambda o: bool(o["adapter"]), "trust_base"),
     Only(
         "a backbone (--backbone, --weights or --adapter)",
         lambda o: bool(o["backbone"] or o["weights"] or o["adapter"] or not o["bundle"]),

@@ -41,6 +41,7 @@ class Precision(str, Enum):
 
 @app.command()
 @modes(
+    Only("--adapter", lambda o: o["adapter"] is not None, "trust_base"),
     Only("--images", lambda o: o["images"] is not None, "public"),
     Only("--precision int8", lambda o: o["precision"] is Precision.int8, "calibrate"),
     Only(
