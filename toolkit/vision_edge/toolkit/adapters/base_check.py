@@ -127,8 +127,8 @@ def compare_base(recorded: Recorded, backbone: str) -> Finding:
     if theirs.family is None or ours.family is None:
         unknown = recorded.base if theirs.family is None else backbone
         return Finding(
-            note=f"was tuned on {recorded.base!r}, and whether that is {backbone!r} cannot be told: "
-            f"{unknown!r} names no family of models that is known; only shapes were checked"
+            note=f"was tuned on {recorded.base!r}, and whether that is {backbone!r} cannot be "
+            f"told: {unknown!r} names no family of models that is known; only shapes were checked"
         )
     return Finding(
         note=f"was tuned on {recorded.base!r}, of the same family ({ours.family}); it carries no "
