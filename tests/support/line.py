@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from support.runtime import picture
-from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.bundles.manifest import ModelIdentity
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
-from vision_edge.runtime.images.coding import encode_jpeg
+from vision_edge.runtime.images.coding import decode_image, encode_jpeg
 from vision_edge.station.fleet.shared_gallery.local_gallery import Limits, LineGallery
 from vision_edge.station.fleet.shared_gallery.sync import Access, LineSync
 
@@ -30,10 +29,10 @@ def jpeg(number: int) -> bytes:
     return encode_jpeg(picture(number))
 
 
-def embed(image: Image) -> Embeddings:
-    """Return something that depends on the picture: float32 (4,)."""
-    digest = hashlib.sha256(np.ascontiguousarray(image)).digest()
-    return np.frombuffer(digest[:4], np.uint8).astype(np.float32)
+def embed(jpeg: bytes, origin: str) -> Snapshot:
+    """Return a snapshot whose embedding depends on the picture."""
+    digest = hashlib.sha256(decode_image(jpeg, origin or "a picture").tobytes()).digest()
+    return Snapshot(jpeg, np.frombuffer(digest[:4], np.uint8).astype(np.float32), origin)
 
 
 def snapshot(number: int) -> Snapshot:

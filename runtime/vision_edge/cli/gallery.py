@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -203,8 +204,8 @@ def _reembedding(bundle: Path, provider: str) -> Reembedding:
     from vision_edge.runtime.bundles.bundle import load_bundle
     from vision_edge.runtime.gallery.archive_import import Reembedding
     from vision_edge.runtime.inference.session import open_session
-    from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
+    from vision_edge.runtime.pipeline.snapshot_embedding import kept_snapshot
 
     session = open_session(load_bundle(bundle), provider)
     identity = session.bundle.manifest.identity
-    return Reembedding(identity, lambda image: embed_snapshot(session, image))
+    return Reembedding(identity, partial(kept_snapshot, session))

@@ -37,8 +37,9 @@ from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.labels import checked_label
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.inference.session import Session, open_session
-from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
+from vision_edge.runtime.pipeline.gallery_classifier import as_compared, classifier_for
 from vision_edge.runtime.pipeline.registration import (
+    read_catalogue_picture,
     read_picture,
     refuse,
     resemblance,
@@ -79,6 +80,10 @@ def register(
     wait_key: Annotated[
         bool, typer.Option("--wait-key", help="With --source: press Enter for each snapshot.")
     ] = False,
+    catalogue: Annotated[
+        bool,
+        typer.Option("--catalogue", help="Catalogue pictures: the product alone, on white."),
+    ] = False,
     negative: Annotated[
         bool,
         typer.Option("--negative", help='This is NOT that product ("*": no product at all).'),
@@ -101,8 +106,11 @@ def register(
     """Register a product from one snapshot, or add snapshots to it.
 
     All images are registered, or, if one of them is unreadable or refused, none. A picture that is
-    dark, blurred, cut off, or like another product is refused with the reason.
+    dark, blurred, cut off, or like another product is refused with the reason. A catalogue picture
+    counts as one snapshot, in the views that bring it nearest to the camera's.
     """
+    if catalogue:
+        _check_catalogue(source, empty, negative)
     anything = negative and label == ANY
     label = label if anything else checked_label(label)
     camera = CameraOptions(rotate, flip, roi, exposure, backend)
@@ -111,7 +119,11 @@ def register(
     reading = reading_of(bits, background)
     presence = presence_of(empty, camera.view, reading)
     items = _items(images or [], source, camera, shots, wait_key)
-    pictures = [read_picture(item, presence, reading) for item in _viewed(items, camera.view)]
+    pictures = (
+        [read_catalogue_picture(item, reading) for item in items if isinstance(item, Path)]
+        if catalogue
+        else [read_picture(item, presence, reading) for item in _viewed(items, camera.view)]
+    )
     if not force:
         refuse([(p.origin, finding) for p in pictures for finding in p.findings])
     snapshots = [snapshot_from(picture, session) for picture in pictures]
@@ -138,10 +150,20 @@ def _refuse_lookalikes(
     refuse(
         [
             (snapshot.origin, finding)
-            for snapshot in snapshots
+            for snapshot in as_compared(gallery, session.bundle, snapshots)
             for finding in resemblance(snapshot, label, classifier)
         ]
     )
+
+
+def _check_catalogue(source: str | None, empty: Path | None, negative: bool) -> None:
+    """Refuse what makes no sense with a catalogue picture, rather than ignore it."""
+    given = {"--source": source is not None, "--empty": empty is not None, "--negative": negative}
+    for option in (name for name, there in given.items() if there):
+        raise VisionEdgeError(
+            f"{option} was given with --catalogue, which takes image files of the product alone",
+            fix=f"leave out {option}, or --catalogue",
+        )
 
 
 def _items(

@@ -22,7 +22,7 @@ from vision_edge.runtime.gallery.archive_import import OnConflict, Reembedding, 
 from vision_edge.runtime.gallery.archive_manifest import sha256_of
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
-from vision_edge.runtime.images.coding import encode_jpeg
+from vision_edge.runtime.images.coding import decode_image, encode_jpeg
 
 MODEL, OTHER = ModelIdentity("a" * 64, 4), ModelIdentity("b" * 64, 2)
 Members = dict[str, bytes]
@@ -345,7 +345,12 @@ def test_another_models_archive_is_refused_with_the_way_out(archived: Path, tmp_
         import_archive(archived, target)
     assert "--bundle" in str(caught.value)
     assert "gallery reembed" in str(caught.value)
-    anew = Reembedding(OTHER, lambda image: np.full(2, image.mean(), np.float32))
+    anew = Reembedding(
+        OTHER,
+        lambda jpeg, origin: Snapshot(
+            jpeg, np.full(2, decode_image(jpeg, origin).mean(), np.float32), origin
+        ),
+    )
     import_archive(archived, target, reembedding=anew)
     with Gallery(target, OTHER) as opened:
         assert list(opened.state()) == ["a/../b ⚙", "nut"]

@@ -286,14 +286,14 @@ def test_a_gallery_of_no_model_is_not_made(path: Path) -> None:
     assert not path.exists()
 
 
-def brightness(image: Any) -> Any:
-    return np.full(4, image.mean(), np.float32)
+def brightness(jpeg: bytes, origin: str, dim: int = 4) -> Snapshot:
+    return Snapshot(jpeg, np.full(dim, decode_image(jpeg, origin).mean(), np.float32), origin)
 
 
 def test_reembedding_makes_every_snapshot_anew(filled: Gallery, path: Path) -> None:
     filled.remove("bolt")
     wider = ModelIdentity("c" * 64, 6)
-    assert filled.reembed(wider, lambda image: np.full(6, image.mean(), np.float32)) == 5
+    assert filled.reembed(wider, lambda jpeg, origin: brightness(jpeg, origin, dim=6)) == 5
     assert filled.model == wider
     filled.rollback(3)  # also the snapshots of removed products were embedded
     labels, prototypes = filled.prototypes()
@@ -312,14 +312,14 @@ def test_a_failed_reembedding_changes_nothing(filled: Gallery, path: Path, fault
     before = (filled.events(), filled.prototypes()[1].tobytes(), filled.model)
     seen: list[int] = []
 
-    def fail_at_the_third(image: Any) -> Any:
+    def fail_at_the_third(jpeg: bytes, origin: str) -> Snapshot:
         seen.append(1)
         if len(seen) < 3:
-            return brightness(image)
+            return brightness(jpeg, origin)
         if fault == "shape":
-            return np.zeros(5, np.float32)
+            return Snapshot(jpeg, np.zeros(5, np.float32), origin)
         if fault == "nan":
-            return np.full(4, np.nan, np.float32)
+            return Snapshot(jpeg, np.full(4, np.nan, np.float32), origin)
         raise fault
 
     expected = GalleryError if isinstance(fault, str) else fault

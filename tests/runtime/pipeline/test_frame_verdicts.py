@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from vision_edge.runtime.pipeline.registration import (
     snapshots_of,
     take_frame,
 )
-from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
+from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot, kept_snapshot
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.strangers import Cohort
 from vision_edge.runtime.sources.files import ImageSource
@@ -253,7 +254,7 @@ def test_what_is_embedded_is_the_jpeg_that_is_kept(
     assert not np.array_equal(kept, image)  # JPEG changed it
     assert np.array_equal(gallery.prototypes()[1][0], embed_snapshot(session, kept))
     before = gallery.prototypes()[1].copy()
-    gallery.reembed(session.bundle.manifest.identity, lambda shown: embed_snapshot(session, shown))
+    gallery.reembed(session.bundle.manifest.identity, partial(kept_snapshot, session))
     assert np.array_equal(gallery.prototypes()[1], before)
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.bundles.manifest import ModelIdentity
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.archive import Archive, open_archive
 from vision_edge.runtime.gallery.gallery import Gallery
-from vision_edge.runtime.gallery.snapshot_store import Snapshot
-from vision_edge.runtime.images.coding import decode_image
+from vision_edge.runtime.gallery.snapshot_store import Embed, Snapshot
 
 OnConflict = Literal["refuse", "merge", "replace"]
 """What to do with products that the gallery has already."""
@@ -41,11 +39,11 @@ class Reembedding:
 
     Attributes:
         model: Whose embeddings they are.
-        embed: Turns an image, uint8 (H, W, 3) BGR, into float32 (D,).
+        embed: Makes a snapshot of a kept JPEG.
     """
 
     model: ModelIdentity
-    embed: Callable[[Image], Embeddings]
+    embed: Embed
 
 
 def import_archive(
@@ -137,8 +135,7 @@ def _take_in(
 def _embedded(snapshot: Snapshot, reembedding: Reembedding | None) -> Snapshot:
     if reembedding is None:
         return snapshot
-    vector = reembedding.embed(decode_image(snapshot.jpeg, snapshot.origin))
-    return Snapshot(snapshot.jpeg, vector, snapshot.origin)
+    return reembedding.embed(snapshot.jpeg, snapshot.origin)
 
 
 def _clash(labels: Sequence[str]) -> GalleryError:

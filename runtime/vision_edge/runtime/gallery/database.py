@@ -31,6 +31,11 @@ CREATE TRIGGER events_keep BEFORE UPDATE ON events
 CREATE TRIGGER events_stay BEFORE DELETE ON events
   BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 """
+_LATER = {
+    "catalogue": "CREATE TABLE IF NOT EXISTS catalogue "
+    "(snapshot INTEGER PRIMARY KEY REFERENCES snapshots(id)) STRICT"
+}
+"""Tables that came later: a file has those that it needs, and older programs read it all the same."""
 
 
 class Database:
@@ -69,6 +74,15 @@ class Database:
         """Run one statement and return all its rows."""
         with self.translated():
             return self._connection.execute(sql, parameters).fetchall()
+
+    def has_table(self, name: str) -> bool:
+        """Whether the file has a table that came later than its version."""
+        sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+        return self.rows(sql, (name,)) == [(1,)]
+
+    def add_table(self, name: str) -> None:
+        """Make a table that came later than the file's version, unless it is there."""
+        self.rows(_LATER[name])
 
     def meta(self, key: str) -> str:
         """Return a value of the `meta` table."""

@@ -7,17 +7,16 @@ fingerprint of the model that made them; a gallery answers only to that model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Protocol
 
-from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.bundles.manifest import ModelIdentity
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.labels import checked_label
 from vision_edge.runtime.gallery.reader import NOTE, GalleryReader, meta_of
-from vision_edge.runtime.gallery.snapshot_store import Snapshot
+from vision_edge.runtime.gallery.snapshot_store import Embed, Snapshot
 
 
 class Append(Protocol):
@@ -173,20 +172,21 @@ class Gallery(GalleryReader):
             self._append("rollback", argument=str(version))
             return self.version
 
-    def reembed(self, model: ModelIdentity, embed: Callable[[Image], Embeddings]) -> int:
+    def reembed(self, model: ModelIdentity, embed: Embed) -> int:
         """Bind the gallery to another model: embed every snapshot it ever held.
 
         Args:
             model: The new model's identity.
-            embed: Turns an image, uint8 (H, W, 3) BGR, into float32 (D,).
+            embed: Makes a snapshot of a kept JPEG.
 
         Returns:
             The new version. On any failure the gallery stays as it was.
         """
         with self._db.transaction():
             for (identifier,) in self._db.rows("SELECT id FROM snapshots ORDER BY id"):
-                vector = embed(self.snapshots.image(identifier))
-                self.snapshots.store_embedding(identifier, vector, model, f"snapshot {identifier}")
+                name = f"{self.path}, snapshot {identifier}"
+                snapshot = embed(self.snapshots.jpeg(identifier), name)
+                self.snapshots.store_embedding(identifier, snapshot.embedding, model, name)
             self._db.set_meta(meta_of(model))
             self._append("reembed", argument=model.fingerprint)
             version = self.version

@@ -122,16 +122,38 @@ class GalleryReader:
         )
         return {key[len(NOTE) :]: value for key, value in rows}
 
-    def prototypes(self) -> tuple[list[str], Embeddings]:
-        """Return the products' labels, and their prototypes float32 (P, D)."""
+    def prototypes(self, shift: Embeddings | None = None) -> tuple[list[str], Embeddings]:
+        """Return the products' labels, and their prototypes float32 (P, D).
+
+        Args:
+            shift: float32 (D,), what is added to the embeddings of catalogue pictures.
+        """
         with self.reading(), self._db.consistent():
             state, model = self.contents().products, self.model
             vectors = self.snapshots.all_vectors(model)
+            if shift is not None:
+                vectors.update({i: vectors[i] + shift for i in self.snapshots.catalogue()})
             means = [np.mean([vectors[i] for i in ids], axis=0) for ids in state.values()]
             stacked = np.asarray(means, dtype=np.float32).reshape(-1, model.embedding_dim)
             if not np.isfinite(stacked).all():
                 raise ValueError("an embedding is not finite")
         return list(state), stacked
+
+    def product_means(self, *, catalogue: bool) -> Embeddings:
+        """Return the mean of each product's pictures of one kind: float32 (P', D).
+
+        Args:
+            catalogue: Whether of its catalogue pictures, or of all others. Products without any
+                are left out.
+        """
+        with self.reading(), self._db.consistent():
+            vectors, known = self.snapshots.all_vectors(self.model), self.snapshots.catalogue()
+            kinds = [
+                [vectors[i] for i in ids if (i in known) == catalogue]
+                for ids in self.contents().products.values()
+            ]
+            means = [np.mean(kind, axis=0, dtype=np.float32) for kind in kinds if kind]
+            return np.asarray(means, np.float32).reshape(-1, self.model.embedding_dim)
 
     def _check_model(self) -> None:
         """Refuse to go on with another model's gallery; another process may have re-embedded it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.bundles.manifest import ModelIdentity
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.database import Database
+from vision_edge.runtime.images.catalogue import is_catalogue
 from vision_edge.runtime.images.coding import decode_image
 
 
@@ -22,6 +23,10 @@ class Snapshot:
     jpeg: bytes
     embedding: Embeddings
     origin: str
+
+
+Embed = Callable[[bytes, str], Snapshot]
+"""Makes a snapshot of a picture as a gallery keeps it: its JPEG bytes, and where it came from."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,9 @@ class SnapshotStore:
             (digest, snapshot.jpeg, snapshot.origin),
         )
         [(identifier,)] = self._db.rows("SELECT id FROM snapshots WHERE sha256 = ?", (digest,))
+        if is_catalogue(snapshot.jpeg):
+            self._db.add_table("catalogue")
+            self._db.rows("INSERT OR IGNORE INTO catalogue VALUES (?)", (identifier,))
         self.store_embedding(identifier, snapshot.embedding, model, snapshot.origin)
         return int(identifier)
 
@@ -62,6 +70,12 @@ class SnapshotStore:
         """Return the identifier of the snapshot with that hash, if the gallery ever held it."""
         rows = self._db.rows("SELECT id FROM snapshots WHERE sha256 = ?", (sha256,))
         return int(rows[0][0]) if rows else None
+
+    def catalogue(self) -> set[int]:
+        """Return which snapshots are catalogue pictures."""
+        if not self._db.has_table("catalogue"):
+            return set()
+        return {identifier for (identifier,) in self._db.rows("SELECT snapshot FROM catalogue")}
 
     def files(self) -> dict[int, SnapshotFile]:
         """Return what every snapshot's file is, by identifier; no picture is read."""

@@ -36,7 +36,7 @@ class Finding:
 
     Attributes:
         kind: One word: `small`, `dark`, `bright`, `blank`, `blurred`, `absent`, `cut off`,
-            `similar` or `outlier`.
+            `background`, `similar` or `outlier`.
         message: What, with the value found and its limit.
         fix: What to do about it.
     """
@@ -46,12 +46,15 @@ class Finding:
     fix: str
 
 
-def inspect_picture(image: Image, presence: Presence | None = None) -> list[Finding]:
+def inspect_picture(
+    image: Image, presence: Presence | None = None, *, on_white: bool = False
+) -> list[Finding]:
     """Return what is wrong with a picture; nothing if it may be registered.
 
     Args:
         image: uint8 (H, W, 3), BGR.
         presence: Knows the empty scene; without it nobody can tell whether the part is all there.
+        on_white: Whether white around the part is as it should be, and not burnt out.
 
     Raises:
         ImageError: If it is no picture.
@@ -66,7 +69,7 @@ def inspect_picture(image: Image, presence: Presence | None = None) -> list[Find
                 "go nearer, or use the camera's full resolution",
             )
         ]
-    found = _light(_grey(image))
+    found = [f for f in _light(_grey(image)) if not (on_white and f.kind == "bright")]
     return found or _detail(_grey(image)) or _wholeness(image, presence)
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.reader import GalleryReader
+from vision_edge.runtime.gallery.snapshot_store import Snapshot
+from vision_edge.runtime.images.catalogue import is_catalogue
 from vision_edge.runtime.inference.session import Session
+from vision_edge.runtime.recognition.domains import shift_between
 from vision_edge.runtime.recognition.prototypes import (
     NOTHING_KNOWN,
     Decision,
@@ -103,7 +109,7 @@ def classifier_for(
     threshold: float | None = None,
 ) -> PrototypeClassifier:
     """Return a classifier over a gallery's products, with the bundle's centre and cohort."""
-    labels, prototypes = gallery.prototypes()
+    labels, prototypes = gallery.prototypes(catalogue_shift(gallery, session.bundle))
     return PrototypeClassifier(
         labels,
         prototypes,
@@ -113,6 +119,49 @@ def classifier_for(
         threshold=threshold,
         negatives=negatives_of(gallery),
     )
+
+
+def catalogue_shift(
+    gallery: GalleryReader, bundle: Bundle, more: Embeddings | None = None
+) -> Embeddings | None:
+    """Return what carries embeddings of catalogue pictures to the station's own: float32 (D,).
+
+    Where the station's own pictures lie is told by the products that were registered by them and,
+    if the bundle's cohort is the station's own, by that.
+
+    Args:
+        gallery: The products.
+        bundle: Whose embeddings they are.
+        more: float32 (M, D), embeddings of catalogue pictures of products not registered yet.
+
+    Returns:
+        None where there are no catalogue pictures.
+    """
+    known = gallery.product_means(catalogue=True)
+    known = known if more is None else np.concatenate([known, more])
+    if not len(known):
+        return None
+    own = bundle.cohort if bundle.manifest.scoring.cohort_from_station else bundle.cohort[:0]
+    return shift_between(known, np.concatenate([gallery.product_means(catalogue=False), own]))
+
+
+def as_compared(
+    gallery: GalleryReader, bundle: Bundle, snapshots: Sequence[Snapshot]
+) -> list[Snapshot]:
+    """Return snapshots to be registered as the gallery's classifier would see them.
+
+    Catalogue pictures are carried to the station's own, as those that are registered are.
+    """
+    catalogue = [is_catalogue(snapshot.jpeg) for snapshot in snapshots]
+    more = [s.embedding for s, own in zip(snapshots, catalogue, strict=True) if own]
+    if not more:
+        return list(snapshots)
+    mean = np.mean(more, axis=0, dtype=np.float32)[None]  # they are of one product
+    shift = catalogue_shift(gallery, bundle, mean)
+    return [
+        replace(snapshot, embedding=snapshot.embedding + shift) if moved else snapshot
+        for snapshot, moved in zip(snapshots, catalogue, strict=True)
+    ]
 
 
 def cohort_of(bundle: Bundle) -> Cohort:

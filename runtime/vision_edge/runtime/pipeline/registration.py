@@ -14,12 +14,13 @@ from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import RegistrationError, VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
+from vision_edge.runtime.images.catalogue import encode_catalogue, inspect_catalogue
 from vision_edge.runtime.images.coding import decode_image, encode_jpeg, is_jpeg, read_bytes
 from vision_edge.runtime.images.presence import Presence, crop_around
 from vision_edge.runtime.images.quality import Finding, inspect_picture
 from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 from vision_edge.runtime.inference.embedder import Embedder
-from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
+from vision_edge.runtime.pipeline.snapshot_embedding import kept_snapshot
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.system.files import printable
@@ -71,13 +72,29 @@ def read_picture(
     return Picture(image, jpeg, origin, findings)
 
 
+def read_catalogue_picture(path: Path, reading: Reading = AS_IT_SAYS) -> Picture:
+    """Read and inspect a catalogue picture: one product, alone on a plain background.
+
+    Args:
+        path: An image file.
+        reading: What the file does not say of its pixels; a transparent background becomes white.
+
+    Raises:
+        ImageError: If it is not a readable image.
+    """
+    image = decode_image(read_bytes(path), str(path), reading)
+    return catalogue_picture(image, printable(path))
+
+
+def catalogue_picture(image: Image, origin: str) -> Picture:
+    """Inspect a catalogue picture, uint8 (H, W, 3) BGR; what is kept says that it is one."""
+    return Picture(image, encode_catalogue(image), origin, tuple(inspect_catalogue(image)))
+
+
 def snapshot_from(picture: Picture, embedder: Embedder) -> Snapshot:
     """Embed a picture; what is embedded is the JPEG that is kept, decoded."""
-    if picture.jpeg is not None:
-        return Snapshot(picture.jpeg, embed_snapshot(embedder, picture.image), picture.origin)
-    jpeg = encode_jpeg(picture.image)
-    kept = decode_image(jpeg, picture.origin)
-    return Snapshot(jpeg, embed_snapshot(embedder, kept), picture.origin)
+    jpeg = encode_jpeg(picture.image) if picture.jpeg is None else picture.jpeg
+    return kept_snapshot(embedder, jpeg, picture.origin)
 
 
 def resemblance(

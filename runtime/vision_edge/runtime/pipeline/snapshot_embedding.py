@@ -7,9 +7,14 @@ docs/explanation/scoring.md).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.gallery.snapshot_store import Snapshot
+from vision_edge.runtime.images.catalogue import catalogue_views, is_catalogue
+from vision_edge.runtime.images.coding import decode_image
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.inference.embedder import Embedder
 
@@ -25,6 +30,27 @@ def cropped(image: Image, share: float) -> Image:
     return np.ascontiguousarray(image[top : top + rows, left : left + columns])
 
 
+def kept_snapshot(embedder: Embedder, jpeg: bytes, origin: str) -> Snapshot:
+    """Make a snapshot of a picture as a gallery keeps it.
+
+    Args:
+        embedder: A session, or anything like it.
+        jpeg: Its bytes; a catalogue picture says so itself.
+        origin: Where it came from.
+
+    Raises:
+        ImageError: If it cannot be decoded.
+    """
+    image = decode_image(jpeg, origin)
+    views = catalogue_views(image) if is_catalogue(jpeg) else snapshot_views(image)
+    return Snapshot(jpeg, _embed_views(embedder, views), origin)
+
+
+def snapshot_views(image: Image) -> list[Image]:
+    """Return a snapshot's views: uint8 (H, W, 3) BGR, the whole picture first."""
+    return [cropped(image, share) for share in CROPS]
+
+
 def embed_snapshot(embedder: Embedder, image: Image) -> Embeddings:
     """Return the mean embedding of a snapshot's views, in one inference.
 
@@ -35,6 +61,11 @@ def embed_snapshot(embedder: Embedder, image: Image) -> Embeddings:
     Returns:
         float32 (D,).
     """
-    views = np.stack([prepare(cropped(image, share), embedder.spec) for share in CROPS])
-    mean: Embeddings = embedder.embed(views).mean(axis=0, dtype=np.float32)
+    return _embed_views(embedder, snapshot_views(image))
+
+
+def _embed_views(embedder: Embedder, views: Sequence[Image]) -> Embeddings:
+    """Return the mean embedding of views, float32 (D,), in one inference."""
+    prepared = np.stack([prepare(view, embedder.spec) for view in views])
+    mean: Embeddings = embedder.embed(prepared).mean(axis=0, dtype=np.float32)
     return mean

@@ -14,7 +14,7 @@ from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.images.coding import encode_jpeg
 from vision_edge.runtime.images.presence import Presence, square_around
 from vision_edge.runtime.images.quality import inspect_picture
-from vision_edge.runtime.pipeline.registration import Picture, read_picture
+from vision_edge.runtime.pipeline.registration import Picture, catalogue_picture, read_picture
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.errors import CropError, NotThereError
 
@@ -54,14 +54,17 @@ class Capture:
     uploaded: bool
     expires: float
 
-    def picture(self, crop: Crop | None = None) -> Picture:
+    def picture(self, crop: Crop | None = None, *, catalogue: bool = False) -> Picture:
         """Return it, or a part of it, inspected: what is to be registered.
 
-        Without a crop it is cut to the part that its source's empty scene makes visible.
+        Without a crop it is cut to the part that its source's empty scene makes visible; a
+        catalogue picture shows its product alone.
 
         Raises:
             CropError: If the crop is not inside the picture.
         """
+        if catalogue:
+            return catalogue_picture(self.image if crop is None else self._cut(crop), self.origin)
         if crop is not None:
             image = self._cut(crop)
             return Picture(image, None, self.origin, tuple(inspect_picture(image)))

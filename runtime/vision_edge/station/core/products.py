@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.errors import GalleryError, VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.reader import GalleryReader
+from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
-from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
+from vision_edge.runtime.pipeline.snapshot_embedding import kept_snapshot
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.station.core.live_model import Model
 from vision_edge.station.settings.station import ScoringSettings
@@ -157,9 +157,9 @@ class Products:
         """
         made = self._embedded(model)
 
-        def embed(image: Image) -> Embeddings:
-            known = made.get(_digest(image))
-            return embed_snapshot(model, image) if known is None else known
+        def embed(jpeg: bytes, origin: str) -> Snapshot:
+            known = made.get(_digest(jpeg))
+            return kept_snapshot(model, jpeg, origin) if known is None else known
 
         with self._lock:
             with Gallery(self.path, None, author=author) as gallery:
@@ -167,14 +167,15 @@ class Products:
             self._model, self.version = model, -1
             self.refresh()
 
-    def _embedded(self, model: Model) -> dict[str, Embeddings]:
-        """Return the embeddings of the gallery's pictures by another model, by their hash."""
+    def _embedded(self, model: Model) -> dict[str, Snapshot]:
+        """Return the gallery's pictures as another model's snapshots, by their hash."""
         made = {}
         with self.opened() as gallery:
             events = gallery.events()
             for identifier in {e.snapshot for e in events if e.snapshot is not None}:
-                image = gallery.snapshots.image(identifier)
-                made[_digest(image)] = embed_snapshot(model, image)
+                jpeg = gallery.snapshots.jpeg(identifier)
+                name = f"{self.path}, snapshot {identifier}"
+                made[_digest(jpeg)] = kept_snapshot(model, jpeg, name)
         return made
 
     def _take(self, gallery: Gallery) -> None:
@@ -215,8 +216,8 @@ class Products:
             self.problem = error.what
 
 
-def _digest(image: Image) -> str:
-    return hashlib.sha256(image.tobytes()).hexdigest()
+def _digest(jpeg: bytes) -> str:
+    return hashlib.sha256(jpeg).hexdigest()
 
 
 def fingerprint_of(gallery: Path) -> str | None:

@@ -11,6 +11,7 @@ from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.images.coding import decode_image
 from vision_edge.runtime.images.quality import Finding
+from vision_edge.runtime.pipeline.gallery_classifier import as_compared
 from vision_edge.runtime.pipeline.registration import Picture, resemblance, snapshot_from
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.station.core.errors import WarningsError
@@ -68,7 +69,9 @@ class Registrar:
         """Return what speaks against a picture, as `label` or, with None, as any product."""
         with self._products.steady() as model:
             snapshot = snapshot_from(picture, model)
-            return _concerns([picture], [snapshot], label, model.classifier)
+            with self._products.opened() as gallery:
+                compared = as_compared(gallery, model.session.bundle, [snapshot])
+            return _concerns([picture], compared, label, model.classifier)
 
     def register(
         self, label: str, pictures: Sequence[Picture], author: str, *, accept_warnings: bool
@@ -82,7 +85,9 @@ class Registrar:
         with self._products.steady() as model:
             snapshots = [snapshot_from(picture, model) for picture in pictures]
             if not accept_warnings:
-                _refuse(_concerns(pictures, snapshots, label, model.classifier))
+                with self._products.opened() as gallery:
+                    compared = as_compared(gallery, model.session.bundle, snapshots)
+                _refuse(_concerns(pictures, compared, label, model.classifier))
             with self._products.changing(author) as gallery:
                 return _added(gallery, label, snapshots)
 

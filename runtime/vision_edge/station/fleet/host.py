@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.images.coding import decode_image
 from vision_edge.runtime.inference.session import Session
-from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
+from vision_edge.runtime.pipeline.snapshot_embedding import kept_snapshot
 from vision_edge.station.core.station import Station
 from vision_edge.station.fleet.bundles.shadow_trial import Material, Scoring
 from vision_edge.station.fleet.bundles.update import BundleUpdate, registered
@@ -81,8 +82,8 @@ class StationHost:
     def _gallery(self) -> AbstractContextManager[Gallery]:
         return self._station.products.opened()
 
-    def _embed(self, image: Image) -> Embeddings:
-        return embed_snapshot(self._station.products.model, image)
+    def _embed(self, jpeg: bytes, origin: str) -> Snapshot:
+        return kept_snapshot(self._station.products.model, jpeg, origin)
 
     def _changed(self) -> None:
         self._station.gallery_changed()

@@ -15,10 +15,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.errors import GalleryError, VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
-from vision_edge.runtime.gallery.snapshot_store import Snapshot
+from vision_edge.runtime.gallery.snapshot_store import Embed, Snapshot
 from vision_edge.runtime.images.coding import decode_image
 from vision_edge.runtime.images.picture_header import jpeg_size
 from vision_edge.station.fleet.shared_gallery.entries import Entry, read_entry
@@ -46,13 +45,13 @@ class Access:
 
     Attributes:
         gallery: Opens the gallery with the model in use.
-        embed: Turns an image, uint8 (H, W, 3) BGR, into float32 (D,), by the model in use.
+        embed: Makes a snapshot of a kept JPEG, by the model in use.
         changed: Called after the gallery was changed.
         now: The time, in seconds since 1970.
     """
 
     gallery: Callable[[], AbstractContextManager[Gallery]]
-    embed: Callable[[Image], Embeddings]
+    embed: Embed
     changed: Callable[[], None]
     now: Callable[[], float]
 
@@ -267,8 +266,8 @@ class LineSync:
     def _snapshot(self, jpeg: bytes, origin: str) -> Snapshot:
         if jpeg_size(jpeg) is None:
             raise GalleryError(f"{origin[:100]!r}: a picture that is no JPEG")
-        image = decode_image(jpeg, origin[:100] or "a picture of the line")
-        return Snapshot(jpeg, self._access.embed(image), origin)
+        decode_image(jpeg, origin[:100] or "a picture of the line")
+        return self._access.embed(jpeg, origin)
 
     def _refuse(self, why: str, entry: Entry | None = None) -> None:
         self.counts["refused"] += 1

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, Queue
 
-from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.gallery.snapshot_store import Embed, Snapshot
 from vision_edge.runtime.system.backoff import Backoff
 from vision_edge.station.core.wire import Commands, Record, WireHealth, WireState
 from vision_edge.station.fleet.shared_gallery.broker_link import CONNECTED, INBOX, LineLink, Message
@@ -188,19 +188,17 @@ class GallerySync:
         self._said = (state, detail)
 
 
-def gentle(
-    embed: Callable[[Image], Embeddings], rest: Callable[[float], object] = time.sleep
-) -> Callable[[Image], Embeddings]:
+def gentle(embed: Embed, rest: Callable[[float], object] = time.sleep) -> Embed:
     """Return `embed` with a rest as long as each embedding: verdicts come first.
 
     A line's first meeting may bring hundreds of pictures.
     """
 
-    def embed_and_rest(image: Image) -> Embeddings:
+    def embed_and_rest(jpeg: bytes, origin: str) -> Snapshot:
         began = time.monotonic()
-        vector = embed(image)
+        snapshot = embed(jpeg, origin)
         rest(min(1.0, time.monotonic() - began))
-        return vector
+        return snapshot
 
     return embed_and_rest
 

@@ -44,7 +44,8 @@ def check(
     """What speaks against registering a capture, or a part of it, as a product."""
     station = station_of(request)
     capture = station.captures.get(identifier)
-    concerns = station.registrar.check(capture.picture(crop_of(asked.crop)), asked.label)
+    picture = capture.picture(crop_of(asked.crop), catalogue=asked.catalogue)
+    concerns = station.registrar.check(picture, asked.label)
     return ConcernsAnswer.model_validate(concerns.document())
 
 

@@ -204,6 +204,9 @@ class CheckAsked(Asked):
 
     label: Label | None = None
     crop: CropModel | None = None
+    catalogue: bool = Field(
+        default=False, description="Whether it shows the product alone, on white."
+    )
 
 
 class ConcernProblem(Answer):
@@ -243,6 +246,9 @@ class RegisterAsked(Asked):
     capture: CaptureId
     crop: CropModel | None = None
     accept_warnings: bool = False
+    catalogue: bool = Field(
+        default=False, description="Whether it shows the product alone, on white."
+    )
 
 
 class RegisteredAnswer(Answer):

@@ -8,7 +8,7 @@ from fastapi import APIRouter, File, Form, Path, Query, Request, Response, Uploa
 
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.images.quality import inspect_picture
-from vision_edge.runtime.pipeline.registration import Picture
+from vision_edge.runtime.pipeline.registration import Picture, catalogue_picture
 from vision_edge.station.core.registrar import Registered
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
 from vision_edge.station.http.api.captures import crop_of
@@ -49,8 +49,12 @@ def products(request: Request, _user: Operator) -> ProductsAnswer:
 def register(request: Request, asked: RegisterAsked, user: Operator) -> RegisteredAnswer:
     """Register a capture, or a part of it, as a product."""
     station = station_of(request)
-    noted(request, label=asked.label, accept_warnings=asked.accept_warnings)
-    picture = station.captures.get(asked.capture).picture(crop_of(asked.crop))
+    noted(
+        request,
+        label=asked.label, accept_warnings=asked.accept_warnings, catalogue=asked.catalogue,
+    )  # fmt: skip
+    capture = station.captures.get(asked.capture)
+    picture = capture.picture(crop_of(asked.crop), catalogue=asked.catalogue)
     registered = station.registrar.register(
         asked.label, [picture], user.name, accept_warnings=asked.accept_warnings
     )
@@ -64,11 +68,15 @@ def upload(
     images: Annotated[list[UploadFile], File(min_length=1, max_length=MAX_FILES)],
     user: Operator,
     accept_warnings: Annotated[bool, Form()] = False,
+    catalogue: Annotated[
+        bool, Form(description="Whether they show the product alone, on white.")
+    ] = False,
 ) -> RegisteredAnswer:
     """Register uploaded pictures as a product: all of them, or none."""
     station = station_of(request)
-    noted(request, label=label, accept_warnings=accept_warnings)
-    pictures = [_picture(image, station.settings.server.max_pixels) for image in images]
+    noted(request, label=label, accept_warnings=accept_warnings, catalogue=catalogue)
+    most = station.settings.server.max_pixels
+    pictures = [_picture(image, most, catalogue=catalogue) for image in images]
     registered = station.registrar.register(
         label, pictures, user.name, accept_warnings=accept_warnings
     )
@@ -147,8 +155,10 @@ def undo(request: Request, user: Operator) -> VersionAnswer:
     return VersionAnswer(version=version)
 
 
-def _picture(upload: UploadFile, max_pixels: int) -> Picture:
+def _picture(upload: UploadFile, max_pixels: int, *, catalogue: bool) -> Picture:
     image, jpeg, origin = decoded(upload, max_pixels)
+    if catalogue:
+        return catalogue_picture(image, origin)
     return Picture(image, jpeg, origin, tuple(inspect_picture(image)))
 
 

@@ -92,6 +92,7 @@ ENGLISH: Mapping[str, str] = {
     "register.again": "Take again",
     "register.again.fix": "Take it again.",
     "register.file": "From file",
+    "register.catalogue": "A catalogue's picture: the product alone, on white",
     "register.name": "Product's name",
     "register.name.help": "Type it, scan its barcode, or choose one below.",
     "register.known": "Registered already",

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from support.station import API, Served, eventually, jpeg, sharp
 
+from vision_edge.runtime.images.catalogue import is_catalogue
 from vision_edge.runtime.images.coding import decode_image, encode_jpeg
 
 
@@ -155,6 +156,28 @@ def test_uploads_register_all_or_nothing(live: Served) -> None:
     refused = live.post("/products/upload", data=data, files=broken)
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_image")
     assert live.ok(live.get("/products"))["version"] == made["version"]
+
+
+def test_a_catalogues_picture_is_kept_as_one_by_either_way(live: Served) -> None:
+    page = np.full((160, 160, 3), 255, np.uint8)
+    page[30:130, 40:120] = np.minimum(sharp(77, 100)[:, :80], 200)
+    picture = ("a.png", cv2.imencode(".png", page)[1].tobytes(), "image/png")
+    identifier = live.ok(live.post("/captures", files={"image": picture}), 201)["capture"]
+    found = live.ok(live.post(f"/captures/{identifier}/check", {"catalogue": True}))
+    assert found["problems"] == []
+    asked = {"label": "page", "capture": identifier, "catalogue": True, "accept_warnings": True}
+    [one] = live.ok(live.post("/products", asked), 201)["snapshots"]
+    page[0, 0] = 0  # another picture
+    picture = ("b.png", cv2.imencode(".png", page)[1].tobytes(), "image/png")
+    data = {"label": "page", "catalogue": "true", "accept_warnings": "true"}
+    files = [("images", picture)]
+    [other] = live.ok(live.post("/products/upload", data=data, files=files), 201)["snapshots"]
+    for snapshot in (one, other):
+        assert is_catalogue(live.get(f"/snapshots/{snapshot}.jpg").content)
+    photograph = ("c.png", cv2.imencode(".png", sharp(78, 160))[1].tobytes(), "image/png")
+    identifier = live.ok(live.post("/captures", files={"image": photograph}), 201)["capture"]
+    found = live.ok(live.post(f"/captures/{identifier}/check", {"catalogue": True}))
+    assert [problem["code"] for problem in found["problems"]] == ["background"]
 
 
 def test_undo_takes_back_a_whole_change_and_then_the_one_before(live: Served) -> None:

@@ -24,10 +24,13 @@ let timer = null;
 let turn = 0;
 
 /** What a check was made of; its warnings are only accepted for the same. */
-const subject = () => JSON.stringify([capture && capture.capture, label(), crop.size ? crop.value : null]);
+const subject = () => JSON.stringify([capture && capture.capture, label(), crop.size ? crop.value : null, catalogue()]);
 const label = () => name.value.trim();
+/** Whether it is a catalogue's picture; only a file can be. */
+const catalogue = () => !byId("catalogue-row").hidden && byId("catalogue").checked;
 
 async function freeze() {
+  byId("catalogue-row").hidden = true;
   await take(() => post(`sources/${encodeURIComponent(source)}/freeze`));
 }
 
@@ -75,7 +78,7 @@ async function checkNow() {
   if (!capture) return;
   const [mine, about] = [(turn += 1), subject()];
   try {
-    const found = await post(`captures/${encodeURIComponent(capture.capture)}/check`, { label: label() || null, crop: crop.value });
+    const found = await post(`captures/${encodeURIComponent(capture.capture)}/check`, { label: label() || null, crop: crop.value, catalogue: catalogue() });
     if (mine === turn) drawWarnings(found.problems || [], found.similar || [], about);
   } catch (error) {
     if (mine === turn) showError(problem, error);
@@ -131,7 +134,7 @@ function choose(text) {
 async function submit() {
   if (confirm.disabled) return;
   const accept = warned !== null && warned === subject();
-  const body = { label: label(), capture: capture.capture, crop: crop.value, accept_warnings: accept };
+  const body = { label: label(), capture: capture.capture, crop: crop.value, accept_warnings: accept, catalogue: catalogue() };
   clearError(problem);
   confirm.disabled = true;
   try {
@@ -205,8 +208,10 @@ byId("form").addEventListener("submit", (event) => { event.preventDefault(); sub
 byId("again").addEventListener("click", freeze);
 byId("file").addEventListener("change", (event) => {
   const [file] = event.target.files;
+  byId("catalogue-row").hidden = !file;
   if (file) take(() => upload("captures", "image", file));
 });
+byId("catalogue").addEventListener("change", checkNow);
 screenKeys(byId("keys"), name, byId("keys-toggle"));
 loadProducts();
 if (chooseSource()) freeze();
