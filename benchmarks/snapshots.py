@@ -22,10 +22,10 @@ from measured import circumstances
 from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Image
+from vision_edge.runtime.images.crops import cropped
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.images.quality import inspect_picture
 from vision_edge.runtime.inference.session import Session
-from vision_edge.runtime.pipeline.snapshot_embedding import cropped
 from vision_edge.runtime.recognition.prototypes import centred_cosine
 from vision_edge.toolkit.data.dataset import open_dataset
 

@@ -60,6 +60,16 @@ Backend = Annotated[
     str,
     typer.Option("--backend", help="What reads streams: auto, opencv or gstreamer."),
 ]
+FrameViewsOption = Annotated[
+    int,
+    typer.Option("--views", min=1, max=3, help="Views a frame: 1, or 3 for three inferences."),
+]
+ViewBudget = Annotated[
+    float | None,
+    typer.Option(
+        "--view-budget-ms", help="With --views 3: one view is enough where three take longer."
+    ),
+]
 Empty = Annotated[
     Path | None,
     typer.Option("--empty", help="Picture of the empty scene: then parts are found and cut out."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -21,12 +21,14 @@ from vision_edge.cli.options import (
     Empty,
     Exposure,
     Flip,
+    FrameViewsOption,
     GalleryPath,
     PrecisionHint,
     Provider,
     Roi,
     Rotate,
     Threads,
+    ViewBudget,
     presence_of,
     reading_of,
     session_options,
@@ -36,6 +38,7 @@ from vision_edge.runtime.errors import ImageError, VisionEdgeError
 from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.inference.session import Session, open_session
 from vision_edge.runtime.pipeline.frame_verdicts import verdicts
+from vision_edge.runtime.pipeline.frame_views import Views, ViewSettings
 from vision_edge.runtime.pipeline.gallery_classifier import CurrentClassifier
 from vision_edge.runtime.pipeline.part_verdicts import PartStatistics, part_verdicts
 from vision_edge.runtime.pipeline.triggers import (
@@ -167,6 +170,8 @@ def run(
     max_age_ms: Annotated[
         float, typer.Option("--max-age-ms", min=1, help="No verdict on a live frame older.")
     ] = 1000.0,
+    views: FrameViewsOption = 1,
+    view_budget_ms: ViewBudget = None,
     provider: Provider = "auto",
     threads: Threads = None,
     precision_hint: PrecisionHint = "f32",
@@ -178,6 +183,7 @@ def run(
     that is lost is connected to again, and products registered meanwhile count within a second.
     """
     camera = CameraOptions(rotate, flip, roi, exposure, backend)
+    frame_views = ViewSettings(cast("Views", views), view_budget_ms)
     reading = reading_of(bits, background)
     presence = presence_of(empty, camera.view, reading) if trigger == "presence" else None
     make_trigger = None if trigger is None else _trigger(trigger, interval, presence)
@@ -210,11 +216,14 @@ def run(
     statistics = PartStatistics()
     told: Iterator[tuple[Frame, Verdict]]
     if make_trigger is None:
-        told = verdicts(frames, session, classifier, max_age_ms=max_age_ms, statistics=statistics)
+        told = verdicts(
+            frames, session, classifier,
+            max_age_ms=max_age_ms, views=frame_views, statistics=statistics,
+        )  # fmt: skip
     else:
         told = part_verdicts(
             frames, session, classifier, make_trigger, parts,
-            debounce=debounce, max_age_ms=max_age_ms, statistics=statistics,
+            debounce=debounce, max_age_ms=max_age_ms, views=frame_views, statistics=statistics,
         )  # fmt: skip
     tally: Counter[str] = Counter()
     try:
@@ -350,6 +359,12 @@ def _summarise(statistics: PartStatistics, tally: Counter[str], source: Source) 
         + _missed(statistics),
         err=True,
     )
+    if statistics.fewer_views:
+        typer.echo(
+            f"note: {statistics.fewer_views} frame(s) were judged by one view: three took longer "
+            "than --view-budget-ms",
+            err=True,
+        )
     if isinstance(source, VideoSource) and source.missing:
         typer.echo(f"note: the video ends early: {source.missing} frame(s) are missing", err=True)
     for label, count in tally.most_common(12):

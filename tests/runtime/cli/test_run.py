@@ -102,10 +102,17 @@ def test_a_closed_set_has_no_strangers_and_a_high_threshold_no_friends(
 
 
 def test_a_lower_false_accept_rate_accepts_less(
-    bundle_path: Path, registered: Path, line: Path
+    bundle_path: Path, registered: Path, tmp_path: Path
 ) -> None:
+    for percent in range(0, 101, 5):  # from a product to a stranger, in steps
+        blend = cv2.addWeighted(
+            picture(1, 120), 1 - percent / 100, picture(77, 120), percent / 100, 0
+        )
+        cv2.imwrite(str(tmp_path / f"{percent:03d}.png"), blend)
+
     def unknown(rate: str) -> int:
-        said = invoked("run", bundle_path, line, "--gallery", registered, "--far", rate)
+        folder = tmp_path / "*.png"
+        said = invoked("run", bundle_path, folder, "--gallery", registered, "--far", rate)
         return said.count("(nearest")
 
     assert unknown("0.000001") > unknown("0.4")

@@ -20,7 +20,7 @@ from vision_edge.runtime.images.catalogue import (
     is_catalogue,
 )
 from vision_edge.runtime.images.coding import decode_image, encode_jpeg
-from vision_edge.runtime.pipeline.snapshot_embedding import CROPS, cropped
+from vision_edge.runtime.images.crops import CROPS, cropped
 
 
 def on_white(

@@ -24,6 +24,7 @@ from support.runtime import (
 
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import BundleError, VisionEdgeError
+from vision_edge.runtime.images.crops import FRAME_CROP, cropped
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.inference import session as session_module
 from vision_edge.runtime.inference.embedder import embed_frame
@@ -72,7 +73,10 @@ def test_embed_frame_prepares_first(session: Session) -> None:
     frame = noisy(picture(3, 96), 3)[:, 10:90]
     got = embed_frame(session, frame)
     assert got.shape == (DIM,)
-    assert np.array_equal(got, session.embed(prepare(frame, session.spec)[None])[0])
+    middle = prepare(cropped(frame, FRAME_CROP), session.spec)
+    assert np.array_equal(got, session.embed(middle[None])[0])
+    whole = embed_frame(session, frame, share=1.0)
+    assert np.array_equal(whole, session.embed(prepare(frame, session.spec)[None])[0])
 
 
 def test_a_session_says_what_it_is(session: Session) -> None:

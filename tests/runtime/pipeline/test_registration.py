@@ -13,9 +13,10 @@ from vision_edge.runtime.errors import RegistrationError
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.outliers import odd_ones
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
+from vision_edge.runtime.images.crops import CROPS, cropped
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.inference.session import Session
-from vision_edge.runtime.pipeline.snapshot_embedding import CROPS, cropped, embed_snapshot
+from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
 
 
 def shot(folder: Path, number: int, seed: int = 50, amount: int = 12) -> Path:

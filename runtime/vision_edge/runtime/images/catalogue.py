@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from vision_edge.runtime.arrays import Image, check_image
 from vision_edge.runtime.errors import ImageError, require
 from vision_edge.runtime.images.coding import encode_jpeg
+from vision_edge.runtime.images.crops import CROPS, cropped
 from vision_edge.runtime.images.quality import Finding, inspect_picture
 
 CATALOGUE_SIDE = 640
@@ -31,7 +32,6 @@ TOLERANCE = 18
 """Grey levels by which the background may differ from that colour."""
 SMALLEST_PRODUCT = 0.01
 """Share of the picture that the product must cover."""
-CROPS = (1.0, 0.85, 0.7)
 INTERIOR = 0.8
 """Share of the product's box that the nearest view shows: nothing but product."""
 COPY = 0.25
@@ -114,12 +114,12 @@ def catalogue_views(image: Image) -> list[Image]:
     try:
         cut = cut_out(image)
     except ImageError:
-        return [_middle(image, share) for share in CROPS]
+        return [cropped(image, share) for share in CROPS]
     framed = _framed(cut)
     return [
-        *(_middle(framed, share) for share in CROPS),
+        *(cropped(framed, share) for share in CROPS),
         np.ascontiguousarray(np.rot90(framed)),
-        _middle(cut.image, INTERIOR),
+        cropped(cut.image, INTERIOR),
         _many(cut),
     ]
 
@@ -219,14 +219,6 @@ def _places(size: list[int], rng: np.random.Generator) -> NDArray[np.int64]:
     off = rng.uniform(-0.15, 0.15, (len(grid), 2)) * step
     places = np.clip(np.array(grid) + off, 0, _SIDE).round().astype(np.int64)
     return rng.permutation(places)
-
-
-def _middle(image: Image, share: float) -> Image:
-    """Return the middle of a picture: `share` of its width and height."""
-    height, width = image.shape[:2]
-    rows, columns = max(1, round(height * share)), max(1, round(width * share))
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return np.ascontiguousarray(image[top : top + rows, left : left + columns])
 
 
 def _reduced(image: Image, longest: int) -> Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.images.crops import FRAME_CROP, cropped
 from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
 
 
@@ -27,15 +28,16 @@ class Embedder(Protocol):
         """Embed uint8 (N, size, size, 3) BGR images as float32 (N, D)."""
 
 
-def embed_frame(embedder: Embedder, image: Image) -> Embeddings:
-    """Prepare and embed one image of any size.
+def embed_frame(embedder: Embedder, image: Image, share: float = FRAME_CROP) -> Embeddings:
+    """Prepare and embed one frame of any size, as a frame on its own is: by its middle.
 
     Args:
         embedder: A session, or anything like it.
         image: uint8 (H, W, 3), BGR.
+        share: How much of its width and height; 1 embeds all of it.
 
     Returns:
         float32 (D,).
     """
-    vector: Embeddings = embedder.embed(prepare(image, embedder.spec)[None])[0]
+    vector: Embeddings = embedder.embed(prepare(cropped(image, share), embedder.spec)[None])[0]
     return vector

@@ -15,8 +15,8 @@ from datetime import datetime, timezone
 from typing import Generic, TypeVar
 
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.inference.embedder import Embedder
+from vision_edge.runtime.pipeline.frame_views import FrameViews, ViewSettings
 from vision_edge.runtime.recognition.prototypes import Classifier
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sources.frame import Frame, Source
@@ -28,12 +28,13 @@ _END = object()
 
 @dataclass
 class RunStatistics:
-    """What a run did: counts, and seconds spent."""
+    """What a run did: counts, and seconds spent; `fewer_views` frames had one view for three."""
 
     frames: int = 0
     stale: int = 0
     session_seconds: float = 0.0
     seconds: float = 0.0
+    fewer_views: int = 0
 
 
 def verdicts(
@@ -42,6 +43,7 @@ def verdicts(
     classifier: Classifier,
     *,
     max_age_ms: float = 1000.0,
+    views: ViewSettings | None = None,
     statistics: RunStatistics | None = None,
 ) -> Iterator[tuple[Frame, Verdict]]:
     """Give a verdict on each frame.
@@ -51,6 +53,7 @@ def verdicts(
         embedder: A session.
         classifier: The products to tell apart.
         max_age_ms: A live frame older than this gets no verdict.
+        views: How many views a frame is embedded by; one by default.
         statistics: Filled in along the way.
 
     Yields:
@@ -58,9 +61,11 @@ def verdicts(
     """
     counts = statistics or RunStatistics()
     started = time.monotonic()
-    for frame, prepared in _prepared(source, embedder):
+    frame_views = FrameViews(views)
+    for frame, prepared in _prepared(source, embedder, frame_views):
         began = time.monotonic()
-        embedding = embedder.embed(prepared[None])
+        embedding = frame_views.embed(embedder, prepared)
+        counts.fewer_views += len(prepared) < frame_views.asked
         counts.session_seconds += time.monotonic() - began
         (decision,) = classifier.classify(embedding)
         age_ms = (time.monotonic() - frame.captured) * 1000.0
@@ -75,12 +80,14 @@ def verdicts(
         )
 
 
-def _prepared(source: Source, embedder: Embedder) -> Iterator[tuple[Frame, Image]]:
+def _prepared(
+    source: Source, embedder: Embedder, views: FrameViews
+) -> Iterator[tuple[Frame, Image]]:
     """Prepare frames: ahead of the session for files, on demand for a live source.
 
     A live source has its own reader thread, and preparing ahead would only age its frames.
     """
-    pairs = ((frame, prepare(frame.image, embedder.spec)) for frame in source)
+    pairs = ((frame, views.prepared(frame.image, embedder.spec)) for frame in source)
     return pairs if source.live else iter(_Ahead(pairs))
 
 

@@ -15,19 +15,9 @@ from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.images.catalogue import catalogue_views, is_catalogue
 from vision_edge.runtime.images.coding import decode_image
+from vision_edge.runtime.images.crops import CROPS, cropped
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.inference.embedder import Embedder
-
-CROPS = (1.0, 0.85, 0.7)
-"""Shares of width and height that the views keep."""
-
-
-def cropped(image: Image, share: float) -> Image:
-    """Return the middle of a picture: `share` of its width and height."""
-    height, width = image.shape[:2]
-    rows, columns = max(1, round(height * share)), max(1, round(width * share))
-    top, left = (height - rows) // 2, (width - columns) // 2
-    return np.ascontiguousarray(image[top : top + rows, left : left + columns])
 
 
 def kept_snapshot(embedder: Embedder, jpeg: bytes, origin: str) -> Snapshot:

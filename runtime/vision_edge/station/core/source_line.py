@@ -122,6 +122,7 @@ class Line:
             "verdicts": self.statistics.frames,
             "stale_frames": self.statistics.stale,
             "missed_parts": self.statistics.missed,
+            "fewer_views": self.statistics.fewer_views,
         }
 
     def start(self) -> None:
@@ -200,7 +201,12 @@ class Line:
         settings = self.settings
         if settings.trigger == "none":
             return verdicts(
-                source, model, model, max_age_ms=settings.max_age_ms, statistics=self.statistics
+                source,
+                model,
+                model,
+                max_age_ms=settings.max_age_ms,
+                views=settings.frame_views,
+                statistics=self.statistics,
             )
         return part_verdicts(
             source,
@@ -210,6 +216,7 @@ class Line:
             part_settings(settings.trigger, settings.consensus, settings.report),
             debounce=settings.debounce,
             max_age_ms=settings.max_age_ms,
+            views=settings.frame_views,
             statistics=self.statistics,
         )
 

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.pipeline.frame_views import Views, ViewSettings
 from vision_edge.runtime.recognition.part_consensus import Method
 from vision_edge.runtime.recognition.part_tracking import Report
 from vision_edge.runtime.sources.addresses import live_address
@@ -81,6 +82,8 @@ class SourceSettings(Section):
         realtime: A video file is played at its own rate.
         fps: Frames a second of a file that is played at a rate; by default the video's own, and 2
             for pictures.
+        views: Views that a frame is embedded by: 1, or 3 for three inferences.
+        view_budget_ms: With three: one is enough where three take longer.
         max_age_ms: A live frame older than this gets no verdict.
         stale_after: Seconds without a frame after which a camera counts as stale.
         lost_after: Seconds without a frame after which it is connected to anew.
@@ -103,6 +106,8 @@ class SourceSettings(Section):
     loop: bool = False
     realtime: bool = False
     fps: Annotated[float, Field(gt=0, le=240)] | None = None
+    views: Views = 1
+    view_budget_ms: Annotated[float, Field(gt=0, le=60_000)] | None = None
     max_age_ms: Annotated[float, Field(ge=1, le=60_000)] = 1000.0
     stale_after: Annotated[float, Field(ge=0.1, le=600)] = 1.0
     lost_after: Annotated[float, Field(ge=0.5, le=3600)] = 5.0
@@ -112,11 +117,18 @@ class SourceSettings(Section):
         _checked(lambda: self.view)
         if self.trigger == "presence" and self.empty is None:
             raise ValueError('trigger = "presence" needs empty = "PICTURE of the empty scene"')
+        if self.view_budget_ms is not None and self.views == 1:
+            raise ValueError("view_budget_ms is for views = 3: one view is what there is at least")
         if self.max_rate is not None and self.trigger != "none":
             raise ValueError('max_rate is for trigger = "none": the others judge a part as a whole')
         if self.loop and live_address(self.address) is not None:
             raise ValueError("loop is for files; a camera never ends")
         return self
+
+    @property
+    def frame_views(self) -> ViewSettings:
+        """How many views a frame is embedded by."""
+        return ViewSettings(self.views, self.view_budget_ms)
 
     @property
     def view(self) -> View:

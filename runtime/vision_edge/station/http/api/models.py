@@ -81,6 +81,10 @@ class SourceStatus(Answer):
     missed_parts: int = Field(
         default=0, description="Parts that were in view and not judged once.", examples=[0]
     )
+    fewer_views: int = Field(
+        description="Frames judged by one view where three were asked for, for lack of time.",
+        examples=[0],
+    )
 
 
 class WireStatus(Answer):
