@@ -36,9 +36,13 @@ from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.labels import checked_label
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
+from vision_edge.runtime.images.presence import Presence
+from vision_edge.runtime.images.reading import Reading
 from vision_edge.runtime.inference.session import Session, open_session
+from vision_edge.runtime.pipeline.burst import Burst, take_burst, worth_keeping
 from vision_edge.runtime.pipeline.gallery_classifier import as_compared, classifier_for
 from vision_edge.runtime.pipeline.registration import (
+    Picture,
     read_catalogue_picture,
     read_picture,
     refuse,
@@ -50,7 +54,7 @@ from vision_edge.runtime.sources.files import images_in
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.live import LiveSettings
 from vision_edge.runtime.sources.opening import open_source
-from vision_edge.runtime.sources.view import View
+from vision_edge.runtime.sources.view import View, ViewedSource
 
 app = command_app()
 ANY = "*"
@@ -77,6 +81,10 @@ def register(
         str | None, typer.Option("--source", help="Take frames of this camera or video.")
     ] = None,
     shots: Annotated[int, typer.Option("--shots", min=1, help="With --source: how many.")] = 1,
+    burst: Annotated[
+        float | None,
+        typer.Option("--burst", help="With --source: turn the part for so many seconds."),
+    ] = None,
     wait_key: Annotated[
         bool, typer.Option("--wait-key", help="With --source: press Enter for each snapshot.")
     ] = False,
@@ -111,6 +119,8 @@ def register(
     """
     if catalogue:
         _check_catalogue(source, empty, negative)
+    if burst is not None:
+        _check_burst(source, bool(images), shots)
     anything = negative and label == ANY
     label = label if anything else checked_label(label)
     camera = CameraOptions(rotate, flip, roi, exposure, backend)
@@ -118,15 +128,15 @@ def register(
     session = open_session(load_bundle(bundle), provider, options=settings)
     reading = reading_of(bits, background)
     presence = presence_of(empty, camera.view, reading)
-    items = _items(images or [], source, camera, shots, wait_key)
-    pictures = (
-        [read_catalogue_picture(item, reading) for item in items if isinstance(item, Path)]
-        if catalogue
-        else [read_picture(item, presence, reading) for item in _viewed(items, camera.view)]
-    )
-    if not force:
-        refuse([(p.origin, finding) for p in pictures for finding in p.findings])
-    snapshots = [snapshot_from(picture, session) for picture in pictures]
+    if burst is not None:
+        taken = Burst(burst, presence, force)
+        snapshots = worth_keeping(_burst(taken, source or "", camera, wait_key), session)
+    else:
+        items = _items(images or [], source, camera, shots, wait_key)
+        pictures = [_read(item, presence, reading, catalogue) for item in _viewed(items, camera.view)]
+        if not force:
+            refuse([(p.origin, finding) for p in pictures for finding in p.findings])
+        snapshots = [snapshot_from(picture, session) for picture in pictures]
     with Gallery(gallery, session.bundle.manifest.identity, create=True, author=author) as opened:
         if negative:
             version = opened.add_negatives(None if anything else label, snapshots)
@@ -142,6 +152,15 @@ def register(
     typer.echo(f"registered {said} in {gallery}, version {version}, with {session.name}")
 
 
+def _read(
+    item: Path | Frame, presence: Presence | None, reading: Reading, catalogue: bool
+) -> Picture:
+    """Read and inspect what is to be registered."""
+    if catalogue and isinstance(item, Path):
+        return read_catalogue_picture(item, reading)
+    return read_picture(item, presence, reading)
+
+
 def _refuse_lookalikes(
     gallery: Gallery, session: Session, label: str, snapshots: list[Snapshot]
 ) -> None:
@@ -154,6 +173,29 @@ def _refuse_lookalikes(
             for finding in resemblance(snapshot, label, classifier)
         ]
     )
+
+
+def _check_burst(source: str | None, images: bool, shots: int) -> None:
+    """Refuse what makes no sense with a burst."""
+    if source is None or images:
+        raise VisionEdgeError(
+            "--burst takes its pictures of a --source, and "
+            + ("images were given" if images else "none was given"),
+            fix="give the camera or video to take it of, and nothing else",
+        )
+    if shots != 1:
+        raise VisionEdgeError(
+            "both --burst and --shots were given", fix="a burst chooses its pictures itself"
+        )
+
+
+def _burst(burst: Burst, source: str, camera: CameraOptions, wait_key: bool) -> list[Picture]:
+    """Take a burst: now, or when Enter is pressed."""
+    with _opened(source, camera) as opened:
+        after = _pressed(opened, wait_key)
+        viewed = opened if camera.view.changes_nothing else ViewedSource(opened, camera.view)
+        typer.echo(f"turn the part for {burst.seconds:g} s", err=True)
+        return take_burst(viewed, burst, after=after)
 
 
 def _check_catalogue(source: str | None, empty: Path | None, negative: bool) -> None:
@@ -203,10 +245,15 @@ def _opened(spec: str, camera: CameraOptions) -> Iterator[Source]:
 
 def _shot(source: Source, number: int, wait_key: bool) -> Frame:
     """Take one frame: now, or when Enter is pressed; later ones need no settling."""
+    after = _pressed(source, wait_key)
+    return take_frame(source, settle=0 if number else 5, after=after)
+
+
+def _pressed(source: Source, wait_key: bool) -> float:
+    """Wait for Enter, if that is asked for; return from when on frames count."""
     if wait_key:
         typer.prompt("Show the part, then press Enter", default="", show_default=False, err=True)
-    after = time.monotonic() if source.live and wait_key else 0.0
-    return take_frame(source, settle=0 if number else 5, after=after)
+    return time.monotonic() if source.live and wait_key else 0.0
 
 
 def _viewed(items: list[Path | Frame], view: View) -> list[Path | Frame]:

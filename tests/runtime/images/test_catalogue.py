@@ -1,4 +1,4 @@
-"""A catalogue picture: the product is cut out of its background, and the picture says what it is."""
+"""A catalogue picture: the product is cut out, and the kept picture says what it is."""
 
 from __future__ import annotations
 

@@ -60,6 +60,14 @@ def test_blur_is_judged_whatever_contrast_and_resolution(contrast: float, scale:
     assert kinds(cv2.GaussianBlur(image, (0, 0), 4 * scale)) == ["blurred"]
 
 
+@pytest.mark.parametrize("share", [0.015, 0.03, 0.06, 0.12, 0.25])
+def test_no_blur_is_so_strong_that_it_passes_again(share: float) -> None:
+    """Without the correction for rounding, blurs of a twentieth of the short side and more did."""
+    for image in (scene(1), picture(1, 96), noisy(picture(2, 240), 3)):
+        blurred = cv2.GaussianBlur(image, (0, 0), share * min(image.shape[:2]))
+        assert kinds(blurred) in (["blurred"], ["blank"])
+
+
 def with_part(x: int) -> Any:
     """Return an empty belt with a bright part whose left edge is at x."""
     image = np.full((240, 320, 3), 60, np.uint8)

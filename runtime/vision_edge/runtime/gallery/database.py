@@ -35,7 +35,7 @@ _LATER = {
     "catalogue": "CREATE TABLE IF NOT EXISTS catalogue "
     "(snapshot INTEGER PRIMARY KEY REFERENCES snapshots(id)) STRICT"
 }
-"""Tables that came later: a file has those that it needs, and older programs read it all the same."""
+"""Tables that came later: a file has those that it needs, and older programs read it as well."""
 
 
 class Database:

@@ -28,6 +28,7 @@ MIN_SHARPNESS = 0.2
 
 _WORK_SIDE = 256
 _FINE, _COARSE = 1.5, 6.0
+_ROUNDING = 12**-0.5  # standard deviation of rounding to whole grey levels
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,24 @@ def sharpness(grey: NDArray[np.float32]) -> float:
     """Return the ratio of fine to coarse detail of a grey picture whose short side is 256.
 
     Both are standard deviations of a band: what a blur of 1.5 pixels takes away, and what one of 6
-    takes away of the rest. Their ratio does not depend on contrast.
+    takes away of the rest. Their ratio does not depend on contrast. What rounding to whole grey
+    levels leaves even of a picture without any detail is no detail: it is taken off the fine one.
     """
     cv2: Any = require("cv2")
     fine = cv2.GaussianBlur(grey, (0, 0), _FINE)
     coarse = cv2.GaussianBlur(grey, (0, 0), _COARSE)
-    return float((grey - fine).std() / ((fine - coarse).std() + 1e-3))
+    detail = max(0.0, float((grey - fine).std()) - _ROUNDING)
+    return detail / (float((fine - coarse).std()) + 1e-3)
+
+
+def picture_sharpness(image: Image) -> float:
+    """Return the sharpness of a picture, uint8 (H, W, 3) BGR, for comparing pictures of one part.
+
+    Raises:
+        ImageError: If it is no picture.
+    """
+    check_image(image)
+    return sharpness(_grey(image))
 
 
 def _light(grey: NDArray[np.float32]) -> list[Finding]:

@@ -57,8 +57,11 @@ class ViewSettings:
 
 
 def kind_of(prepared: Image, turn: int) -> int:
-    """Return which of its crops a frame, uint8 (V, size, size, 3), was prepared by: frames of one
-    kind can be compared with each other.
+    """Return which kind of views a frame has: frames of one kind can be compared with each other.
+
+    Args:
+        prepared: uint8 (V, size, size, 3), BGR.
+        turn: As it was given to `FrameViews.prepared`.
     """
     return turn % len(FRAME_CROPS) if len(prepared) == 1 else len(FRAME_CROPS)
 
