@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -45,7 +46,7 @@ def test_of_each_moment_the_sharpest_picture_is_looked_at() -> None:
 
 def test_blurred_frames_do_not_count_and_if_all_are_it_is_said_what_is_wrong() -> None:
     shown = [blurred(picture(1, 96))] * 10
-    with pytest.raises(RegistrationError, match="none of the burst's 10 frame.*blurred") as caught:
+    with pytest.raises(RegistrationError, match=r"none of the burst's 10 frame.*blurred") as caught:
         take_burst(burst_of(shown), Burst(4.0))
     assert "hold still" in str(caught.value)
     assert take_burst(burst_of(shown), Burst(4.0, force=True))
@@ -96,7 +97,7 @@ def test_the_chosen_are_distinct_and_cover_as_well_as_any_first_ones(
     apart = np.linalg.norm(points[:, None] - points[None], axis=2)
     assert chosen[0] == apart.sum(axis=0).argmin()
     cover = [apart[:, chosen[: k + 1]].min(axis=1).sum() for k in range(len(chosen))]
-    assert all(a >= b - 1e-5 for a, b in zip(cover, cover[1:], strict=False))
+    assert all(a >= b - 1e-5 for a, b in pairwise(cover))
 
 
 def test_an_odd_picture_is_not_what_is_looked_for() -> None:

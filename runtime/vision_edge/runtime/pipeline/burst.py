@@ -92,7 +92,7 @@ class Burst:
 
 
 def take_burst(source: Source, burst: Burst, settle: int = 5, after: float = 0.0) -> list[Picture]:
-    """Take a burst of a source: of a live one, after `settle` frames; of a video, its first seconds.
+    """Take a burst: of a live source, after `settle` frames; of a video, its first seconds.
 
     Args:
         source: The source.
