@@ -100,6 +100,12 @@ def test_the_chosen_are_distinct_and_cover_as_well_as_any_first_ones(
     assert all(a >= b - 1e-5 for a, b in pairwise(cover))
 
 
+def test_equal_pictures_are_chosen_once() -> None:
+    points = np.random.default_rng(0).normal(0, 30, (3, 8)).astype(np.float32)
+    assert sorted(row % 3 for row in differing(np.tile(points, (4, 1)), 8)) == [0, 1, 2]
+    assert differing(np.zeros((4, 8), np.float32), 3) == [0]
+
+
 def test_an_odd_picture_is_not_what_is_looked_for() -> None:
     rng = np.random.default_rng(0)
     views = [rng.normal(centre, 0.05, (6, 4)) for centre in (0.0, 1.0, 2.0)]

@@ -46,7 +46,7 @@ class Burst:
     force: bool = False
     frames: int = 0
     findings: dict[str, tuple[Finding, int]] = field(default_factory=dict)
-    _slots: dict[int, tuple[float, Picture]] = field(default_factory=dict)
+    _slots: dict[int, tuple[float, Picture, Frame]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not SHORTEST <= self.seconds <= LONGEST:
@@ -68,7 +68,7 @@ class Burst:
             known, count = self.findings.get(first.kind, (first, 0))
             self.findings[first.kind] = (known, count + 1)
             return
-        self._slots[slot] = (sharp, picture)
+        self._slots[slot] = (sharp, picture, frame)
 
     def pictures(self) -> list[Picture]:
         """Return the sharpest picture of each slot, in order.
@@ -79,6 +79,10 @@ class Burst:
         if not self._slots:
             raise self._refusal()
         return [self._slots[slot][1] for slot in sorted(self._slots)]
+
+    def kept_frames(self) -> list[Frame]:
+        """Return the whole frames of `pictures`."""
+        return [self._slots[slot][2] for slot in sorted(self._slots)]
 
     def _refusal(self) -> RegistrationError:
         if not self.findings:
@@ -123,6 +127,5 @@ def worth_keeping(pictures: Iterable[Picture], embedder: Embedder) -> list[Snaps
         embedder: A session, or anything like it.
     """
     snapshots = [snapshot_from(picture, embedder) for picture in pictures]
-    distinct = list({snapshot.jpeg: snapshot for snapshot in snapshots}.values())
-    embeddings = np.stack([snapshot.embedding for snapshot in distinct])
-    return [distinct[row] for row in sorted(differing(embeddings, KEPT))]
+    embeddings = np.stack([snapshot.embedding for snapshot in snapshots])
+    return [snapshots[row] for row in sorted(differing(embeddings, KEPT))]

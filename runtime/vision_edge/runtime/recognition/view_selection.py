@@ -6,6 +6,8 @@ import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings
 
+_SAME = 1e-5  # share of an embedding's length within which rounding may part equal pictures
+
 
 def differing(embeddings: Embeddings, most: int) -> list[int]:
     """Return the rows that stand best for all: each picture has one that is near.
@@ -19,12 +21,14 @@ def differing(embeddings: Embeddings, most: int) -> list[int]:
         most: How many rows at most; at least 1.
 
     Returns:
-        Indices in the order of choice, the one nearest to all first.
+        Indices in the order of choice, the one nearest to all first; fewer than `most` where the
+        others are the same as these.
     """
     apart = np.linalg.norm(embeddings[:, None] - embeddings[None], axis=2)  # (N, N)
-    nearest = np.full(len(apart), apart.max() + 1.0)
+    nearest = np.full(len(apart), np.inf)
     chosen: list[int] = []
-    while len(chosen) < min(most, len(apart)):
+    same = _SAME * float(np.linalg.norm(embeddings, axis=1).mean())
+    while len(chosen) < most and nearest.max() > same:
         left = np.minimum(nearest, apart).sum(axis=1)
         left[chosen] = np.inf
         chosen.append(int(left.argmin()))

@@ -6,12 +6,13 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.images.coding import encode_jpeg
+from vision_edge.runtime.images.coding import decode_image, encode_jpeg
 from vision_edge.runtime.images.presence import Presence, square_around
 from vision_edge.runtime.images.quality import inspect_picture
 from vision_edge.runtime.pipeline.registration import Picture, catalogue_picture, read_picture
@@ -43,6 +44,7 @@ class Capture:
         origin: Where it came from.
         presence: Knows the empty scene of its source, if that is known.
         uploaded: Whether `jpeg` is an upload's bytes, to be kept as they are.
+        others: More views of the part, as JPEG: of a burst.
         expires: When it is forgotten, in seconds of `time.monotonic`.
     """
 
@@ -53,6 +55,16 @@ class Capture:
     presence: Presence | None
     uploaded: bool
     expires: float
+    others: tuple[bytes, ...] = ()
+
+    def pictures(self, crop: Crop | None = None, *, catalogue: bool = False) -> list[Picture]:
+        """Return it and the other views of its burst, or that part of them, inspected.
+
+        Raises:
+            CropError: If the crop is not inside the picture.
+        """
+        views = [self, *(replace(self, image=decode_image(j, self.origin)) for j in self.others)]
+        return [view.picture(crop, catalogue=catalogue) for view in views]
 
     def picture(self, crop: Crop | None = None, *, catalogue: bool = False) -> Picture:
         """Return it, or a part of it, inspected: what is to be registered.
@@ -114,6 +126,7 @@ class Captures:
         *,
         presence: Presence | None = None,
         jpeg: bytes | None = None,
+        others: Sequence[Image] = (),
     ) -> Capture:
         """Keep a picture.
 
@@ -122,6 +135,7 @@ class Captures:
             origin: Where it came from.
             presence: Knows the empty scene of its source.
             jpeg: The upload that `image` was decoded from, if it is a JPEG.
+            others: More views of the same part; kept encoded.
 
         Raises:
             ImageError: If it is no picture.
@@ -129,7 +143,10 @@ class Captures:
         encoded = encode_jpeg(image) if jpeg is None else jpeg
         expires = time.monotonic() + self.seconds
         identifier = secrets.token_hex(12)
-        capture = Capture(identifier, image, encoded, origin, presence, jpeg is not None, expires)
+        capture = Capture(
+            identifier, image, encoded, origin, presence, jpeg is not None, expires,
+            tuple(encode_jpeg(other) for other in others),
+        )  # fmt: skip
         with self._lock:
             self._forget()
             self._captures[identifier] = capture

@@ -21,6 +21,7 @@ from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.audit import AuditLog
 from vision_edge.station.core.bundle_switch import Bundles
+from vision_edge.station.core.bursts import take_burst
 from vision_edge.station.core.captures import Capture, Captures
 from vision_edge.station.core.errors import NoFrameError, NotThereError
 from vision_edge.station.core.event_hub import Hub, Subscription
@@ -237,6 +238,19 @@ class Station:
                 fix="check its cable, power and network",
             )
         return self.captures.add(frame.image, frame.source, presence=line.presence)
+
+    def burst(self, source: str, seconds: float) -> Capture:
+        """Keep sharp, different views of a part that is turned before a source, to be registered.
+
+        Raises:
+            StationError: If there is no such source, or it shows nothing now.
+            RegistrationError: If nothing of it can be registered.
+        """
+        line = self.line(source)
+        first, *others = take_burst(line, seconds, self.products.model, lambda: self.closed)
+        return self.captures.add(
+            first.image, first.source, presence=line.presence, others=[o.image for o in others]
+        )
 
     def switch(self, bundle: Path | str, author: str | None = None) -> None:
         """Go over to another bundle between two verdicts, with the gallery embedded anew.

@@ -192,6 +192,15 @@ class CaptureAnswer(Answer):
     crop: CropAnswer | None = Field(
         description="What it is cut to if no crop is given: the part, where that can be told."
     )
+    pictures: int = Field(
+        default=1, description="How many views of the part: several after a burst.", examples=[5]
+    )
+
+
+class BurstAsked(Asked):
+    """How long a part is turned."""
+
+    seconds: Annotated[float, Field(ge=0.5, le=10)] = 4.0
 
 
 class CropModel(Asked):

@@ -47,16 +47,16 @@ def products(request: Request, _user: Operator) -> ProductsAnswer:
 
 @router.post("/products", status_code=201, responses=_REGISTER)
 def register(request: Request, asked: RegisterAsked, user: Operator) -> RegisteredAnswer:
-    """Register a capture, or a part of it, as a product."""
+    """Register a capture, or a part of it, as a product: with all its views after a burst."""
     station = station_of(request)
     noted(
         request,
         label=asked.label, accept_warnings=asked.accept_warnings, catalogue=asked.catalogue,
     )  # fmt: skip
     capture = station.captures.get(asked.capture)
-    picture = capture.picture(crop_of(asked.crop), catalogue=asked.catalogue)
+    pictures = capture.pictures(crop_of(asked.crop), catalogue=asked.catalogue)
     registered = station.registrar.register(
-        asked.label, [picture], user.name, accept_warnings=asked.accept_warnings
+        asked.label, pictures, user.name, accept_warnings=asked.accept_warnings
     )
     return _answer(request, registered)
 

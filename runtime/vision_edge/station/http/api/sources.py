@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from vision_edge.station.core.captures import Capture, Captures
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
-from vision_edge.station.http.api.models import CaptureAnswer, CropAnswer, Done
+from vision_edge.station.http.api.models import BurstAsked, CaptureAnswer, CropAnswer, Done
 from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
 from vision_edge.station.http.preview import BOUNDARY, MAX_FPS, Previews, frame_headers, offered
 from vision_edge.station.http.request_error import RequestError
@@ -44,6 +44,14 @@ def freeze(request: Request, name: Name, _user: Operator) -> CaptureAnswer:
     noted(request, source=name)
     station = station_of(request)
     return captured(station.freeze(name), station.captures)
+
+
+@router.post("/burst", status_code=201, responses=failures(*CHANGING, 404, 409))
+def burst(request: Request, name: Name, asked: BurstAsked, _user: Operator) -> CaptureAnswer:
+    """Keep sharp, different views of a part that is turned before it; takes its seconds."""
+    noted(request, source=name, seconds=asked.seconds)
+    station = station_of(request)
+    return captured(station.burst(name, asked.seconds), station.captures)
 
 
 @router.get(
@@ -91,4 +99,5 @@ def captured(capture: Capture, captures: Captures) -> CaptureAnswer:
         height=height,
         expires_s=captures.seconds,
         crop=None if part is None else CropAnswer(**vars(part)),
+        pictures=1 + len(capture.others),
     )

@@ -180,6 +180,41 @@ def test_a_catalogues_picture_is_kept_as_one_by_either_way(live: Served) -> None
     assert [problem["code"] for problem in found["problems"]] == ["background"]
 
 
+def test_a_part_that_is_turned_is_registered_by_several_views_and_undone_at_once(
+    live: Served,
+) -> None:
+    taken = live.ok(live.post("/sources/odd/burst", {"seconds": 0.5}), 201)
+    assert 2 <= taken["pictures"] <= 3  # `odd` shows three pictures, again and again
+    asked = {"label": "gear", "capture": taken["capture"], "accept_warnings": True}
+    made = live.ok(live.post("/products", asked), 201)
+    assert len(made["snapshots"]) == taken["pictures"]
+    shown = {live.get(f"/snapshots/{snapshot}.jpg").content for snapshot in made["snapshots"]}
+    assert len(shown) == taken["pictures"]
+    live.ok(live.post("/undo"))
+    assert "gear" not in labels(live)
+
+
+def test_a_bursts_views_are_all_cut_to_what_was_asked(live: Served) -> None:
+    taken = live.ok(live.post("/sources/odd/burst", {"seconds": 0.6}), 201)
+    crop = {"x": 10, "y": 12, "width": 70, "height": 72}
+    asked = {"label": "gear", "capture": taken["capture"], "crop": crop, "accept_warnings": True}
+    for snapshot in live.ok(live.post("/products", asked), 201)["snapshots"]:
+        image = decode_image(live.get(f"/snapshots/{snapshot}.jpg").content, "x")
+        assert image.shape == (72, 70, 3)
+
+
+def test_a_burst_of_nothing_says_so(live: Served) -> None:
+    assert live.post("/sources/none/burst", {}).status_code == 404
+    for seconds in (0.1, 60, "soon"):
+        assert live.post("/sources/odd/burst", {"seconds": seconds}).status_code == 422
+    line = live.station.line("odd")
+    line.stop()
+    assert line.join(5.0)
+    refused = live.post("/sources/odd/burst", {"seconds": 0.5})
+    assert refused.status_code == 409
+    assert refused.json()["error"]["code"] == "no_frame"
+
+
 def test_undo_takes_back_a_whole_change_and_then_the_one_before(live: Served) -> None:
     live.ok(live.post("/products/rename", {"label": "nut", "new": "M8"}))
     files = [("images", (f"{n}.jpg", jpeg(60 + n), "image/jpeg")) for n in range(3)]

@@ -9,6 +9,7 @@ import { clearError, showError, toastOnNextPage } from "./notices.js";
 
 const CHECK_AFTER_MS = 250;
 const CHIPS = 24;
+const TURN_SECONDS = 4;
 
 const asked = new URLSearchParams(location.search);
 const name = byId("name");
@@ -34,11 +35,24 @@ async function freeze() {
   await take(() => post(`sources/${encodeURIComponent(source)}/freeze`));
 }
 
+/** Several views while the part is turned, counted down. */
+async function turnPart() {
+  let left = TURN_SECONDS;
+  const count = () => say(byId("crop-wait"), t("register.turning", { n: left }));
+  const clock = setInterval(() => { left = Math.max(0, left - 1); count(); }, 1000);
+  byId("catalogue-row").hidden = true;
+  byId("turn").disabled = true;
+  await take(() => { count(); return post(`sources/${encodeURIComponent(source)}/burst`, { seconds: TURN_SECONDS }); });
+  clearInterval(clock);
+  byId("turn").disabled = false;
+}
+
 async function take(from) {
   clearError(problem);
   capture = null;
   crop.close();
   byId("crop").toggleAttribute("data-empty", true);
+  byId("views").hidden = true;
   say(byId("crop-wait"), t("register.wait"));
   try {
     const taken = await from();
@@ -47,7 +61,7 @@ async function take(from) {
     say(byId("crop-wait"), t("register.no-picture"));
     showError(problem, error);
   }
-  byId("again").hidden = source === null;
+  for (const id of ["again", "turn"]) byId(id).hidden = source === null;
 }
 
 function display(taken) {
@@ -57,6 +71,8 @@ function display(taken) {
       capture = taken;
       byId("crop").toggleAttribute("data-empty", false);
       crop.open(taken.width, taken.height, taken.crop);
+      byId("views").hidden = taken.pictures < 2;
+      say(byId("views"), tn("register.views", taken.pictures));
       checkNow();
       resolve();
     };
@@ -206,6 +222,7 @@ name.addEventListener("keydown", nameEntered);
 document.addEventListener("keydown", catchTyping);
 byId("form").addEventListener("submit", (event) => { event.preventDefault(); submit(); });
 byId("again").addEventListener("click", freeze);
+byId("turn").addEventListener("click", turnPart);
 byId("file").addEventListener("change", (event) => {
   const [file] = event.target.files;
   byId("catalogue-row").hidden = !file;
@@ -215,5 +232,5 @@ byId("catalogue").addEventListener("change", checkNow);
 screenKeys(byId("keys"), name, byId("keys-toggle"));
 loadProducts();
 if (chooseSource()) freeze();
-else byId("again").hidden = true;
+else for (const id of ["again", "turn"]) byId(id).hidden = true;
 if (!byId("form").hidden) name.focus();
