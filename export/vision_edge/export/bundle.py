@@ -19,6 +19,8 @@ from vision_edge.export.gate.calibration_split import split, without
 from vision_edge.export.gate.explain import worst_step
 from vision_edge.export.gate.gate import Contenders, GateImages, judge
 from vision_edge.export.model.embedder import TorchEmbedder
+from vision_edge.export.gate.patch_agreement import judge_patches, unjudged
+from vision_edge.export.model.patch_tokens import patch_output, reference_patches
 from vision_edge.export.model.pruning import pruned
 from vision_edge.export.precision.variant import Variant, check_calibration, make_variant
 from vision_edge.export.settings import ExportImages, ExportSettings, LabelledImages
@@ -102,8 +104,10 @@ def export_bundle(
     pictures = _pictures(spec, settings, images, calibration, labelled)
     whole = TorchEmbedder(model.eval(), spec)
     twin = TorchEmbedder(pruned(model, settings.pruning), spec) if settings.pruning.steps else whole
+    gate = pictures.gate.images
+    patches = patch_output(twin.model, spec, gate) if settings.patches else None
     variant = make_variant(
-        twin.model, spec, settings, pictures.calibration, for_tensorrt=for_tensorrt
+        twin.model, spec, settings, pictures.calibration, for_tensorrt=for_tensorrt, patches=patches
     )
     fields: dict[str, Any] = {
         "name": name,
@@ -112,18 +116,23 @@ def export_bundle(
         "backbone": backbone,
         "adapter": adapter,
         "preprocessing": spec,
-        "embedding_dim": whole.embed(pictures.gate.images[:1]).shape[1],
+        "embedding_dim": whole.embed(gate[:1]).shape[1],
         "precision": settings.precision,
         "evaluation": evaluation,
+        "patches": None if patches is None else unjudged(patches.count),
     }
+    candidate = open_session(_unwritten(fields, variant.data), "cpu")
     models = Contenders(
         whole,
         twin,
-        open_session(_unwritten(fields, variant.data), "cpu"),
+        candidate,
         variant.worst_layer,
         lambda shown: worst_step(whole.model, spec, settings.pruning, shown),
     )
     parity, cohort = judge(models, pictures.gate, settings)
+    if patches is not None:
+        reference = reference_patches(twin.model, spec, gate, patches)
+        fields["patches"] = judge_patches(candidate, gate, reference, settings)
     fields["parity"] = _with_calibration(parity, variant, settings, pictures, calibration)
     fields["scoring"] = _scoring(cohort, pictures.cohort)
     write_bundle(out, fields, {MODEL_FILE: variant.data, COHORT_FILE: _npy(cohort)})

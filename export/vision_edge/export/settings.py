@@ -48,6 +48,7 @@ class ExportSettings:
     Attributes:
         precision: Arithmetic of the graph.
         pruning: Patches that it leaves out.
+        patches: Return patch tokens as well, for re-ranking.
         fused_attention: Attention as ONNX Runtime's own operator: quicker on its CUDA provider,
             and unknown to TensorRT and OpenVINO.
         half_weights: Store float32 weights in float16: half the size; with fp32 only.
@@ -65,6 +66,7 @@ class ExportSettings:
     min_cosine: float | None = None
     max_accuracy_drop: float | None = None
     fused_attention: bool = False
+    patches: bool = False
 
     def __post_init__(self) -> None:
         if self.half_weights and self.precision != "fp32":

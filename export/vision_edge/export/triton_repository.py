@@ -98,6 +98,11 @@ def write_triton_repository(
             overwritten.
     """
     chosen = settings or TritonSettings()
+    if bundle.manifest.patches is not None:
+        raise ExportError(
+            f"{bundle.path}: gives patches as a second output, which Triton is not asked for",
+            fix="export a bundle without --patches for it",
+        )
     name = chosen.name or model_name(bundle.manifest.name)
     target = out / name
     _refuse_overwrite(target)

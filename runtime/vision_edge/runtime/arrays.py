@@ -23,3 +23,6 @@ def check_image(image: Image, name: str = "image") -> None:
 
 Embeddings = NDArray[np.float32]
 """Embeddings: float32 `(N, D)`, or `(D,)` for one picture; of any length, not normalised."""
+
+Patches = NDArray[np.float32]
+"""float32 (..., T, D): of each picture T patches, unit rows."""

@@ -56,7 +56,8 @@ def test_the_views_of_frames_are_the_views_of_snapshots() -> None:
     views = FrameViews(ViewSettings(3))
     prepared = views.prepared(image, embedder.spec)
     assert prepared.shape[0] == 3
-    frame = views.embed(embedder, prepared)
+    frame, patches = views.embed(embedder, prepared)
+    assert patches is None  # this embedder has none
     assert embedder.batches == [3]  # in one inference
     assert np.allclose(frame, embed_snapshot(embedder, image), atol=1e-5)
 

@@ -7,7 +7,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -17,6 +17,7 @@ from vision_edge.export.model.edge_model import EdgeModel
 from vision_edge.runtime.errors import ExportError
 
 OPSET = 18
+OUTPUTS = ("embeddings", "patches")
 _TRACE_BATCH = 2  # a batch of 1 would be frozen into the graph (pytorch#157621)
 
 
@@ -29,11 +30,13 @@ def to_onnx(model: EdgeModel, size: int) -> bytes:
 
     Returns:
         A serialised ONNX model with inputs `images` uint8 (batch, size, size, 3) and outputs
-        `embeddings` float32 (batch, D), without traces of the machine that made it.
+        `embeddings` float32 (batch, D) and, where the model has them, `patches` float32
+        (batch, T, D), without traces of the machine that made it.
 
     Raises:
         ExportError: If the exporter fails or the batch is not symbolic.
     """
+    names = OUTPUTS[: 1 if model.patches is None else 2]
     example = torch.zeros((_TRACE_BATCH, size, size, 3), dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
@@ -44,7 +47,7 @@ def to_onnx(model: EdgeModel, size: int) -> bytes:
                     (example,),
                     path,
                     input_names=["images"],
-                    output_names=["embeddings"],
+                    output_names=list(names),
                     dynamic_shapes=({0: torch.export.Dim("batch")},),
                     opset_version=OPSET,
                     dynamo=True,
@@ -58,7 +61,7 @@ def to_onnx(model: EdgeModel, size: int) -> bytes:
             ) from error
         graph = onnx.load(path)
     _strip(graph)
-    _assert_signature(graph, size)
+    _assert_signature(graph, size, names)
     onnx.checker.check_model(graph)
     data: bytes = graph.SerializeToString(deterministic=True)
     return data
@@ -90,8 +93,8 @@ def _strip(graph: onnx.ModelProto) -> None:
         del entry.metadata_props[:]
 
 
-def _assert_signature(graph: onnx.ModelProto, size: int) -> None:
-    """Check names, types and shapes; the first dimension of both must be a symbol."""
+def _assert_signature(graph: onnx.ModelProto, size: int, names: Sequence[str]) -> None:
+    """Check names, types and shapes; the first dimension of all must be a symbol."""
 
     def describe(value: onnx.ValueInfoProto) -> tuple[str, int, list[str | int]]:
         tensor = value.type.tensor_type
@@ -105,9 +108,10 @@ def _assert_signature(graph: onnx.ModelProto, size: int) -> None:
         not symbolic
         or [(n, t, s[1:]) for n, t, s in inputs]
         != [("images", onnx.TensorProto.UINT8, [size, size, 3])]
-        or [(n, t, len(s)) for n, t, s in outputs] != [("embeddings", onnx.TensorProto.FLOAT, 2)]
+        or [(n, t, len(s)) for n, t, s in outputs]
+        != [(name, onnx.TensorProto.FLOAT, 2 + n) for n, name in enumerate(names)]
     ):
         raise ExportError(
             f"the exported graph has inputs {inputs} and outputs {outputs}; expected images uint8 "
-            f"(batch, {size}, {size}, 3) and embeddings float32 (batch, D) with a symbolic batch"
+            f"(batch, {size}, {size}, 3) and float32 {' and '.join(names)} with a symbolic batch"
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vision_edge.export.model.embedder import embed_normalised
+from vision_edge.export.model.patch_tokens import PatchOutput, centred, tokens_and_patches
 from vision_edge.runtime.errors import ExportError
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 
@@ -22,22 +24,32 @@ class EdgeModel(nn.Module):
     Args:
         model: A timm vision transformer; it is copied, not changed.
         spec: Its preprocessing.
+        patches: The second output, where it is wanted.
 
     Raises:
         ExportError: If the patch embedding is not one unpadded convolution of three channels.
     """
 
-    def __init__(self, model: nn.Module, spec: PreprocessSpec) -> None:
+    def __init__(
+        self, model: nn.Module, spec: PreprocessSpec, patches: PatchOutput | None = None
+    ) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).eval()
         self.model.patch_embed.proj = _folded(_patch_convolution(self.model), spec)  # type: ignore[union-attr]
+        self.patches = patches
+        mean = np.zeros(1, np.float32) if patches is None else patches.mean
+        self.register_buffer("mean_token", torch.from_numpy(mean))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Embed uint8 (N, S, S, 3) BGR as float32 (N, D).
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Embed uint8 (N, S, S, 3) BGR as float32 (N, D), with patches (N, T, D) where asked for.
 
         The cast comes first: TensorRT's parser refuses other operations on uint8.
         """
-        return embed_normalised(self.model, images.float().permute(0, 3, 1, 2))
+        pixels = images.float().permute(0, 3, 1, 2)
+        if self.patches is None:
+            return embed_normalised(self.model, pixels)
+        tokens, patches = tokens_and_patches(self.model, pixels, self.patches.count)
+        return tokens, centred(patches, self.mean_token)  # type: ignore[arg-type]
 
 
 def _patch_convolution(model: nn.Module) -> nn.Conv2d:

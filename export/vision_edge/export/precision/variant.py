@@ -9,6 +9,7 @@ from torch import nn
 from vision_edge.export.graph.tidy import fuse_attention, tidy
 from vision_edge.export.graph.to_onnx import to_onnx
 from vision_edge.export.model.edge_model import EdgeModel
+from vision_edge.export.model.patch_tokens import PatchOutput
 from vision_edge.export.precision.half import to_half
 from vision_edge.export.precision.half_weights import with_half_weights
 from vision_edge.export.precision.int8 import to_int8
@@ -57,6 +58,7 @@ def make_variant(
     calibration: Image | None,
     *,
     for_tensorrt: bool = False,
+    patches: PatchOutput | None = None,
 ) -> Variant:
     """Export a model in the precision that was asked for.
 
@@ -66,11 +68,12 @@ def make_variant(
         settings: Which precision.
         calibration: For int8: uint8 (N, S, S, 3) BGR, prepared.
         for_tensorrt: Whether TensorRT shall run it, which takes one kind of int8 only.
+        patches: The second output, where it is wanted.
 
     Raises:
         ExportError: If a graph cannot be made.
     """
-    plain = to_onnx(EdgeModel(model, spec), spec.size)
+    plain = to_onnx(EdgeModel(model, spec, patches), spec.size)
     if settings.fused_attention:
         plain = fuse_attention(plain)
     if settings.precision == "fp16":

@@ -19,7 +19,7 @@ from pydantic import (
 from vision_edge.runtime.errors import BundleError
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 COHORT_FILE = "cohort.npy"
@@ -197,6 +197,25 @@ class ScoringInfo(_Grown):
     cohort_photographs: bool | None = None
 
 
+class PatchInfo(_Part):
+    """The second output: patches of each image, by which the nearest products are ranked anew.
+
+    Attributes:
+        count: Patches an image, T.
+        weight: What a patch score counts beside a cosine.
+        images: How many images were compared.
+        min_agreement: Of the worst image: how well the exported model's patches are found in the
+            PyTorch model's, from -1 to 1.
+        mean_agreement: Over all images.
+    """
+
+    count: Annotated[int, Field(ge=1)]
+    weight: Annotated[float, Field(ge=0)]
+    images: int
+    min_agreement: float
+    mean_agreement: float
+
+
 class FileInfo(_Part):
     """Size and hash of one file of the bundle."""
 
@@ -204,7 +223,7 @@ class FileInfo(_Part):
     bytes: int
 
 
-class Manifest(_Part):
+class Manifest(_Grown):
     """A bundle's manifest, as written to `manifest.json`.
 
     Attributes:
@@ -215,8 +234,11 @@ class Manifest(_Part):
         embedding_dim: D, the length of an embedding.
         precision: Arithmetic of the graph.
         evaluation: Figures of `vision-edge evaluate`, where they were given at export.
+        patches: The second output, where the model has it.
         files: Every other file of the bundle.
     """
+
+    newer = frozenset({"patches"})
 
     schema_version: Annotated[str, Field(pattern=r"^\d+\.\d+$")] = SCHEMA_VERSION
     name: str
@@ -230,6 +252,7 @@ class Manifest(_Part):
     parity: ParityInfo
     scoring: ScoringInfo
     evaluation: dict[str, Any] | None = None
+    patches: PatchInfo | None = None
     files: dict[FileName, FileInfo]
 
     @property

@@ -33,7 +33,10 @@ CREATE TRIGGER events_stay BEFORE DELETE ON events
 """
 _LATER = {
     "catalogue": "CREATE TABLE IF NOT EXISTS catalogue "
-    "(snapshot INTEGER PRIMARY KEY REFERENCES snapshots(id)) STRICT"
+    "(snapshot INTEGER PRIMARY KEY REFERENCES snapshots(id)) STRICT",
+    "patches": "CREATE TABLE IF NOT EXISTS patches "
+    "(snapshot INTEGER NOT NULL REFERENCES snapshots(id), fingerprint TEXT NOT NULL, "
+    "vectors BLOB NOT NULL, PRIMARY KEY (snapshot, fingerprint)) STRICT",
 }
 """Tables that came later: a file has those that it needs, and older programs read it as well."""
 

@@ -186,7 +186,7 @@ class Gallery(GalleryReader):
             for (identifier,) in self._db.rows("SELECT id FROM snapshots ORDER BY id"):
                 name = f"{self.path}, snapshot {identifier}"
                 snapshot = embed(self.snapshots.jpeg(identifier), name)
-                self.snapshots.store_embedding(identifier, snapshot.embedding, model, name)
+                self.snapshots.store_vectors(identifier, snapshot, model, name)
             self._db.set_meta(meta_of(model))
             self._append("reembed", argument=model.fingerprint)
             version = self.version

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.bundles.manifest import ModelIdentity
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.database import Database
@@ -18,11 +18,19 @@ from vision_edge.runtime.images.coding import decode_image
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An image to register: its JPEG bytes, its embedding float32 (D,), and where it came from."""
+    """An image to register.
+
+    Attributes:
+        jpeg: Its bytes.
+        embedding: float32 (D,).
+        origin: Where it came from.
+        patches: float32 (T, D), unit rows, where the model gives any.
+    """
 
     jpeg: bytes
     embedding: Embeddings
     origin: str
+    patches: Patches | None = None
 
 
 Embed = Callable[[bytes, str], Snapshot]
@@ -63,7 +71,7 @@ class SnapshotStore:
         if is_catalogue(snapshot.jpeg):
             self._db.add_table("catalogue")
             self._db.rows("INSERT OR IGNORE INTO catalogue VALUES (?)", (identifier,))
-        self.store_embedding(identifier, snapshot.embedding, model, snapshot.origin)
+        self.store_vectors(identifier, snapshot, model, snapshot.origin)
         return int(identifier)
 
     def find(self, sha256: str) -> int | None:
@@ -82,14 +90,15 @@ class SnapshotStore:
         rows = self._db.rows("SELECT id, sha256, length(jpeg), origin FROM snapshots")
         return {identifier: SnapshotFile(*row) for identifier, *row in rows}
 
-    def store_embedding(
-        self, snapshot: int, vector: Embeddings, model: ModelIdentity, origin: str
+    def store_vectors(
+        self, identifier: int, snapshot: Snapshot, model: ModelIdentity, origin: str
     ) -> None:
-        """Keep an embedding, float32 (D,), of a snapshot by a model.
+        """Keep the embedding of a snapshot by a model, and its patches as float16.
 
         Raises:
-            GalleryError: If it is of the wrong length or not finite.
+            GalleryError: If one is of the wrong length or not finite.
         """
+        vector, patches = snapshot.embedding, snapshot.patches
         if vector.shape != (model.embedding_dim,) or not np.isfinite(vector).all():
             raise GalleryError(
                 f"{origin}: an embedding of this gallery is finite float32 "
@@ -97,8 +106,33 @@ class SnapshotStore:
             )
         self._db.rows(
             "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
-            (snapshot, model.fingerprint, np.ascontiguousarray(vector, dtype="<f4").tobytes()),
+            (identifier, model.fingerprint, np.ascontiguousarray(vector, dtype="<f4").tobytes()),
         )
+        if patches is None:
+            return
+        if patches.shape[1:] != (model.embedding_dim,) or not np.isfinite(patches).all():
+            raise GalleryError(
+                f"{origin}: patches of this gallery are finite float32 (T, {model.embedding_dim}); "
+                f"got {patches.dtype} {patches.shape}"
+            )
+        self._db.add_table("patches")
+        self._db.rows(
+            "INSERT OR REPLACE INTO patches VALUES (?, ?, ?)",
+            (identifier, model.fingerprint, np.ascontiguousarray(patches, dtype="<f2").tobytes()),
+        )
+
+    def all_patches(self, model: ModelIdentity, count: int) -> dict[int, Patches]:
+        """Return the patches by a model of every snapshot that has any: float16 (count, D)."""
+        if not self._db.has_table("patches"):
+            return {}
+        rows = self._db.rows(
+            "SELECT snapshot, vectors FROM patches WHERE fingerprint = ?", (model.fingerprint,)
+        )
+        with self._db.consistent():
+            return {
+                snapshot: np.frombuffer(vectors, "<f2").reshape(count, model.embedding_dim)
+                for snapshot, vectors in rows
+            }
 
     def all_vectors(self, model: ModelIdentity) -> dict[int, Embeddings]:
         """Return every snapshot's embedding by a model, float32 (D,)."""

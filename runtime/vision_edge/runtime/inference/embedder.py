@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.images.crops import FRAME_CROP, cropped
 from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
 
@@ -26,6 +26,29 @@ class Embedder(Protocol):
 
     def embed(self, images: Image) -> Embeddings:
         """Embed uint8 (N, size, size, 3) BGR images as float32 (N, D)."""
+
+
+@runtime_checkable
+class PatchEmbedder(Embedder, Protocol):
+    """An embedder that may give patches as well."""
+
+    def embed_patches(self, images: Image) -> tuple[Embeddings, Patches | None]:
+        """Embed uint8 (N, size, size, 3) BGR images as float32 (N, D), with patches (N, T, D)."""
+
+
+def embed_with_patches(embedder: Embedder, images: Image) -> tuple[Embeddings, Patches | None]:
+    """Embed prepared images, and return their patches where the embedder gives any.
+
+    Args:
+        embedder: A session, or anything like it.
+        images: uint8 (N, size, size, 3), BGR.
+
+    Returns:
+        float32 (N, D), and float32 (N, T, D) or None.
+    """
+    if isinstance(embedder, PatchEmbedder):
+        return embedder.embed_patches(images)
+    return embedder.embed(images), None
 
 
 def embed_frame(embedder: Embedder, image: Image, share: float = FRAME_CROP) -> Embeddings:

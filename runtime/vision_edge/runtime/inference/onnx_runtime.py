@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import require
 from vision_edge.runtime.inference.options import SessionOptions
@@ -32,9 +32,14 @@ class OrtRunner:
 
     def run(self, images: Image) -> Embeddings:
         """Embed uint8 (N, S, S, 3) BGR as new float32 (N, D)."""
-        (embeddings,) = self._session.run(None, {"images": images})
+        (embeddings,) = self._session.run(["embeddings"], {"images": images})
         result: Embeddings = np.asarray(embeddings, dtype=np.float32)
         return result
+
+    def run_both(self, images: Image) -> tuple[Embeddings, Patches]:
+        """Return new float32 (N, D) and, of a model that has them, patches (N, T, D)."""
+        embeddings, patches = self._session.run(["embeddings", "patches"], {"images": images})
+        return np.asarray(embeddings, np.float32), np.asarray(patches, np.float32)
 
 
 def built_in() -> list[str]:

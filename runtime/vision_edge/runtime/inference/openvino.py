@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import require
 from vision_edge.runtime.inference.options import SessionOptions
@@ -26,6 +26,12 @@ class OpenVinoRunner:
         with self._lock:
             results = self._request.infer({0: np.ascontiguousarray(images)}, share_inputs=True)
             return np.array(results[0], dtype=np.float32)
+
+    def run_both(self, images: Image) -> tuple[Embeddings, Patches]:
+        """Return new float32 (N, D) and, of a model that has them, patches (N, T, D)."""
+        with self._lock:
+            results = self._request.infer({0: np.ascontiguousarray(images)}, share_inputs=True)
+            return np.array(results[0], np.float32), np.array(results[1], np.float32)
 
 
 def open_openvino(

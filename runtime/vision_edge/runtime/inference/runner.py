@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
-from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import BundleError
 
@@ -23,6 +23,14 @@ class Runner(Protocol):
 
     def run(self, images: Image) -> Embeddings:
         """Embed uint8 (N, S, S, 3) BGR, N at least 1, as new float32 (N, D); thread-safe."""
+
+
+@runtime_checkable
+class PatchRunner(Runner, Protocol):
+    """A runner that also gives the second output of a bundle that has it."""
+
+    def run_both(self, images: Image) -> tuple[Embeddings, Patches]:
+        """Return new float32 (N, D) and (N, T, D); thread-safe."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,11 @@ def check_ports(bundle: Bundle, inputs: Sequence[Port], outputs: Sequence[Port])
         BundleError: If names, types or shapes differ, or the batch is fixed.
     """
     size, dim = bundle.manifest.preprocessing.size, bundle.manifest.embedding_dim
+    patches = bundle.manifest.patches
+    second = [] if patches is None else [Port("patches", "float32", (None, patches.count, dim))]
     expected = (
         [Port("images", "uint8", (None, size, size, 3))],
-        [Port("embeddings", "float32", (None, dim))],
+        [Port("embeddings", "float32", (None, dim)), *second],
     )
     if (list(inputs), list(outputs)) != expected:
         raise wrong_ports(bundle.path, [*inputs, *outputs], size, dim)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import BundleError, VisionEdgeError
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 from vision_edge.runtime.inference.onnx_runtime import built_in, open_ort
 from vision_edge.runtime.inference.options import SessionOptions
-from vision_edge.runtime.inference.runner import Runner
+from vision_edge.runtime.inference.runner import PatchRunner, Runner
 
 PROVIDERS = ("engine", "tensorrt", "cuda", "openvino", "cpu")
 """Provider names on the command line, best first; `triton://host:port/model` is one as well."""
@@ -60,19 +60,36 @@ class Session:
         Raises:
             VisionEdgeError: If shape or dtype are wrong, or the result is not finite.
         """
+        return self._finite(self._runner.run(self._checked(images)))
+
+    def embed_patches(self, images: Image) -> tuple[Embeddings, Patches | None]:
+        """Embed prepared images as `embed` does, and return their patches.
+
+        Returns:
+            float32 (N, D), and float32 (N, T, D) of unit rows; None if the bundle has no patches,
+            or the provider does not give them.
+        """
+        if self.bundle.manifest.patches is None or not isinstance(self._runner, PatchRunner):
+            return self.embed(images), None
+        embeddings, patches = self._runner.run_both(self._checked(images))
+        return self._finite(embeddings), self._finite(patches)
+
+    def _finite(self, values: Embeddings) -> Embeddings:
+        if not np.isfinite(values).all():
+            raise VisionEdgeError(
+                f"{self.name}: the model returned values that are not finite",
+                fix="run on another provider (--provider cpu), and export in fp32",
+            )
+        return values
+
+    def _checked(self, images: Image) -> Image:
         size = self.spec.size
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
             raise VisionEdgeError(
                 f"a session embeds uint8 (N, {size}, {size}, 3); got {images.dtype} {images.shape}",
                 fix="call embed_frame, or prepare each image first",
             )
-        embeddings = self._runner.run(images)
-        if not np.isfinite(embeddings).all():
-            raise VisionEdgeError(
-                f"{self.name}: the model returned values that are not finite",
-                fix="run on another provider (--provider cpu), and export in fp32",
-            )
-        return embeddings
+        return images
 
 
 def available_providers() -> list[str]:
@@ -128,6 +145,8 @@ def open_session(
                 ) from error
             notes.append(f"{candidate} is there but cannot be used ({reason}); falling back")
             continue
+        if bundle.manifest.patches is not None and not isinstance(runner, PatchRunner):
+            notes.append(f"{candidate} gives no patches: products are ranked by embeddings alone")
         return Session(bundle, candidate, runner, notes + _unused(candidate, chosen))
     raise VisionEdgeError("ONNX Runtime has no provider", fix="reinstall onnxruntime")
 

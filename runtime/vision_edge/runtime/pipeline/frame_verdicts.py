@@ -64,10 +64,10 @@ def verdicts(
     frame_views = FrameViews(views)
     for frame, prepared in _prepared(source, embedder, frame_views):
         began = time.monotonic()
-        embedding = frame_views.embed(embedder, prepared)
+        embedding, patches = frame_views.embed(embedder, prepared)
         counts.fewer_views += len(prepared) < frame_views.asked
         counts.session_seconds += time.monotonic() - began
-        (decision,) = classifier.classify(embedding)
+        (decision,) = classifier.classify(embedding, [patches])
         age_ms = (time.monotonic() - frame.captured) * 1000.0
         counts.seconds = time.monotonic() - started
         if source.live and age_ms > max_age_ms:

@@ -13,11 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.images.crops import FRAME_CROPS, cropped
 from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
-from vision_edge.runtime.inference.embedder import Embedder
+from vision_edge.runtime.inference.embedder import Embedder, embed_with_patches
 
 Views = Literal[1, 3]
 VIEWS: tuple[Views, ...] = (1, 3)
@@ -97,14 +97,20 @@ class FrameViews:
         shares = FRAME_CROPS if self._next() > 1 else (FRAME_CROPS[turn % len(FRAME_CROPS)],)
         return np.stack([prepare(cropped(image, share), spec) for share in shares])
 
-    def embed(self, embedder: Embedder, prepared: Image) -> Embeddings:
-        """Return the mean embedding of a frame's prepared views, float32 (D,), in one inference."""
+    def embed(self, embedder: Embedder, prepared: Image) -> tuple[Embeddings, Patches | None]:
+        """Embed a frame's prepared views in one inference.
+
+        Returns:
+            Their mean embedding, float32 (D,), and the patches of the first, float32 (T, D), where
+            the embedder gives any.
+        """
         began = time.monotonic()
-        mean: Embeddings = embedder.embed(prepared).mean(axis=0, dtype=np.float32)
+        embeddings, patches = embed_with_patches(embedder, prepared)
+        mean: Embeddings = embeddings.mean(axis=0, dtype=np.float32)
         budget, took = self._settings.budget_ms, 1000 * (time.monotonic() - began)
         if budget is not None and len(prepared) > 1 and took > budget:
             self._pause = PAUSE
-        return mean
+        return mean, None if patches is None else patches[0]
 
     def _next(self) -> int:
         """Return how many views the next frame has."""

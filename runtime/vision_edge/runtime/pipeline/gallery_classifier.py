@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_edge.runtime.arrays import Embeddings
+from vision_edge.runtime.arrays import Embeddings, Patches
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.reader import GalleryReader
@@ -17,6 +17,7 @@ from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.images.catalogue import is_catalogue
 from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.recognition.domains import shift_between
+from vision_edge.runtime.recognition.patch_ranking import PatchRanking
 from vision_edge.runtime.recognition.prototypes import (
     NOTHING_KNOWN,
     Decision,
@@ -65,13 +66,15 @@ class CurrentClassifier:
             self.now: PrototypeClassifier | None = self._made_from(gallery)
         self._looked = time.monotonic()
 
-    def classify(self, embeddings: Embeddings) -> list[Decision]:
+    def classify(
+        self, embeddings: Embeddings, patches: Sequence[Patches | None] | None = None
+    ) -> list[Decision]:
         """Decide on float32 (N, D) embeddings; all is unknown while there are no products."""
         if time.monotonic() - self._looked >= self._every:
             self._look()
         if self.now is None:
             return [NOTHING_KNOWN] * (1 if embeddings.ndim == 1 else len(embeddings))
-        return self.now.classify(embeddings)
+        return self.now.classify(embeddings, patches)
 
     def _look(self) -> None:
         """Take in the gallery's state, if it is new."""
@@ -118,7 +121,18 @@ def classifier_for(
         false_accept_rate=false_accept_rate,
         threshold=threshold,
         negatives=negatives_of(gallery),
+        ranking=ranking_of(gallery, session.bundle),
     )
+
+
+def ranking_of(gallery: GalleryReader, bundle: Bundle) -> PatchRanking | None:
+    """Return what ranks the nearest products anew by their patches; None if the bundle has none."""
+    info = bundle.manifest.patches
+    if info is None:
+        return None
+    products = gallery.contents().products.values()
+    kept = gallery.snapshots.all_patches(gallery.model, info.count)
+    return PatchRanking([[kept[i] for i in ids if i in kept] for ids in products], info.weight)
 
 
 def catalogue_shift(

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.images.catalogue import catalogue_views, is_catalogue
 from vision_edge.runtime.images.coding import decode_image
-from vision_edge.runtime.images.crops import CROPS, cropped
+from vision_edge.runtime.images.crops import CROPS, FRAME_CROP, cropped
 from vision_edge.runtime.images.preprocess import prepare
-from vision_edge.runtime.inference.embedder import Embedder
+from vision_edge.runtime.inference.embedder import Embedder, embed_with_patches
+
+_AS_FRAMES = CROPS.index(FRAME_CROP)  # the view whose patches are kept: that of frames
 
 
 def kept_snapshot(embedder: Embedder, jpeg: bytes, origin: str) -> Snapshot:
@@ -32,8 +34,10 @@ def kept_snapshot(embedder: Embedder, jpeg: bytes, origin: str) -> Snapshot:
         ImageError: If it cannot be decoded.
     """
     image = decode_image(jpeg, origin)
-    views = catalogue_views(image) if is_catalogue(jpeg) else snapshot_views(image)
-    return Snapshot(jpeg, _embed_views(embedder, views), origin)
+    if is_catalogue(jpeg):  # its patches, on white, are not compared with a camera's
+        return Snapshot(jpeg, _embed_views(embedder, catalogue_views(image))[0], origin)
+    embedding, patches = _embed_views(embedder, snapshot_views(image))
+    return Snapshot(jpeg, embedding, origin, None if patches is None else patches[_AS_FRAMES])
 
 
 def snapshot_views(image: Image) -> list[Image]:
@@ -51,11 +55,12 @@ def embed_snapshot(embedder: Embedder, image: Image) -> Embeddings:
     Returns:
         float32 (D,).
     """
-    return _embed_views(embedder, snapshot_views(image))
+    return _embed_views(embedder, snapshot_views(image))[0]
 
 
-def _embed_views(embedder: Embedder, views: Sequence[Image]) -> Embeddings:
-    """Return the mean embedding of views, float32 (D,), in one inference."""
+def _embed_views(embedder: Embedder, views: Sequence[Image]) -> tuple[Embeddings, Patches | None]:
+    """Return the mean embedding of V views, float32 (D,), and their patches, float32 (V, T, D)."""
     prepared = np.stack([prepare(view, embedder.spec) for view in views])
-    mean: Embeddings = embedder.embed(prepared).mean(axis=0, dtype=np.float32)
-    return mean
+    embeddings, patches = embed_with_patches(embedder, prepared)
+    mean: Embeddings = embeddings.mean(axis=0, dtype=np.float32)
+    return mean, patches

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_edge.runtime.arrays import Embeddings
+from vision_edge.runtime.arrays import Embeddings, Patches
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.recognition.strangers import Cohort, cohort_shift, stranger_models
 
@@ -108,7 +108,8 @@ class Decision:
         label: The nearest product, or None when the answer is *unknown*.
         nearest: The nearest product, also when the answer is unknown.
         score: Centred cosine similarity to the nearest product, from -1 to 1.
-        margin: That score minus the runner-up's, from 0 to 2; None with one product.
+        margin: That score minus the runner-up's, from 0 to 2 (with patches: of what they were
+            ranked by); None with one product.
         known: Whether the answer is a product.
         review: Whether it is unknown, but near enough to be worth a person's look.
         stranger_rate: Estimated share of strangers that would be as near, from 0 to 1; None with a
@@ -138,8 +139,17 @@ NOTHING_KNOWN = Decision(None, "", -1.0, None, False)
 class Classifier(Protocol):
     """Anything that decides on embeddings; a station's changes its mind when its gallery does."""
 
-    def classify(self, embeddings: Embeddings) -> list[Decision]:
+    def classify(
+        self, embeddings: Embeddings, patches: Sequence[Patches | None] | None = None
+    ) -> list[Decision]:
         """Decide on float32 (N, D) embeddings; N decisions, in order."""
+
+
+class Ranking(Protocol):
+    """Anything that prefers some of the nearest products to others."""
+
+    def preferences(self, scores: Scores, patches: Sequence[Patches | None]) -> Scores:
+        """Return what is ranked by, float32 (N, P), for scores and the patches of N pictures."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +177,7 @@ class PrototypeClassifier:
         threshold: A fixed threshold on the score instead of one from the false-accept rate.
         negatives: What an operator said is not a product: whoever is nearer to it than to the
             product is not that product.
+        ranking: Ranks the nearest products anew by their patches.
 
     Raises:
         VisionEdgeError: If there are no products, or shapes or rates do not fit.
@@ -182,6 +193,7 @@ class PrototypeClassifier:
         false_accept_rate: float = 0.05,
         threshold: float | None = None,
         negatives: Negatives | None = None,
+        ranking: Ranking | None = None,
     ) -> None:
         _check_products(labels, prototypes, prior, false_accept_rate)
         if threshold is not None and not np.isfinite(threshold):
@@ -199,27 +211,42 @@ class PrototypeClassifier:
         own = Cohort(normalise(impostors, self.centre), cohort.from_station)
         self._cohort = own.embeddings
         self._strangers = stranger_models(self._unit, own)
+        self._ranking = ranking
         self._rejects = _Rejects(self.labels, self.centre, negatives) if negatives else None
 
     def scores(self, embeddings: Embeddings) -> Scores:
         """Return the centred cosine of float32 (N, D) with each product: float32 (N, P)."""
         return _cosines(normalise(np.atleast_2d(embeddings), self.centre), self._unit)
 
-    def classify(self, embeddings: Embeddings) -> list[Decision]:
-        """Decide on float32 (N, D) embeddings; N decisions, in order."""
+    def classify(
+        self, embeddings: Embeddings, patches: Sequence[Patches | None] | None = None
+    ) -> list[Decision]:
+        """Decide on float32 (N, D) embeddings; N decisions, in order.
+
+        Args:
+            embeddings: float32 (N, D).
+            patches: Of each of them its picture's patches, float32 (T, D) of unit rows, or None:
+                where there is a ranking they have a say in which product it is, and none in
+                whether it is known.
+        """
         queries = normalise(np.atleast_2d(embeddings), self.centre)
         scores = _cosines(queries, self._unit)
         if self._rejects is not None:
             scores = self._rejects.apply(queries, scores)
-        best = scores.argmax(axis=1)
+        ranked = scores
+        if self._ranking is not None and patches is not None:
+            ranked = self._ranking.preferences(scores, patches)
+        best = ranked.argmax(axis=1)
         top = scores[np.arange(len(scores)), best]
-        seconds = np.partition(scores, -2, axis=1)[:, -2] if len(self.labels) > 1 else None
+        margins = None
+        if len(self.labels) > 1:
+            margins = np.ptp(np.partition(ranked, -2, axis=1)[:, -2:], axis=1)
         rates = None if self.threshold is not None else self._rates(queries, top, best)
         return [
             self._decide(
                 int(best[n]),
                 float(top[n]),
-                None if seconds is None else float(seconds[n]),
+                None if margins is None else float(margins[n]),
                 None if rates is None else float(rates[n]),
             )
             for n in range(len(scores))
@@ -239,10 +266,9 @@ class PrototypeClassifier:
         return rates
 
     def _decide(
-        self, best: int, score: float, second: float | None, rate: float | None
+        self, best: int, score: float, margin: float | None, rate: float | None
     ) -> Decision:
         nearest = self.labels[best]
-        margin = None if second is None else score - second
         if score <= REJECTED:  # a negative is nearer than any product
             known = review = False
             score, margin, rate = -1.0, None, None if rate is None else 1.0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.recognition.prototypes import NOTHING_KNOWN, Decision, PrototypeClassifier
@@ -49,9 +49,20 @@ class Model:
             self._timed(time.monotonic() - began)
         return embeddings
 
-    def classify(self, embeddings: Embeddings) -> list[Decision]:
+    def embed_patches(self, images: Image) -> tuple[Embeddings, Patches | None]:
+        """Embed prepared images as `Session.embed_patches` does, when it is one's turn."""
+        began = time.monotonic()
+        with self.lock:
+            both = self.session.embed_patches(images)
+        if self._timed is not None:
+            self._timed(time.monotonic() - began)
+        return both
+
+    def classify(
+        self, embeddings: Embeddings, patches: Sequence[Patches | None] | None = None
+    ) -> list[Decision]:
         """Decide on float32 (N, D) embeddings; all is unknown while there are no products."""
         classifier = self.classifier
         if classifier is None:
             return [NOTHING_KNOWN] * (1 if embeddings.ndim == 1 else len(embeddings))
-        return classifier.classify(embeddings)
+        return classifier.classify(embeddings, patches)

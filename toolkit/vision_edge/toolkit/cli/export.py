@@ -149,6 +149,13 @@ def export(
             "not for TensorRT and OpenVINO.",
         ),
     ] = False,
+    patches: Annotated[
+        bool,
+        typer.Option(
+            "--patches",
+            help="Return patches as well, by which the nearest products are ranked anew.",
+        ),
+    ] = False,
     target: Annotated[
         TargetFormat,
         typer.Option(
@@ -197,7 +204,13 @@ def export(
         min_cosine,
         max_accuracy_drop,
         fused_attention,
+        patches,
     )
+    if patches and target is TargetFormat.triton:
+        raise ExportError(
+            "Triton is asked for embeddings alone, and --patches was given",
+            fix="leave it out, or serve the bundle by another provider",
+        )
     if fused_attention and target.is_engine:
         raise ExportError(
             f"--fused-attention is ONNX Runtime's own operator, unknown to {target.value}",
@@ -265,6 +278,12 @@ def _summary(bundle: Bundle, out: Path) -> str:
         lines.append(
             f"the same verdict on {parity.verdicts.agreement:.1%} of {parity.verdicts.pictures} "
             "pictures"
+        )
+    if manifest.patches:
+        found = manifest.patches
+        lines.append(
+            f"{found.count} patches an image, found again in PyTorch's: {found.mean_agreement:.4f} "
+            f"on average, at least {found.min_agreement:.4f}"
         )
     lines += [f"note: {note}" for note in parity.notes or ()]
     return "\n".join(lines)

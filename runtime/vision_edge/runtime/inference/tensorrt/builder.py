@@ -79,6 +79,8 @@ def _network(trt: Any, builder: Any, bundle: Bundle, log: Any) -> Any:
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
     check_ports(bundle, _ports(trt, inputs), _ports(trt, outputs))
+    for second in outputs[1:]:  # the engine gives embeddings alone
+        network.unmark_output(second)
     return network
 
 
