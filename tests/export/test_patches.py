@@ -1,4 +1,4 @@
-"""The second output: patches beside embeddings, gated, kept with snapshots, and used for ranking."""
+"""The second output: patches beside embeddings, gated, kept with snapshots, used for ranking."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_model_whose_patches_are_others_is_refused(merged: Backbone, session: 
     _, patches = session.embed_patches(images)
     assert patches is not None
     wrong = -patches
-    with pytest.raises(ExportError, match="patches .fp32. disagree") as caught:
+    with pytest.raises(ExportError, match=r"patches .fp32. disagree") as caught:
         judge_patches(session, images, wrong, ExportSettings(patches=True))
     assert "without --patches" in str(caught.value)
     assert judge_patches(session, images, patches, ExportSettings(patches=True)).images == 3

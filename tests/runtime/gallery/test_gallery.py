@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,28 @@ def test_a_gallery_of_no_model_is_not_made(path: Path) -> None:
     with pytest.raises(GalleryError, match="no gallery here"):
         Gallery(path, create=True)
     assert not path.exists()
+
+
+def test_patches_are_kept_as_halves_beside_embeddings(empty: Gallery, path: Path) -> None:
+    rng = np.random.default_rng(0)
+    patches = rng.uniform(-1, 1, (5, 4)).astype(np.float32)
+    empty.add("bolt", [snapshot(1)])
+    assert empty.snapshots.all_patches(MODEL, 5) == {}  # an older program reads such a file
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE name = 'patches'")
+        assert rows.fetchall() == []
+    empty.add("bolt", [replace(snapshot(2), patches=patches)])
+    kept = empty.snapshots.all_patches(MODEL, 5)
+    assert kept.keys() == {2}
+    assert kept[2].dtype == np.float16
+    assert np.abs(kept[2] - patches).max() < 1e-3
+    assert empty.snapshots.all_patches(OTHER, 5) == {}
+    with pytest.raises(GalleryError, match="contradict each other"):
+        empty.snapshots.all_patches(MODEL, 6)
+    for wrong in (patches[:, :3], patches * np.nan):
+        with pytest.raises(GalleryError, match="patches of this gallery"):
+            empty.add("nut", [replace(snapshot(3), patches=wrong)])
+    assert empty.version == 2
 
 
 def brightness(jpeg: bytes, origin: str, dim: int = 4) -> Snapshot:

@@ -67,7 +67,8 @@ def tokens_and_patches(model: Any, pixels: Tensor, count: int) -> tuple[Tensor, 
 def centred(patches: Tensor, mean: Tensor) -> Tensor:
     """Return patches (N, T, D) less the mean (D,), each of length 1."""
     apart = patches - mean
-    return apart / apart.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    unit: Tensor = apart / apart.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    return unit
 
 
 def patch_output(model: nn.Module, spec: PreprocessSpec, images: Image) -> PatchOutput:
@@ -83,7 +84,7 @@ def patch_output(model: nn.Module, spec: PreprocessSpec, images: Image) -> Patch
             block.
     """
     plain: Any = model
-    blocks = getattr(plain, "blocks", ())
+    blocks = list(getattr(plain, "blocks", []))
     if not (is_plain(model) or any(isinstance(block, PrunedBlock) for block in blocks)):
         raise ExportError(
             f"{type(model).__name__}: its blocks are not those of a plain vision transformer, "

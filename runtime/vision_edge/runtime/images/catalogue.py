@@ -172,8 +172,9 @@ def _largest(cv2: Any, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.zeros_like(mask)
     areas = stats[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0
-    kept: NDArray[np.uint8] = np.isin(parts, np.flatnonzero(areas >= areas.max() / 20))
-    return kept.astype(np.uint8) * (parts > 0)
+    kept = np.isin(parts, np.flatnonzero(areas >= areas.max() / 20)) & (parts > 0)
+    product: NDArray[np.uint8] = kept.astype(np.uint8)
+    return product
 
 
 def _framed(cut: CutOut) -> Image:

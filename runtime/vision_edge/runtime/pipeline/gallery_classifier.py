@@ -170,8 +170,9 @@ def as_compared(
     more = [s.embedding for s, own in zip(snapshots, catalogue, strict=True) if own]
     if not more:
         return list(snapshots)
-    mean = np.mean(more, axis=0, dtype=np.float32)[None]  # they are of one product
+    mean = np.stack(more).mean(axis=0, dtype=np.float32, keepdims=True)  # of one product
     shift = catalogue_shift(gallery, bundle, mean)
+    assert shift is not None
     return [
         replace(snapshot, embedding=snapshot.embedding + shift) if moved else snapshot
         for snapshot, moved in zip(snapshots, catalogue, strict=True)

@@ -65,8 +65,8 @@ class PatchRanking:
         """Add to the scores (P,) of one picture's nearest products, in place."""
         count = min(NEAREST, len(scores))
         nearest = np.argpartition(-scores, count - 1)[:count]
-        nearest = [int(product) for product in nearest if scores[product] > REJECTED]
-        found = {product: self._score(product, query) for product in nearest}
+        racing = [int(product) for product in nearest if scores[product] > REJECTED]
+        found = {product: self._score(product, query) for product in racing}
         known = [score for score in found.values() if score is not None]
         if len(known) < 2:
             return

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi")
@@ -98,6 +100,37 @@ def test_two_taps_and_a_scan_register_a_part(page: Page, station: Served) -> Non
 
     until(lambda: labels(station) == {})
     until(lambda: "Nothing registered" in page.text(tile("nut", ".band")))
+
+
+def test_a_part_that_is_turned_is_registered_by_several_views(page: Page, station: Served) -> None:
+    page.open("/register?source=nut")
+    page.one("#crop-box")
+    page.click("#turn")
+    until(lambda: "Turn the part slowly" in page.text("#crop-wait"))
+    until(lambda: "different views are registered" in page.text("#views"))
+    page.one("#name").send_keys("turned nut")
+    page.click("#confirm")
+    page.one(".source")
+    assert 2 <= labels(station)["turned nut"] <= 4  # the camera shows four pictures of it
+
+
+def test_a_file_may_be_a_catalogues_picture(page: Page, station: Served, tmp_path: Path) -> None:
+    sheet = np.full((300, 300, 3), 255, np.uint8)
+    sheet[60:240, 90:210] = cv2.resize(NUT_FRAME.image, (120, 180))
+    cv2.imwrite(str(tmp_path / "sheet.png"), sheet)
+    page.open("/register?source=nut")
+    page.one("#crop-box")
+    assert not page.js("return document.querySelector('#catalogue').checkVisibility()")
+    file = page.chrome.find_element("id", "file")
+    file.send_keys(str(tmp_path / "sheet.png"))
+    until(lambda: page.js("return document.querySelector('#picture').naturalWidth") == 300)
+    page.click("#catalogue-row")
+    assert page.js("return document.querySelector('#catalogue').checked")
+    page.one("#name").send_keys("from the catalogue")
+    page.click("#confirm")
+    page.one(".source")
+    with station.station.products.opened() as gallery:
+        assert gallery.snapshots.catalogue() == set(gallery.state()["from the catalogue"])
 
 
 def test_keys_alone_register_a_part(page: Page, station: Served) -> None:
