@@ -18,8 +18,8 @@ from torch import nn
 from vision_edge.export.gate.calibration_split import split, without
 from vision_edge.export.gate.explain import worst_step
 from vision_edge.export.gate.gate import Contenders, GateImages, judge
-from vision_edge.export.model.embedder import TorchEmbedder
 from vision_edge.export.gate.patch_agreement import judge_patches, unjudged
+from vision_edge.export.model.embedder import TorchEmbedder
 from vision_edge.export.model.patch_tokens import patch_output, reference_patches
 from vision_edge.export.model.pruning import pruned
 from vision_edge.export.precision.variant import Variant, check_calibration, make_variant

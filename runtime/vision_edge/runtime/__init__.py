@@ -84,6 +84,9 @@ if TYPE_CHECKING:
         RunStatistics,
         verdicts,
     )
+    from vision_edge.runtime.pipeline.frame_views import (
+        ViewSettings,
+    )
     from vision_edge.runtime.pipeline.gallery_classifier import (
         CurrentClassifier,
         classifier_for,
@@ -212,6 +215,7 @@ _HOMES = {
         "RunStatistics",
         "verdicts",
     ),
+    "pipeline.frame_views": ("ViewSettings",),
     "pipeline.gallery_classifier": (
         "CurrentClassifier",
         "classifier_for",
@@ -307,6 +311,7 @@ __all__ = [
     "Trigger",
     "Verdict",
     "View",
+    "ViewSettings",
     "VisionEdgeError",
     "annotated_sink",
     "asset",
