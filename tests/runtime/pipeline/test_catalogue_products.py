@@ -18,6 +18,7 @@ from vision_edge.runtime.errors import RegistrationError, VisionEdgeError
 from vision_edge.runtime.gallery.archive import write_archive
 from vision_edge.runtime.gallery.archive_import import Reembedding, import_archive
 from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.images.catalogue import catalogue_views, is_catalogue
 from vision_edge.runtime.images.coding import decode_image
 from vision_edge.runtime.images.preprocess import prepare
@@ -193,3 +194,27 @@ def test_reembedding_by_the_command_keeps_the_views(
         expected = kept_snapshot(session, opened.snapshots.jpeg(1), "x").embedding
         assert decode_image(opened.snapshots.jpeg(1), "x").shape == (128, 128, 3)
         assert np.allclose(opened.prototypes()[1][0], expected, atol=1e-6)
+
+
+def test_pages_do_not_tell_what_strangers_reach_where_the_stations_own_frames_do(
+    bundle_path: Path, tmp_path: Path
+) -> None:
+    """Two pages that are much alike make no product of them unknown in the field."""
+    session = open_session(load_bundle(bundle_path), "cpu", threads=1)
+    assert session.bundle.manifest.scoring.cohort_from_station
+    model = session.bundle.manifest.identity
+    known = {}
+    for kind in ("pages", "snapshots"):
+        with Gallery(tmp_path / kind, model, create=True) as gallery:
+            for number in range(3):
+                image = noisy(picture(1, 128), number, 30)  # three products that are much alike
+                shot = snapshot_of(image, session, "x")
+                if kind == "pages":
+                    page_of = catalogue_picture(image, "x")
+                    assert page_of.jpeg is not None
+                    shot = Snapshot(page_of.jpeg, shot.embedding, "x")
+                gallery.add(f"{number}", [shot])
+            classifier = classifier_for(gallery, session)
+            (decision,) = classifier.classify(shot.embedding)
+            known[kind] = decision.stranger_rate
+    assert known["pages"] < known["snapshots"]

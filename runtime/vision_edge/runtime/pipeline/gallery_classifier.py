@@ -122,7 +122,14 @@ def classifier_for(
         threshold=threshold,
         negatives=negatives_of(gallery),
         ranking=ranking_of(gallery, session.bundle),
+        cohort_alone=_mostly_from_catalogue(gallery),
     )
+
+
+def _mostly_from_catalogue(gallery: GalleryReader) -> bool:
+    """Whether more than half of the products have catalogue pictures only."""
+    catalogue, products = gallery.snapshots.catalogue(), gallery.contents().products.values()
+    return 2 * sum(catalogue.issuperset(ids) for ids in products) > len(products)
 
 
 def ranking_of(gallery: GalleryReader, bundle: Bundle) -> PatchRanking | None:

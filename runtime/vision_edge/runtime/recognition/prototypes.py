@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings, Patches
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.runtime.recognition.strangers import Cohort, cohort_shift, stranger_models
+from vision_edge.runtime.recognition.strangers import (
+    COHORT_NEAREST,
+    Cohort,
+    cohort_shift,
+    fit_cohort,
+    stranger_models,
+)
 
 Scores = NDArray[np.float32]
 Band = Literal["accept", "review", "unknown"]
@@ -178,6 +184,8 @@ class PrototypeClassifier:
         negatives: What an operator said is not a product: whoever is nearer to it than to the
             product is not that product.
         ranking: Ranks the nearest products anew by their patches.
+        cohort_alone: Whether products do not tell what strangers reach, a cohort from the station
+            alone does: pictures of a catalogue are more alike, and more unlike, than a camera's.
 
     Raises:
         VisionEdgeError: If there are no products, or shapes or rates do not fit.
@@ -194,6 +202,7 @@ class PrototypeClassifier:
         threshold: float | None = None,
         negatives: Negatives | None = None,
         ranking: Ranking | None = None,
+        cohort_alone: bool = False,
     ) -> None:
         _check_products(labels, prototypes, prior, false_accept_rate)
         if threshold is not None and not np.isfinite(threshold):
@@ -210,7 +219,10 @@ class PrototypeClassifier:
         impostors = cohort.embeddings if cohort.photographs else cohort.embeddings[:0]
         own = Cohort(normalise(impostors, self.centre), cohort.from_station)
         self._cohort = own.embeddings
-        self._strangers = stranger_models(self._unit, own)
+        alone = cohort_alone and own.from_station and len(own.embeddings) > COHORT_NEAREST
+        self._strangers = (
+            (fit_cohort(self._unit, own.embeddings),) if alone else stranger_models(self._unit, own)
+        )
         self._ranking = ranking
         self._rejects = _Rejects(self.labels, self.centre, negatives) if negatives else None
 
