@@ -20,7 +20,8 @@ from vision_edge.runtime.pipeline.frame_views import FrameViews, ViewSettings
 from vision_edge.runtime.pipeline.part_verdicts import part_verdicts
 from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
 from vision_edge.runtime.pipeline.triggers import IntervalTrigger
-from vision_edge.runtime.recognition.part_consensus import Passages
+from vision_edge.runtime.recognition.part_consensus import agree
+from vision_edge.runtime.recognition.part_tracking import PartSettings
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.strangers import Cohort
 from vision_edge.runtime.sources.frame import Frame
@@ -56,7 +57,7 @@ def test_the_views_of_frames_are_the_views_of_snapshots() -> None:
     views = FrameViews(ViewSettings(3))
     prepared = views.prepared(image, embedder.spec)
     assert prepared.shape[0] == 3
-    frame, patches = views.embed(embedder, prepared)
+    [(frame, patches)] = views.embed(embedder, [prepared])
     assert patches is None  # this embedder has none
     assert embedder.batches == [3]  # in one inference
     assert np.allclose(frame, embed_snapshot(embedder, image), atol=1e-5)
@@ -94,8 +95,8 @@ def test_the_frames_of_a_part_come_nearer_to_the_snapshot_at_no_cost() -> None:
             if crops is not None:
                 patch.setattr(frame_views, "FRAME_CROPS", crops)
             made = part_verdicts(
-                FakeSource(shot), embedder, lambda: IntervalTrigger(9.0),
-                lambda: Passages(classifier()),
+                FakeSource(shot), embedder, classifier(), lambda: IntervalTrigger(9.0),
+                PartSettings(report="leave"),
             )  # fmt: skip
             [(_, verdict)] = list(made)
         assert embedder.batches == [1] * 9
@@ -145,12 +146,12 @@ def test_frames_of_three_kinds_all_count_and_a_hand_in_some_does_not() -> None:
     products = np.eye(3, 16, dtype=np.float32) * 20
     none = Cohort(np.zeros((0, 16), np.float32), from_station=False)
     judge = PrototypeClassifier(["a", "b", "c"], products, products.mean(0), none, threshold=0.0)
-    passages = Passages(judge)
-    for number, (kind, hand) in enumerate(itertools.product(range(3), [0, 0, 0, 1])):
-        seen = products[1 if hand else 0] + offsets[kind] + rng.normal(0, 0.1, 16)
-        assert not list(passages.add(number, seen.astype(np.float32), kind))
-    (verdict,) = passages.finish()
-    assert verdict.decision.label == "a"
+    seen, kinds = [], []
+    for kind, hand in itertools.product(range(3), [0, 0, 0, 1]):
+        seen.append(products[1 if hand else 0] + offsets[kind] + rng.normal(0, 0.1, 16))
+        kinds.append(kind)
+    found = agree(judge, "mean", np.array(seen, np.float32), kinds)
+    assert found.decision.label == "a"
     expected = judge.scores(products[0] + offsets.mean(axis=0))[0, 0]
-    assert verdict.decision.score == pytest.approx(float(expected), abs=0.02)
-    assert all(n % 4 != 3 for n in verdict.evidence_frames)
+    assert found.decision.score == pytest.approx(float(expected), abs=0.02)
+    assert all(n % 4 != 3 for n in found.order[:3])

@@ -11,6 +11,7 @@ import pytest
 from vision_edge.runtime.recognition.part_consensus import PartVerdict
 from vision_edge.runtime.recognition.part_motion import Flow, Place, matched
 from vision_edge.runtime.recognition.part_tracking import PartSettings, PartTracker, Sighting
+from vision_edge.runtime.recognition.patch_ranking import PatchRanking
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.strangers import Cohort
 
@@ -173,3 +174,32 @@ def test_a_part_is_not_taken_for_one_that_looks_otherwise_near_the_expected_plac
     where = (350, 25, 450, 125)  # expected is 300 to 400
     assert matched([place], [where], [vector(0, 1)], 1.0, None, VIEW) == {0: 0}
     assert matched([place], [where], [vector(1, 1)], 1.0, None, VIEW) == {}
+
+
+def test_each_part_in_view_is_told_how_often_it_was_judged() -> None:
+    """So that the frames of each of several parts take their crops in turns of its own."""
+    parts = tracker(report="leave")
+    near, late = (50, 50, 150, 150), (400, 50, 500, 150)
+    for frame in range(4):
+        boxes = [near] if frame < 2 else [near, late]
+        assert parts.judged(boxes, frame / 10) == [frame, frame - 2][: len(boxes)]
+        seen = [Sighting(box, vector(k, frame), kind=frame % 3) for k, box in enumerate(boxes)]
+        parts.look(frame, frame / 10, seen, VIEW)
+    assert parts.judged([near, late, (650, 200, 750, 300)], 0.4) == [4, 2, 0]
+    assert parts.judged([None], 0.4) == [0]
+
+
+def test_a_parts_patches_decide_between_products_that_are_alike() -> None:
+    products = np.array([[10.0, 0.2], [10.0, -0.2]], np.float32)
+    patches = [np.eye(4, dtype=np.float32)[[k, k + 2]] for k in range(2)]
+    made = PrototypeClassifier(
+        ["a", "b"], products, np.zeros(2, np.float32), Cohort(products[:0], from_station=False),
+        threshold=0, ranking=PatchRanking([[patches[0]], [patches[1]]], 0.5),
+    )  # fmt: skip
+    for shown, label in ((None, "a"), (patches[1], "b")):
+        parts = PartTracker(made)
+        told = []
+        for frame in range(3):
+            seen = [Sighting(None, np.array([10.0, 0.05], np.float32), patches=shown)]
+            told += parts.look(frame, frame / 10, seen, VIEW)
+        assert [verdict.decision.label for verdict in told] == [label]

@@ -64,7 +64,7 @@ def verdicts(
     frame_views = FrameViews(views)
     for frame, prepared in _prepared(source, embedder, frame_views):
         began = time.monotonic()
-        embedding, patches = frame_views.embed(embedder, prepared)
+        [(embedding, patches)] = frame_views.embed(embedder, [prepared])
         counts.fewer_views += len(prepared) < frame_views.asked
         counts.session_seconds += time.monotonic() - began
         (decision,) = classifier.classify(embedding, [patches])

@@ -8,6 +8,7 @@ the one crop that is best.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,8 @@ from vision_edge.runtime.inference.embedder import Embedder, embed_with_patches
 
 Views = Literal[1, 3]
 VIEWS: tuple[Views, ...] = (1, 3)
+BATCH = 16
+"""Pictures in one inference at most."""
 PAUSE = 100
 """Frames for which one view is enough after three took too long; then three are tried again."""
 
@@ -97,20 +100,27 @@ class FrameViews:
         shares = FRAME_CROPS if self._next() > 1 else (FRAME_CROPS[turn % len(FRAME_CROPS)],)
         return np.stack([prepare(cropped(image, share), spec) for share in shares])
 
-    def embed(self, embedder: Embedder, prepared: Image) -> tuple[Embeddings, Patches | None]:
-        """Embed a frame's prepared views in one inference.
+    def embed(
+        self, embedder: Embedder, prepared: Sequence[Image]
+    ) -> list[tuple[Embeddings, Patches | None]]:
+        """Embed the prepared views of a frame, or of all parts in it, together.
+
+        Args:
+            embedder: A session, or anything like it.
+            prepared: Each uint8 (V, size, size, 3), BGR, as `prepared` returns it.
 
         Returns:
-            Their mean embedding, float32 (D,), and the patches of the first, float32 (T, D), where
-            the embedder gives any.
+            Of each the mean embedding of its views, float32 (D,), and the patches of the first,
+            float32 (T, D), where the embedder gives any.
         """
         began = time.monotonic()
-        embeddings, patches = embed_with_patches(embedder, prepared)
-        mean: Embeddings = embeddings.mean(axis=0, dtype=np.float32)
+        each = max(1, BATCH // max((len(views) for views in prepared), default=1))
+        groups = [prepared[start : start + each] for start in range(0, len(prepared), each)]
+        found = [one for group in groups for one in _embedded(embedder, group)]
         budget, took = self._settings.budget_ms, 1000 * (time.monotonic() - began)
-        if budget is not None and len(prepared) > 1 and took > budget:
+        if budget is not None and took > budget and any(len(views) > 1 for views in prepared):
             self._pause = PAUSE
-        return mean, None if patches is None else patches[0]
+        return found
 
     def _next(self) -> int:
         """Return how many views the next frame has."""
@@ -118,3 +128,17 @@ class FrameViews:
             self._pause -= 1
             return 1
         return self._settings.views
+
+
+def _embedded(
+    embedder: Embedder, group: Sequence[Image]
+) -> list[tuple[Embeddings, Patches | None]]:
+    """Embed several sets of views in one inference."""
+    embeddings, patches = embed_with_patches(embedder, np.concatenate(group))
+    found: list[tuple[Embeddings, Patches | None]] = []
+    start = 0
+    for views in group:
+        mean: Embeddings = embeddings[start : start + len(views)].mean(axis=0, dtype=np.float32)
+        found.append((mean, None if patches is None else patches[start]))
+        start += len(views)
+    return found

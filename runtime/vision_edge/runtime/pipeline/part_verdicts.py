@@ -8,12 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-import numpy as np
-
-from vision_edge.runtime.arrays import Embeddings, Image
-from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.inference.embedder import Embedder
 from vision_edge.runtime.pipeline.frame_verdicts import RunStatistics
+from vision_edge.runtime.pipeline.frame_views import FrameViews, ViewSettings, kind_of
 from vision_edge.runtime.pipeline.triggers import Trigger, View
 from vision_edge.runtime.recognition.part_consensus import PartVerdict
 from vision_edge.runtime.recognition.part_tracking import (
@@ -28,8 +25,6 @@ from vision_edge.runtime.sources.frame import Frame, Source
 
 _KEPT = 60
 """Frames kept for evidence; of parts that stay longer the last."""
-_BATCH = 16
-"""Parts of a frame that are embedded in one call at most."""
 _RATE = 25.0
 """Frames a second of a file that does not say: a folder of pictures."""
 
@@ -76,6 +71,7 @@ class _Camera:
     trigger: Trigger
     tracker: PartTracker
     debounce: Debounce
+    views: FrameViews
     frames: OrderedDict[int, Frame] = field(default_factory=OrderedDict)
 
 
@@ -88,6 +84,7 @@ def part_verdicts(
     *,
     debounce: float = 0.0,
     max_age_ms: float = 1000.0,
+    views: ViewSettings | None = None,
     statistics: RunStatistics | None = None,
 ) -> Iterator[tuple[Frame, Verdict]]:
     """Give one verdict on each part.
@@ -100,6 +97,7 @@ def part_verdicts(
         settings: How parts are followed, and when they are reported.
         debounce: Seconds within which the same product is not reported again.
         max_age_ms: A live frame older than this is not judged.
+        views: How many views a part is embedded by in each frame. With one, its frames take turns.
         statistics: Filled in along the way; `frames` counts verdicts. A `PartStatistics` also
             hears what became of the parts.
 
@@ -113,7 +111,7 @@ def part_verdicts(
         name = frame.source if source.live else source.name
         if name not in cameras:
             tracker = PartTracker(classifier, settings)
-            cameras[name] = _Camera(make_trigger(), tracker, Debounce(debounce))
+            cameras[name] = _Camera(make_trigger(), tracker, Debounce(debounce), FrameViews(views))
             if isinstance(counts, PartStatistics):
                 counts.parts[name] = tracker.counts
         at = frame.captured if source.live else frame.number / (source.fps or _RATE)
@@ -139,7 +137,7 @@ def _step(
     if look.ends:
         yield from _told(camera, camera.tracker.finish(), counts)
     began = time.monotonic()
-    seen = _embedded(embedder, look.parts, camera.tracker.needs([p.box for p in look.parts], at))
+    seen = _seen(camera, embedder, look.parts, at, counts)
     counts.session_seconds += time.monotonic() - began if look.parts else 0.0
     if max_age_ms is not None and 1000 * (time.monotonic() - frame.captured) > max_age_ms:
         counts.stale += any(sighting.embedding is not None for sighting in seen)
@@ -150,22 +148,28 @@ def _step(
     yield from _told(camera, camera.tracker.look(frame.number, at, seen, size), counts)
 
 
-def _embedded(embedder: Embedder, parts: Sequence[View], wanted: Sequence[bool]) -> list[Sighting]:
-    """Embed the parts that are wholly in view and wanted, all of a frame in one batch."""
-    which = [k for k, part in enumerate(parts) if part.image is not None and wanted[k]]
-    images = [image for k in which if (image := parts[k].image) is not None]
-    vectors = _vectors(embedder, images)
-    given = dict(zip(which, vectors, strict=True))
-    return [Sighting(part.box, given.get(k)) for k, part in enumerate(parts)]
-
-
-def _vectors(embedder: Embedder, images: Sequence[Image]) -> list[Embeddings]:
-    """Embed pictures of any size: float32 (D,) each."""
-    found: list[Embeddings] = []
-    for start in range(0, len(images), _BATCH):
-        prepared = [prepare(image, embedder.spec) for image in images[start : start + _BATCH]]
-        found += list(embedder.embed(np.stack(prepared)))
-    return found
+def _seen(
+    camera: _Camera, embedder: Embedder, parts: Sequence[View], at: float, counts: RunStatistics
+) -> list[Sighting]:
+    """Embed the parts that are wholly in view and worth it, all of a frame together."""
+    boxes = [part.box for part in parts]
+    needed = camera.tracker.needs(boxes, at)
+    turns = camera.tracker.judged(boxes, at)
+    wanted = [k for k, part in enumerate(parts) if part.image is not None and needed[k]]
+    prepared = [
+        camera.views.prepared(image, embedder.spec, turns[k])
+        for k in wanted
+        if (image := parts[k].image) is not None
+    ]
+    counts.fewer_views += sum(len(views) < camera.views.asked for views in prepared)
+    found = dict(zip(wanted, camera.views.embed(embedder, prepared), strict=True))
+    kinds = {k: kind_of(views, turns[k]) for k, views in zip(wanted, prepared, strict=True)}
+    return [
+        Sighting(part.box, found[k][0], False, kinds[k], found[k][1])
+        if k in found
+        else Sighting(part.box)
+        for k, part in enumerate(parts)
+    ]
 
 
 def _keep(camera: _Camera, frame: Frame) -> None:

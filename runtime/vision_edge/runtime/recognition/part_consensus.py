@@ -10,13 +10,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vision_edge.runtime.arrays import Embeddings
+from vision_edge.runtime.arrays import Embeddings, Patches
 from vision_edge.runtime.recognition.prototypes import Classifier, Decision
 
 Method = Literal["mean", "votes"]
 METHODS: tuple[Method, ...] = ("mean", "votes")
 EVIDENCE = 3
 """How many frames are named as evidence."""
+LEAST_OF_A_KIND = 3
+"""Frames of a kind from which on they are compared with each other alone."""
 Box = tuple[int, int, int, int]
 """Pixel rectangle (x0, y0, x1, y1), the right and lower edges excluded."""
 
@@ -59,31 +61,74 @@ class Consensus:
     order: NDArray[np.intp]
 
 
-def agree(classifier: Classifier, method: Method, embeddings: Sequence[Embeddings]) -> Consensus:
+def agree(
+    classifier: Classifier,
+    method: Method,
+    embeddings: Sequence[Embeddings],
+    kinds: Sequence[int] = (),
+    patches: Sequence[Patches | None] = (),
+) -> Consensus:
     """Judge a part by all of its frames.
 
     Args:
         classifier: The products to tell apart.
         method: `"mean"` judges the mean embedding of the half of the frames that agree best, so
-            that a hand or a glare in some of them does not count; `"votes"` judges each frame and
+            that a hand or a glare in some of them does not count (of frames of several kinds, the
+            half of each, as soon as there are three of each); `"votes"` judges each frame and
             takes the answer of most, unknown where none has more than half.
         embeddings: float32 (D,) of each frame, at least one.
+        kinds: Which view of the part each frame is by; all the same by default.
+        patches: float32 (T, D) of each frame, or None; none at all by default.
     """
     stacked = np.stack(embeddings)
-    return _by_mean(classifier, stacked) if method == "mean" else _by_votes(classifier, stacked)
+    shown = list(patches) or [None] * len(stacked)
+    if method == "votes":
+        return _by_votes(classifier, stacked, shown)
+    return _by_mean(classifier, stacked, np.array(kinds or [0] * len(stacked)), shown)
 
 
-def _by_mean(classifier: Classifier, stacked: Embeddings) -> Consensus:
-    distance = np.square(stacked - np.median(stacked, axis=0)).sum(axis=1)
+def _by_mean(
+    classifier: Classifier,
+    stacked: Embeddings,
+    kinds: NDArray[np.int_],
+    patches: Sequence[Patches | None],
+) -> Consensus:
+    """Judge the mean of those that agree, and the patches of the frame that agrees best."""
+    distance, agreeing = _agreement(stacked, kinds)
     order = distance.argsort()
-    agreeing = stacked[order[: (len(order) + 1) // 2]]
-    (decision,) = classifier.classify(agreeing.mean(axis=0, dtype=np.float32))
+    mean = stacked[agreeing].mean(axis=0, dtype=np.float32)
+    (decision,) = classifier.classify(mean, [patches[int(order[0])]])
     return Consensus(decision, order)
 
 
-def _by_votes(classifier: Classifier, stacked: Embeddings) -> Consensus:
+def _agreement(
+    stacked: Embeddings, kinds: NDArray[np.int_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return each frame's squared distance to the median of its kind, and the nearer half of each.
+
+    Two frames of a kind cannot tell which of them is odd: with fewer than three of any kind, all
+    frames count as one.
+
+    Args:
+        stacked: float32 (frames, D).
+        kinds: int (frames,).
+    """
+    if np.unique(kinds, return_counts=True)[1].min() < LEAST_OF_A_KIND:
+        kinds = np.zeros_like(kinds)
+    distance = np.empty(len(stacked), np.float32)
+    agreeing = np.zeros(len(stacked), bool)
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        distance[rows] = np.square(stacked[rows] - np.median(stacked[rows], axis=0)).sum(axis=1)
+        agreeing[rows[distance[rows].argsort()[: (len(rows) + 1) // 2]]] = True
+    return distance, agreeing
+
+
+def _by_votes(
+    classifier: Classifier, stacked: Embeddings, patches: Sequence[Patches | None]
+) -> Consensus:
     """Judge each frame; the decision is the median one of those for the winner."""
-    decisions = classifier.classify(stacked)
+    decisions = classifier.classify(stacked, patches)
     winner, votes = Counter(decision.label for decision in decisions).most_common(1)[0]
     if 2 * votes <= len(decisions):
         winner = None

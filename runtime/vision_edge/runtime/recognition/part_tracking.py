@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from vision_edge.runtime.arrays import Embeddings
+from vision_edge.runtime.arrays import Embeddings, Patches
 from vision_edge.runtime.recognition.part_consensus import (
     EVIDENCE,
     Box,
@@ -66,11 +66,15 @@ class Sighting:
         box: Where; None for the whole picture.
         embedding: float32 (D,); None where it was not judged: not wholly in view, or too old.
         stale: Whether it was not judged because its frame was too old.
+        kind: Which view of the part it is by.
+        patches: float32 (T, D), unit rows, if there are any.
     """
 
     box: Box | None = None
     embedding: Embeddings | None = None
     stale: bool = False
+    kind: int = 0
+    patches: Patches | None = None
 
 
 @dataclass
@@ -106,6 +110,8 @@ class _Part:
     frames: list[int] = field(default_factory=list)
     boxes: list[Box | None] = field(default_factory=list)
     embeddings: list[Embeddings] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    patches: list[Patches | None] = field(default_factory=list)
     last_answer: tuple[str | None] | None = None
 
 
@@ -139,6 +145,22 @@ class PartTracker:
         whole = any(part.reported and part.place is None for part in self._parts)
         return [
             not whole if box is None else not any(iou(box, place) >= 0.5 for place in done)
+            for box in boxes
+        ]
+
+    def judged(self, boxes: Sequence[Box | None], time: float) -> list[int]:
+        """Say how often the part in each of the places was judged already; 0 for a new one."""
+        common = self._flow.velocity
+        places = [
+            (part, part.place.expected(time, common) or part.place.box)
+            for part in self._parts
+            if part.place is not None
+        ]
+        whole = max((len(part.frames) for part in self._parts if part.place is None), default=0)
+        return [
+            whole
+            if box is None
+            else max((len(part.frames) for part, at in places if iou(box, at) >= 0.5), default=0)
             for box in boxes
         ]
 
@@ -217,6 +239,8 @@ class PartTracker:
         part.frames.append(frame)
         part.boxes.append(sighting.box)
         part.embeddings.append(sighting.embedding)
+        part.kinds.append(sighting.kind)
+        part.patches.append(sighting.patches)
         return self._due(part, time, size)
 
     def _due(self, part: _Part, time: float, size: tuple[int, int]) -> list[PartVerdict]:
@@ -227,7 +251,7 @@ class PartTracker:
             return self._reported(part) if waited >= settings.most else []
         if len(part.frames) < min(2, settings.least) and not self._leaving(part, time, size):
             return []
-        answer = agree(self._classifier, settings.method, part.embeddings)
+        answer = self._agreed(part)
         before, part.last_answer = part.last_answer, (answer.decision.label,)
         same = answer.decision.known and before in (None, part.last_answer)
         settled = same and len(part.frames) >= settings.least
@@ -289,11 +313,16 @@ class PartTracker:
             self.counts.stale += part.stale > 0
         return []
 
+    def _agreed(self, part: _Part) -> Consensus:
+        """Judge a part by its frames so far."""
+        method = self._settings.method
+        return agree(self._classifier, method, part.embeddings, part.kinds, part.patches)
+
     def _reported(self, part: _Part, answer: Consensus | None = None) -> list[PartVerdict]:
         """Report a part, once."""
         part.reported = True
         self.counts.reported += 1
-        agreed = answer or agree(self._classifier, self._settings.method, part.embeddings)
+        agreed = answer or self._agreed(part)
         evidence = tuple(part.frames[int(index)] for index in agreed.order[:EVIDENCE])
         box = part.boxes[int(agreed.order[0])]
         verdict = PartVerdict(
@@ -307,4 +336,5 @@ class PartTracker:
             box,
         )
         part.embeddings.clear()
+        part.patches.clear()
         return [verdict]
