@@ -129,7 +129,8 @@ def test_the_user_s_images_of_any_shape_become_the_cohort(
     exported: Exported, tmp_path: Path, given_onnx: None
 ) -> None:
     bundle = _export(exported.merged, tmp_path / "b")
-    expected = [embed_frame(exported.merged.embedder(), frame) for frame in FRAMES.images]
+    embedder = exported.merged.embedder()
+    expected = [embed_frame(embedder, frame, share=1.0) for frame in FRAMES.images]
     np.testing.assert_allclose(bundle.cohort, expected, atol=2e-5, rtol=1e-4)
     assert bundle.manifest.parity.images == 5
     assert bundle.manifest.scoring.cohort_source == "frames"
