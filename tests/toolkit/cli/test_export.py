@@ -86,7 +86,7 @@ def test_fp16(weights_file: Path, backbone: Backbone, frames: Path, tmp_path: Pa
     assert "1-shot accuracy" in output
     bundle = load_bundle(tmp_path / "b")
     manifest = bundle.manifest
-    assert (manifest.precision, manifest.schema_version) == ("fp16", "1.1")
+    assert (manifest.precision, manifest.schema_version) == ("fp16", "1.2")
     assert manifest.parity.asked_min_cosine == 0.999
     assert manifest.parity.float_layers is not None
     images = np.stack([prepare(image_of(c, 3), backbone.spec) for c in range(6)])
