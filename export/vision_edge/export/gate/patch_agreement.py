@@ -17,7 +17,7 @@ from vision_edge.runtime.recognition.patch_ranking import patch_score
 
 WEIGHT = 0.5
 """What a patch score counts beside a cosine, chosen on train and val splits: of 0.25 to 4 the
-largest that costs no set more than half a point (docs/recognition-options.md)."""
+largest that costs no set more than half a point (docs/explanation/recognition-options.md)."""
 MIN_AGREEMENT = {"fp32": 0.999, "fp16": 0.97, "int8": 0.85}
 """Least agreement of any image, by precision. Another patch at the edge of the choice costs 0.01;
 ViT-Tiny on generated scenes: 1.000, 0.987 and 0.9."""

@@ -11,7 +11,7 @@ CROPS = (1.0, 0.85, 0.7)
 FRAME_CROPS = (0.85, 1.0, 0.7)
 """The same for frames, the best first, where one inference is all there is. By itself it is better
 than the whole frame by 0.3 to 2.7 points without a meta-LoRA and equal within 0.3 with one, and it
-is the nearest to the mean of a snapshot's views (docs/recognition-options.md)."""
+is the nearest to the mean of a snapshot's views (docs/explanation/recognition-options.md)."""
 FRAME_CROP = FRAME_CROPS[0]
 
 

@@ -22,7 +22,7 @@ def shift_between(catalogue: Embeddings, own: Embeddings) -> Embeddings:
     """Return what carries embeddings of catalogue pictures to the station's own.
 
     `C / (C + 4) * N / (N + 2) * (mean(own) - mean(catalogue))`; both constants chosen on train
-    splits for 1 to 16 products and 1 to 100 pictures (docs/recognition-options.md).
+    splits for 1 to 16 products and 1 to 100 pictures (docs/explanation/recognition-options.md).
 
     Args:
         catalogue: float32 (C, D), one row a product.
