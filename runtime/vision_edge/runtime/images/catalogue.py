@@ -3,8 +3,8 @@
 A catalogue shows one product, alone, upright and on white; a camera shows it beside others of its
 kind, turned, and nearer. Of what could bridge that (other backgrounds, the station's empty scene,
 sizes, turns, light, blur, noise), these views measurably did, and other backgrounds did not
-(benchmarks/from_catalogue.py; docs/explanation/recognition-options.md): the mean of their embeddings stands
-for the product.
+(benchmarks/recognition_options.py; docs/explanation/recognition-options.md): the mean of their
+embeddings stands for the product.
 
 A kept picture says that it is a catalogue's by a comment in its JPEG, so that it is embedded in the
 same way wherever it is embedded again: by another bundle, from an archive, or at another station.

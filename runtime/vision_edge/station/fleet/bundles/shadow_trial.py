@@ -14,7 +14,8 @@ from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.inference.embedder import Embedder, embed_frame
 from vision_edge.runtime.pipeline.gallery_classifier import cohort_of
-from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
+from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot, kept_snapshot
+from vision_edge.runtime.recognition.domains import shift_between
 from vision_edge.runtime.recognition.prototypes import (
     Negatives,
     PrototypeClassifier,
@@ -43,11 +44,14 @@ class Material:
         snapshots: Registered pictures with their products, in order of registration.
         negatives: Pictures with the product that they are not; None for no product at all.
         frames: Pictures of which nobody has said what they are.
+        pages: Catalogue pictures, as JPEG, with their products: they make prototypes, and are not
+            judged, for no camera shows them.
     """
 
     snapshots: Sequence[tuple[str, Image]]
     negatives: Sequence[tuple[str | None, Image]]
     frames: Sequence[Image]
+    pages: Sequence[tuple[str, bytes]] = ()
 
     @property
     def count(self) -> int:
@@ -121,15 +125,23 @@ class _Answers:
         scoring: Scoring,
         rest: Callable[[float], object],
     ) -> None:
-        self._names = [label for label, _ in material.snapshots]
+        self._judged = len(material.snapshots)
+        self._names = [label for label, _ in (*material.snapshots, *material.pages)]
         self._centre = trial.bundle.centre
         embed = _Embedding(trial, rest)
         shown = [image for _, image in material.snapshots]
         others = [image for _, image in material.negatives]
-        self._vectors = embed.all(shown, embed_snapshot)
+        own = embed.all(shown, embed_snapshot)
+        pages = np.zeros((0, own.shape[1]), np.float32)
+        if material.pages:
+            kept = [kept_snapshot(trial, jpeg, label) for label, jpeg in material.pages]
+            pages = np.stack([snapshot.embedding for snapshot in kept])
+            pages += shift_between(pages, own)
+        self._vectors = np.concatenate([own, pages])
         self._views = embed.all(shown, embed_frame)
-        kept = embed.all(others, embed_snapshot)
-        negatives = Negatives(kept, tuple(label for label, _ in material.negatives))
+        negatives = Negatives(
+            embed.all(others, embed_snapshot), tuple(label for label, _ in material.negatives)
+        )
         queries = [self._views, embed.all(others, embed_frame)]
         queries.append(embed.all(material.frames, embed_frame))
         self.labels = self._verdicts(
@@ -170,7 +182,8 @@ class _Answers:
 
     def _leave_one_out(self) -> tuple[float | None, int]:
         products = list(dict.fromkeys(self._names))
-        several = [row for row, name in enumerate(self._names) if self._names.count(name) > 1]
+        judged = enumerate(self._names[: self._judged])
+        several = [row for row, name in judged if self._names.count(name) > 1]
         if not several or len(products) < 2:
             return None, 0
         prototypes = np.stack([self._prototype(product) for product in products])

@@ -192,7 +192,8 @@ class BundleUpdate:
         limits, pictures = self._settings.shadow, self._host.pictures()
         frames = [*pictures.frames, *self._live_frames(limits.live_frames)]
         material = bounded(
-            Material(pictures.snapshots, pictures.negatives, frames), limits.max_pictures
+            Material(pictures.snapshots, pictures.negatives, frames, pictures.pages),
+            limits.max_pictures,
         )
         return compare(self._host.session, new, material, limits, self._scoring, rest=self._rest)
 
@@ -243,15 +244,18 @@ def bounded(material: Material, most: int) -> Material:
     left = most - len(negatives)
     frames = _evenly(list(material.frames), max(left // 2, left - len(material.snapshots)))
     snapshots = _evenly(list(material.snapshots), left - len(frames))
-    return Material(snapshots, negatives, frames)
+    return Material(snapshots, negatives, frames, _evenly(list(material.pages), most))
 
 
 def registered(gallery: GalleryReader, frames: list[Image]) -> Material:
     """Return a gallery's snapshots and negatives as pictures, beside frames of no known product."""
     contents, image = gallery.contents(), gallery.snapshots.image
-    snapshots = [(label, image(i)) for label, ids in contents.products.items() for i in ids]
+    catalogue = gallery.snapshots.catalogue()
+    shown = [(label, i) for label, ids in contents.products.items() for i in ids]
+    snapshots = [(label, image(i)) for label, i in shown if i not in catalogue]
+    pages = [(label, gallery.snapshots.jpeg(i)) for label, i in shown if i in catalogue]
     negatives = [(label, image(i)) for i, label in contents.negatives.items()]
-    return Material(snapshots, negatives, frames)
+    return Material(snapshots, negatives, frames, pages)
 
 
 def _evenly(items: list[Any], most: int) -> list[Any]:

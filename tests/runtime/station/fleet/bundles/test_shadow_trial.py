@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.runtime import LABELS, make_bundle, noisy, picture, weights
 
 from vision_edge.runtime.bundles.bundle import load_bundle
+from vision_edge.runtime.images.catalogue import encode_catalogue
 from vision_edge.runtime.inference.session import Session, open_session
 from vision_edge.station.fleet.bundles.shadow_trial import Material, compare
 from vision_edge.station.fleet.bundles.trial_report import Report
+from vision_edge.station.fleet.bundles.update import bounded
 from vision_edge.station.settings.fleet import ShadowLimits
 
 RELAXED = ShadowLimits(max_latency_ratio=1000.0)
@@ -55,6 +58,21 @@ def test_an_equal_bundle_is_accepted(sessions: dict[str, Session], material: Mat
     assert 0 < report.new.latency_ms <= report.new.latency_p95_ms
     assert len(rests) >= 40
     assert "accepted" in report.text()
+
+
+def test_a_catalogues_pages_make_products_and_are_not_judged(
+    sessions: dict[str, Session], material: Material
+) -> None:
+    sheet = np.full((96, 96, 3), 255, np.uint8)
+    sheet[16:80, 16:80] = np.minimum(picture(500, 64), 200)  # of the first stranger
+    paged = replace(material, pages=[("page", encode_catalogue(sheet))])
+    report = compare(sessions["present"], sessions["equal"], paged, RELAXED)
+    assert report.pictures == material.count
+    assert report.agreement == 1.0
+    alone = Material([], [], material.frames, [("page", encode_catalogue(sheet))])
+    report = compare(sessions["present"], sessions["equal"], alone, RELAXED)
+    assert report.agreement == 1.0
+    assert bounded(paged, 4).pages == paged.pages
 
 
 def test_a_bundle_that_tells_nothing_apart_is_refused(
