@@ -158,6 +158,8 @@ def catalogue_shift(
     Returns:
         None where there are no catalogue pictures.
     """
+    if more is None and not gallery.snapshots.catalogue():
+        return None  # without reading every embedding
     known = gallery.product_means(catalogue=True)
     known = known if more is None else np.concatenate([known, more])
     if not len(known):
