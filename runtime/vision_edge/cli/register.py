@@ -133,7 +133,9 @@ def register(
         snapshots = worth_keeping(_burst(taken, source or "", camera, wait_key), session)
     else:
         items = _items(images or [], source, camera, shots, wait_key)
-        pictures = [_read(item, presence, reading, catalogue) for item in _viewed(items, camera.view)]
+        pictures = [
+            _read(item, presence, reading, catalogue) for item in _viewed(items, camera.view)
+        ]
         if not force:
             refuse([(p.origin, finding) for p in pictures for finding in p.findings])
         snapshots = [snapshot_from(picture, session) for picture in pictures]

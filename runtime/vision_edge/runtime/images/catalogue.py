@@ -42,7 +42,6 @@ COPY_TURN, COPY_LIGHT = 25.0, 0.75
 _SIDE = 256
 _COMMENT = b"vision-edge: catalogue picture"
 _MARK = b"\xff\xfe" + (len(_COMMENT) + 2).to_bytes(2, "big") + _COMMENT
-_JFIF_END = 20  # of the headers that OpenCV writes: SOI and APP0
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ class CutOut:
 
 def is_catalogue(jpeg: bytes) -> bool:
     """Whether a kept JPEG says that it is a catalogue picture."""
-    return jpeg[_JFIF_END : _JFIF_END + len(_MARK)] == _MARK
+    at = _after_jfif(jpeg)
+    return jpeg[at : at + len(_MARK)] == _MARK
 
 
 def encode_catalogue(image: Image) -> bytes:
@@ -72,7 +72,8 @@ def encode_catalogue(image: Image) -> bytes:
         ImageError: If it is no picture.
     """
     jpeg = encode_jpeg(_reduced(image, CATALOGUE_SIDE))
-    return jpeg[:_JFIF_END] + _MARK + jpeg[_JFIF_END:]
+    at = _after_jfif(jpeg)
+    return jpeg[:at] + _MARK + jpeg[at:]
 
 
 def inspect_catalogue(image: Image) -> list[Finding]:
@@ -162,6 +163,12 @@ def cut_out(image: Image) -> CutOut:
     box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     alpha = cv2.GaussianBlur(cv2.erode(product, np.ones((3, 3))).astype(np.float32), (0, 0), 1.0)
     return CutOut(image[box], alpha[box], colour.astype(np.uint8))
+
+
+def _after_jfif(jpeg: bytes) -> int:
+    """Return where a JPEG's first segment ends if that is JFIF's, and begins if not."""
+    jfif = jpeg[2:4] == b"\xff\xe0"
+    return 4 + int.from_bytes(jpeg[4:6], "big") if jfif else 2
 
 
 def _largest(cv2: Any, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
