@@ -327,7 +327,7 @@ def costs(plain: Session, patched: Session, products: int = 100) -> dict[str, fl
             views = FrameViews(settings)
             prepared = views.prepared(image, session.spec)
             began = time.perf_counter()
-            vector, tokens = views.embed(session, prepared)
+            [(vector, tokens)] = views.embed(session, [prepared])
             classifiers[name].classify(vector, [tokens])
             taken[name].append(1000 * (time.perf_counter() - began))
     return {name: round(float(np.median(times[3:])), 2) for name, times in taken.items()}
