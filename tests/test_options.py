@@ -103,6 +103,8 @@ MODES: dict[tuple[str, str], list[str]] = {
     ("run", "a video file"): ["--also", "0"],
     ("run", "pictures, or a folder of them"): ["--also", "1"],
     ("register", "image files"): ["--source", "0"],
+    ("register", "a register without --burst"): ["--source", "0", "--burst", "2"],
+    ("register", "a register without --catalogue"): ["--catalogue"],
     ("run", "--provider cuda"): ["--provider", "cpu"],
     ("run", "a provider of this machine"): ["--provider", "triton://h:1/m"],
     ("run", "--provider openvino or cuda"): ["--provider", "cpu"],
@@ -290,12 +292,13 @@ ALWAYS: dict[tuple[str, str], list[str]] = {
 }
 NEEDS: dict[str, list[str]] = {
     "prior_weights": ["--prior", "resnet18"],
+    "view_budget_ms": ["--views", "3"],
     "preset": [],
 }
 VALUES = {
     "preset": "gpu", "method": None, "prune": "1:0.5", "sparsity": "0.3", "meta_lr": "0.001",
     "device": "cuda", "prior": "none", "lr": "0.01", "scale": "3.0", "empty": "other.png",
-    "precision_hint": "tf32", "exposure": "3",
+    "precision_hint": "tf32", "exposure": "3", "views": "3",
 }  # fmt: skip
 NOT_HERE = {("build", "average", "seed")}
 """Recorded in the report alone, and given to the function: see `build_average`."""

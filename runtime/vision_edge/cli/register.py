@@ -64,9 +64,18 @@ GIVE_UP_AFTER = 15.0
 @app.command()
 @modes(
     Only(
-        "--source", lambda o: o["source"] is not None, "shots", "wait_key", "rotate", "flip", "roi"
+        "--source",
+        lambda o: o["source"] is not None,
+        "shots",
+        "burst",
+        "wait_key",
+        "rotate",
+        "flip",
+        "roi",
     ),
-    Only("image files", lambda o: o["source"] is None, "bits", "background"),
+    Only("image files", lambda o: o["source"] is None, "bits", "background", "catalogue"),
+    Only("a register without --burst", lambda o: o["burst"] is None, "shots"),
+    Only("a register without --catalogue", lambda o: not o["catalogue"], "empty", "negative"),
     Only("a --source that is a camera or stream", live(), "exposure", "backend"),
     Only("--provider openvino or cuda", takes_precision_hint, "precision_hint"),
 )
@@ -117,10 +126,6 @@ def register(
     dark, blurred, cut off, or like another product is refused with the reason. A catalogue picture
     counts as one snapshot, in the views that bring it nearest to the camera's.
     """
-    if catalogue:
-        _check_catalogue(source, empty, negative)
-    if burst is not None:
-        _check_burst(source, bool(images), shots)
     anything = negative and label == ANY
     label = label if anything else checked_label(label)
     camera = CameraOptions(rotate, flip, roi, exposure, backend)
@@ -130,6 +135,7 @@ def register(
     presence = presence_of(empty, camera.view, reading)
     if burst is not None:
         taken = Burst(burst, presence, force)
+        _one_of(images or [], source)
         snapshots = worth_keeping(_burst(taken, source or "", camera, wait_key), session)
     else:
         items = _items(images or [], source, camera, shots, wait_key)
@@ -177,20 +183,6 @@ def _refuse_lookalikes(
     )
 
 
-def _check_burst(source: str | None, images: bool, shots: int) -> None:
-    """Refuse what makes no sense with a burst."""
-    if source is None or images:
-        raise VisionEdgeError(
-            "--burst takes its pictures of a --source, and "
-            + ("images were given" if images else "none was given"),
-            fix="give the camera or video to take it of, and nothing else",
-        )
-    if shots != 1:
-        raise VisionEdgeError(
-            "both --burst and --shots were given", fix="a burst chooses its pictures itself"
-        )
-
-
 def _burst(burst: Burst, source: str, camera: CameraOptions, wait_key: bool) -> list[Picture]:
     """Take a burst: now, or when Enter is pressed."""
     with _opened(source, camera) as opened:
@@ -200,13 +192,12 @@ def _burst(burst: Burst, source: str, camera: CameraOptions, wait_key: bool) -> 
         return take_burst(viewed, burst, after=after)
 
 
-def _check_catalogue(source: str | None, empty: Path | None, negative: bool) -> None:
-    """Refuse what makes no sense with a catalogue picture, rather than ignore it."""
-    given = {"--source": source is not None, "--empty": empty is not None, "--negative": negative}
-    for option in (name for name, there in given.items() if there):
+def _one_of(images: list[Path], source: str | None) -> None:
+    """Refuse nothing, and more than one thing, to register."""
+    if bool(images) == (source is not None):
         raise VisionEdgeError(
-            f"{option} was given with --catalogue, which takes image files of the product alone",
-            fix=f"leave out {option}, or --catalogue",
+            "nothing to register" if not images else "both images and --source were given",
+            fix="give image files, or --source with a camera",
         )
 
 
@@ -214,11 +205,7 @@ def _items(
     images: list[Path], source: str | None, camera: CameraOptions, shots: int, wait_key: bool
 ) -> list[Path | Frame]:
     """Return what is to be registered: files, or frames of a source."""
-    if bool(images) == (source is not None):
-        raise VisionEdgeError(
-            "nothing to register" if not images else "both images and --source were given",
-            fix="give image files, or --source with a camera",
-        )
+    _one_of(images, source)
     if source is None:
         expanded = [_in_folder(path) if path.is_dir() else [path] for path in images]
         return [path for paths in expanded for path in paths]

@@ -75,6 +75,7 @@ TRIGGERS = ("presence", "motion", "interval", "command")
     Only("--trigger interval", lambda o: o["trigger"] == "interval", "interval"),
     Only("a --trigger other than interval", lambda o: o["trigger"] != "interval", "report"),
     Only("--trigger presence", lambda o: o["trigger"] == "presence", "empty"),
+    Only("--views 3", lambda o: o["views"] == 3, "view_budget_ms"),
     Only("a run without --closed-set", lambda o: not o["closed_set"], "threshold", "far"),
     Only("a run without --threshold", lambda o: o["threshold"] is None, "far"),
     Only("a camera or stream", live(), "exposure", "backend", "wait", "give_up_after", "also"),

@@ -147,10 +147,10 @@ def test_what_makes_no_sense_with_a_burst_is_not_ignored(
 ) -> None:
     command = ["register", bundle_path, "gear", "--gallery", tmp_path / "g", "--burst", "2"]
     for wrong, said in (
-        ([], "--burst takes its pictures of a --source, and none was given"),
-        (["--source", turning, shots / "nut.png"], "images were given"),
-        (["--source", turning, "--shots", "3"], "both --burst and --shots"),
-        (["--source", turning, "--catalogue"], "--source was given with --catalogue"),
+        ([], "--burst"),
+        (["--source", turning, shots / "nut.png"], "both images and --source were given"),
+        (["--source", turning, "--shots", "3"], "--shots"),
+        (["--source", turning, "--catalogue"], "--catalogue"),
         (["--source", turning, "--burst", "0.1"], "a burst lasts from 0.5 to 60 seconds"),
     ):
         result = invoke(*command, *wrong)
