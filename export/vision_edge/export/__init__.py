@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vision_edge.export._moved import HOMES as _MOVED
 from vision_edge.runtime.system.lazy_exports import lazy_exports
+from vision_edge.runtime.system.moved import answer_for_moved
 
 if TYPE_CHECKING:
     from vision_edge.export.bundle import (
@@ -71,3 +73,5 @@ __all__ = [
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_exports(__name__, _HOMES)
+
+answer_for_moved(__name__, _MOVED)

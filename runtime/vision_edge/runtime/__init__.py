@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vision_edge.runtime._moved import HOMES as _MOVED
 from vision_edge.runtime.system.lazy_exports import lazy_exports
+from vision_edge.runtime.system.moved import answer_for_moved
 from vision_edge.runtime.system.quiet_libraries import keep_libraries_quiet
 
 if TYPE_CHECKING:
@@ -337,3 +339,5 @@ __all__ = [
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_exports(__name__, _HOMES)
+
+answer_for_moved(__name__, _MOVED)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vision_edge.runtime.system.lazy_exports import lazy_exports
+from vision_edge.runtime.system.moved import answer_for_moved
+from vision_edge.toolkit._moved import HOMES as _MOVED
 
 if TYPE_CHECKING:
     from vision_edge.toolkit.adapters.adapter import (
@@ -164,3 +166,5 @@ __all__ = [
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazy_exports(__name__, _HOMES)
+
+answer_for_moved(__name__, _MOVED)

@@ -1,0 +1,26 @@
+"""Where the modules of this package went; they answer by their old paths until 0.3."""
+
+HOMES = {
+    "attention": ["vision_edge.export.graph.attention"],
+    "compact": ["vision_edge.export.precision.half_weights"],
+    "embedder": ["vision_edge.export.model.embedder"],
+    "episodes": ["vision_edge.export.gate.episodes"],
+    "half": ["vision_edge.export.precision.half"],
+    "harm": ["vision_edge.export.precision.layer_harm"],
+    "held_out": ["vision_edge.export.gate.calibration_split"],
+    "integers": ["vision_edge.export.precision.int8_nodes"],
+    "layers": ["vision_edge.export.graph.layers"],
+    "onnx_graph": ["vision_edge.export.graph.to_onnx"],
+    "parity": ["vision_edge.export.gate.parity"],
+    "precise": ["vision_edge.export.precision.rewritten"],
+    "pruning": ["vision_edge.export.model.pruning"],
+    "quantise": ["vision_edge.export.precision.int8"],
+    "ranges": ["vision_edge.export.precision.activation_ranges"],
+    "rewriting": ["vision_edge.export.graph.rewriting"],
+    "samples": ["vision_edge.runtime.images.generated_scenes"],
+    "tidy": ["vision_edge.export.graph.tidy"],
+    "trial": ["vision_edge.export.gate.fewshot_trial"],
+    "trial_session": ["vision_edge.export.graph.cpu_session"],
+    "variant": ["vision_edge.export.gate.explain", "vision_edge.export.precision.variant"],
+    "views": ["vision_edge.export.gate.picture_views"],
+}
