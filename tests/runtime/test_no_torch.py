@@ -15,11 +15,11 @@ from pathlib import Path
 BLOCKED = {"torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript", "matplotlib",
            "peft", "transformers"}
 SERVER = ("vision_edge.toolkit.", "vision_edge.export")
-ANNOUNCES = "vision_edge.toolkit.cli"  # names the server's commands, and imports nothing of it
+ANNOUNCES = ("vision_edge.toolkit.cli", "vision_edge.toolkit._moved")  # import nothing of it
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        server = name.startswith(SERVER) and name != ANNOUNCES
+        server = name.startswith(SERVER) and name not in ANNOUNCES
         if server or name.split(".")[0] in BLOCKED:
             raise ImportError(f"{name} is blocked")
 
