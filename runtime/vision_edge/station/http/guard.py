@@ -95,7 +95,7 @@ class Guard:
                 421, "unknown_host", f"this station is not called {host[:80]!r}",
                 'use its address, or add that name to hosts in [server]',
             )  # fmt: skip
-        _check_origin(scope["method"], host, headers)
+        _check_origin(scope["method"], f"{scope['scheme']}://{host}", headers)
         if scope["path"] in _UNLIMITED:
             return
         client = (scope.get("client") or ("-",))[0]
@@ -202,19 +202,19 @@ def host_allowed(host: str, settings: ServerSettings) -> bool:
     return address.is_loopback or not settings.loopback
 
 
-def _check_origin(method: str, host: str, headers: Headers) -> None:
-    """Refuse what another site's page sends.
+def _check_origin(method: str, own: str, headers: Headers) -> None:
+    """Refuse what another site's page sends; `own` is this station's origin, scheme and all.
 
     Raises:
         RequestError: If it does.
     """
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-    foreign = origin is not None and origin.partition("://")[2] != host
+    foreign = origin is not None and origin.lower() != own.lower()
     navigates = headers.get("sec-fetch-mode") == "navigate" and method in SAFE_METHODS
     if (foreign and method not in SAFE_METHODS) or (
         site not in ("same-origin", "none") and not navigates
     ):
         raise RequestError(
             403, "foreign_origin", "another site's page may not use this station",
-            "open the station's own page",
+            "open the station's own page; behind a proxy, name it in trusted_proxies of [server]",
         )  # fmt: skip
