@@ -55,6 +55,7 @@ def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -
     app.state.auth = Auth(settings)
     app.state.previews = Previews()
     app.state.streams = Streams(settings.max_streams)
+    app.state.auth.when_one_ends(app.state.streams.recheck)
     station.metrics.read_from(StationReadings(station))
     answers.install(app, station)
     app.include_router(probes.router)

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from fastapi import Request, Security
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
+from starlette.requests import HTTPConnection
 
 from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.station.core.limits import LoginBrake
@@ -89,10 +90,15 @@ class Auth:
         self._local_csrf = secrets.token_urlsafe(24)
         self._lock = threading.Lock()
         self._hashing = threading.Lock()
+        self._ended: list[Callable[[], object]] = []
         self._nobody = hashed(secrets.token_urlsafe(16)) if settings.users_file else ""
 
-    def identify(self, request: Request) -> Identity | None:
+    def identify(self, request: HTTPConnection, *, use: bool = True) -> Identity | None:
         """Return who makes a request, or None if nobody known does.
+
+        Args:
+            request: What was asked, of which only the headers count.
+            use: Whether this counts as a use of its session, which then lasts anew.
 
         Raises:
             RequestError: If it bears a token that is not known.
@@ -107,7 +113,28 @@ class Auth:
                     401, "unauthorised", "the token is not known", "check the token file"
                 )
             return Identity(user, None)
-        return self._of_session(request.cookies.get(COOKIE, ""))
+        return self._of_session(request.cookies.get(COOKIE, ""), use)
+
+    def authority(self, request: HTTPConnection) -> Callable[[], bool]:
+        """Return what says whether a request would be allowed as it was when this is called.
+
+        It holds no longer once its user is removed, has another role or password, has logged out,
+        its token is gone, or its session has run out; asking is no use of that session.
+        """
+        began = self.identify(request, use=False)
+
+        def holds() -> bool:
+            try:
+                now = self.identify(request, use=False)
+            except RequestError:
+                return False
+            return began is not None and now is not None and now.user == began.user
+
+        return holds
+
+    def when_one_ends(self, call: Callable[[], object]) -> None:
+        """Have `call` called, in whichever thread it is, when a session ends before its time."""
+        self._ended.append(call)
 
     def login(self, name: str, password: str, client: str) -> tuple[str, Identity]:
         """Open a session; return its cookie's value, and who it is.
@@ -130,10 +157,12 @@ class Auth:
         self.brake.worked(*keys)
         return self._open(account)
 
-    def logout(self, request: Request) -> None:
+    def logout(self, request: HTTPConnection) -> None:
         """End the session of a request, if it has one."""
         with self._lock:
             self._sessions.pop(digest_of(request.cookies.get(COOKIE, "")), None)
+        for call in self._ended:
+            call()
 
     def _open(self, account: Account) -> tuple[str, Identity]:
         value, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
@@ -145,7 +174,7 @@ class Auth:
                 self._sessions.popitem(last=False)
         return value, Identity(account.user, csrf)
 
-    def _of_session(self, cookie: str) -> Identity | None:
+    def _of_session(self, cookie: str, use: bool) -> Identity | None:
         key, now = digest_of(cookie), time.monotonic()
         with self._lock:
             session = self._sessions.get(key)
@@ -156,8 +185,9 @@ class Auth:
             if changed or now - session.used > 3600 * self.settings.session_hours:
                 del self._sessions[key]
                 return None
-            session.used = now
-            self._sessions.move_to_end(key)
+            if use:
+                session.used = now
+                self._sessions.move_to_end(key)
         assert account is not None
         return Identity(account.user, session.csrf)
 

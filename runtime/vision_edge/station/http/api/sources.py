@@ -86,7 +86,8 @@ async def preview(
     previews: Previews = request.app.state.previews
     streams: Streams = request.app.state.streams
     parts = previews.stream(line, offered(width), fps, lambda: station.hub.closed)
-    return streams.answer(parts, f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+    authority = request.app.state.auth.authority(request)
+    return streams.answer(parts, f"multipart/x-mixed-replace; boundary={BOUNDARY}", authority)
 
 
 def captured(capture: Capture, captures: Captures) -> CaptureAnswer:

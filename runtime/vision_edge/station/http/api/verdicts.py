@@ -61,4 +61,5 @@ async def stream(
     streams: Streams = request.app.state.streams
     events = event_stream(station_of(request), last_event_id)
     no_proxy_collects = {"X-Accel-Buffering": "no"}
-    return streams.answer(events, "text/event-stream", no_proxy_collects)
+    authority = request.app.state.auth.authority(request)
+    return streams.answer(events, "text/event-stream", authority, no_proxy_collects)
