@@ -100,7 +100,7 @@ class Station:
 
     def _start(self, state: StateFolder) -> None:
         settings = self.settings
-        self._audit = AuditLog(state.path / "audit.jsonl")
+        self._audit = AuditLog(state.path)
         self._bundles = Bundles(settings, state, self.metrics.inference)
         model = self._bundles.open()
         products = Products(settings.gallery, model, settings.scoring, self._gallery_told)

@@ -22,7 +22,7 @@ from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from starlette.requests import HTTPConnection
 
 from vision_edge.runtime.errors import VisionEdgeError, require
-from vision_edge.station.core.limits import LoginBrake
+from vision_edge.station.core.limits import Key, LoginBrake, login_keys
 from vision_edge.station.http.request_error import RequestError
 from vision_edge.station.http.users import (
     Account,
@@ -41,6 +41,8 @@ COOKIE = "vision_edge_session"
 CSRF_HEADER = "X-CSRF-Token"
 LOCAL = User("local", "engineer")
 MAX_SESSIONS = 1000
+MAX_LOGINS = 8
+"""At once: each holds a thread, and waits for those before it."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SCHEMES = [
     Security(APIKeyCookie(name=COOKIE, auto_error=False, description="A session of `POST login`.")),
@@ -90,6 +92,7 @@ class Auth:
         self._local_csrf = secrets.token_urlsafe(24)
         self._lock = threading.Lock()
         self._hashing = threading.Lock()
+        self._waiting = threading.BoundedSemaphore(MAX_LOGINS)
         self._ended: list[Callable[[], object]] = []
         self._nobody = hashed(secrets.token_urlsafe(16)) if settings.users_file else ""
 
@@ -136,26 +139,47 @@ class Auth:
         """Have `call` called, in whichever thread it is, when a session ends before its time."""
         self._ended.append(call)
 
-    def login(self, name: str, password: str, client: str) -> tuple[str, Identity]:
+    def login(self, name: str, password: str, request: HTTPConnection) -> tuple[str, Identity]:
         """Open a session; return its cookie's value, and who it is.
+
+        Who holds a session of that user has attempts of their own: nobody else's count for them.
 
         Raises:
             RequestError: If name or password are wrong, or there were too many attempts.
         """
-        keys = (f"address {client}", f"user {name} at {client}")
-        wait = self.brake.wait(*keys)
+        if not self._waiting.acquire(blocking=False):
+            raise RequestError(
+                503, "busy", "others are logging in", "try again", headers={"Retry-After": "1"}
+            )
+        try:
+            keys = self._attempted(name, request)
+            account = self._accounts.value.get(name)
+            fits = self._verified(account.password_hash if account else self._nobody, password)
+        finally:
+            self._waiting.release()
+        if account is None or not fits:
+            raise RequestError(401, "wrong_password", "name or password are wrong", "try again")
+        self.brake.worked(*keys)
+        return self._open(account)
+
+    def _attempted(self, name: str, request: HTTPConnection) -> tuple[Key, ...]:
+        """Count an attempt at a user's password; return what it is counted by.
+
+        Raises:
+            RequestError: If there were too many.
+        """
+        cookie = request.cookies.get(COOKIE, "")
+        held = self._of_session(cookie, use=False)
+        keys: tuple[Key, ...] = login_keys(name, request.client.host if request.client else "-")
+        if held is not None and held.user.name == name:
+            keys = ((name, f"session {digest_of(cookie)}"),)
+        wait = self.brake.attempt(*keys)
         if wait > 0:
             raise RequestError(
                 429, "too_many_attempts", "too many failed logins", f"wait {wait:.0f} s",
                 headers={"Retry-After": str(int(wait) + 1)},
             )  # fmt: skip
-        account = self._accounts.value.get(name)
-        fits = self._verified(self._nobody if account is None else account.password_hash, password)
-        if account is None or not fits:
-            self.brake.failed(*keys)
-            raise RequestError(401, "wrong_password", "name or password are wrong", "try again")
-        self.brake.worked(*keys)
-        return self._open(account)
+        return keys
 
     def logout(self, request: HTTPConnection) -> None:
         """End the session of a request, if it has one."""

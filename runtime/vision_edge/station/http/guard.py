@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vision_edge.station.core.audit import AuditLog
-from vision_edge.station.core.limits import Buckets
+from vision_edge.station.core.limits import Buckets, neighbourhood
 from vision_edge.station.core.metrics import Metrics
 from vision_edge.station.http.auth import SAFE_METHODS
 from vision_edge.station.http.request_error import RequestError
@@ -98,8 +98,7 @@ class Guard:
         _check_origin(scope["method"], f"{scope['scheme']}://{host}", headers)
         if scope["path"] in _UNLIMITED:
             return
-        client = (scope.get("client") or ("-",))[0]
-        wait = self._buckets.take(str(client))
+        wait = self._buckets.take(neighbourhood(client_of(scope)))
         if wait > 0:
             raise RequestError(
                 429, "too_many_requests", "too many requests from this address",
@@ -124,7 +123,8 @@ class Guard:
             state.get("user", "-"),
             f"{scope['method'][:10]} {scope['path'][:200]}",
             answer.status,
-            client=(scope.get("client") or ("-",))[0],
+            deed=answer.status < 400 and bool(state.get("deed", True)),
+            client=client_of(scope)[:64],
             request=answer.request_id,
             **state.get("audit", {}),
         )
@@ -183,6 +183,11 @@ def _too_large(most: int) -> RequestError:
     return RequestError(
         413, "too_large", f"a request like this may hold {most:,} bytes at most", "send less"
     )
+
+
+def client_of(scope: Scope) -> str:
+    """Return the address of who makes a request, `-` if there is none."""
+    return str((scope.get("client") or ("-",))[0])
 
 
 def host_allowed(host: str, settings: ServerSettings) -> bool:

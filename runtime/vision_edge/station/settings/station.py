@@ -10,7 +10,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -173,6 +173,8 @@ class ServerSettings(Section):
         host: Address to bind to.
         port: TCP port; 0 takes a free one.
         hosts: Names that browsers may call it by, besides its addresses and `localhost`.
+        trusted_proxies: Addresses or networks of proxies whose `X-Forwarded-For` and
+            `X-Forwarded-Proto` are believed; anybody else's are not.
         tls_cert: PEM file of the certificate chain.
         tls_key: PEM file of its key.
         users_file: Users, roles and password hashes, as `vision-edge user` writes them.
@@ -188,6 +190,7 @@ class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
     users_file: Path | None = None

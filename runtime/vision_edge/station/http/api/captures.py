@@ -22,7 +22,7 @@ def upload(request: Request, image: UploadFile, _user: Operator) -> CaptureAnswe
     """Keep an uploaded picture for a while, to be looked at and registered."""
     station = station_of(request)
     picture, jpeg, origin = decoded(image, station.settings.server.max_pixels)
-    noted(request, bytes=image.size)
+    noted(request, deed=False, bytes=image.size)
     return captured(station.captures.add(picture, origin, jpeg=jpeg), station.captures)
 
 
@@ -42,6 +42,7 @@ def check(
     request: Request, identifier: Identifier, asked: CheckAsked, _user: Operator
 ) -> ConcernsAnswer:
     """What speaks against registering a capture, or a part of it, as a product."""
+    noted(request, deed=False)
     station = station_of(request)
     capture = station.captures.get(identifier)
     picture = capture.picture(crop_of(asked.crop), catalogue=asked.catalogue)

@@ -33,7 +33,7 @@ _MJPEG: dict[int | str, dict[str, Any]] = {
 @router.post("/trigger", responses=failures(*CHANGING, 404))
 def trigger(request: Request, name: Name, _user: Operator) -> Done:
     """Judge a part now; for sources whose trigger is `command`."""
-    noted(request, source=name)
+    noted(request, deed=False, source=name)
     station_of(request).trigger(name)
     return Done()
 
@@ -41,7 +41,7 @@ def trigger(request: Request, name: Name, _user: Operator) -> Done:
 @router.post("/freeze", status_code=201, responses=failures(*CHANGING, 404))
 def freeze(request: Request, name: Name, _user: Operator) -> CaptureAnswer:
     """Keep the latest frame for a while, to be looked at and registered."""
-    noted(request, source=name)
+    noted(request, deed=False, source=name)
     station = station_of(request)
     return captured(station.freeze(name), station.captures)
 
