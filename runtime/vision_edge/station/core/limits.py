@@ -44,6 +44,33 @@ class Buckets:
             return wait
 
 
+class Budget:
+    """So much of something may be in use at once; from any thread.
+
+    Args:
+        most: How much.
+
+    Attributes:
+        used: How much is.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.used = most, 0
+        self._lock = threading.Lock()
+
+    def take(self, amount: int) -> bool:
+        """Take an amount, if there is so much left; whether there was."""
+        with self._lock:
+            fits = self.used + amount <= self.most
+            self.used += amount * fits
+            return fits
+
+    def give(self, amount: int) -> None:
+        """Give an amount back."""
+        with self._lock:
+            self.used -= amount
+
+
 @dataclass
 class LoginBrake:
     """Makes guessing slow: after some attempts each further one has to wait, ever longer.

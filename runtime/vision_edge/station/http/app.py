@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.types import Lifespan
 
 from vision_edge.station.core.station import Station
+from vision_edge.station.http.admission import Admission
 from vision_edge.station.http.api import (
     answers,
     captures,
@@ -63,7 +64,13 @@ def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -
         app.include_router(topic.router, prefix=PREFIX, dependencies=SCHEMES)
     app.include_router(fleet_router(station), prefix=PREFIX, dependencies=SCHEMES)
     app.include_router(_pages(station, app.state.auth))
-    app.add_middleware(Guard, settings=settings, audit=station.audit, metrics=station.metrics)
+    app.add_middleware(
+        Guard,
+        settings=settings,
+        admission=Admission(settings, app.state.auth),
+        audit=station.audit,
+        metrics=station.metrics,
+    )
     return app
 
 

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from fastapi import Request, Security
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.station.core.limits import Key, LoginBrake, login_keys
@@ -170,7 +171,7 @@ class Auth:
         """
         cookie = request.cookies.get(COOKIE, "")
         held = self._of_session(cookie, use=False)
-        keys: tuple[Key, ...] = login_keys(name, request.client.host if request.client else "-")
+        keys: tuple[Key, ...] = login_keys(name, client_of(request.scope))
         if held is not None and held.user.name == name:
             keys = ((name, f"session {digest_of(cookie)}"),)
         wait = self.brake.attempt(*keys)
@@ -260,6 +261,11 @@ def _check_csrf(request: Request, identity: Identity) -> None:
         raise RequestError(
             403, "csrf", f"the header {CSRF_HEADER} is missing or wrong", "send csrf of GET me"
         )
+
+
+def client_of(scope: Scope) -> str:
+    """Return the address of who makes a request, `-` if there is none."""
+    return str((scope.get("client") or ("-",))[0])
 
 
 class _Watched(Generic[T]):

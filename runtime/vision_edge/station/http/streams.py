@@ -7,13 +7,17 @@ and at once when somebody logs out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 import anyio
+from fastapi import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from vision_edge.station.core.limits import neighbourhood
+from vision_edge.station.http.auth import Auth, client_of
 from vision_edge.station.http.request_error import RequestError
 
 Items = AsyncGenerator[str, None] | AsyncGenerator[bytes, None]
@@ -26,12 +30,13 @@ class Streams:
     """Counts open streams; for the event loop only, but for `recheck`.
 
     Args:
-        most: How many there may be.
+        most: How many there may be; of one user at one address a quarter of them.
     """
 
     def __init__(self, most: int) -> None:
         self.open = 0
-        self._most = most
+        self._most, self._most_each = most, max(1, most // 4)
+        self._each: Counter[str] = Counter()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._checks: set[asyncio.Event] = set()
 
@@ -39,7 +44,7 @@ class Streams:
         self,
         items: Items,
         media_type: str,
-        authority: Callable[[], bool],
+        request: Request,
         headers: Mapping[str, str] | None = None,
     ) -> StreamingResponse:
         """Return an answer of items as they come; it counts while it is open.
@@ -47,18 +52,32 @@ class Streams:
         Args:
             items: What is sent.
             media_type: What that is.
-            authority: Whether who asked may still see it.
+            request: Who asked, and may see it.
             headers: Of the answer.
 
         Raises:
             RequestError: 503, if there are too many already.
         """
-        if self.open >= self._most:
+        who = f"{request.state.user} at {neighbourhood(client_of(request.scope))}"
+        if self.open >= self._most or self._each[who] >= self._most_each:
             raise RequestError(
-                503, "too_many_streams", f"{self.open} streams are open already",
+                503, "too_many_streams", "too many streams are open already",
                 "close other pages of this station", headers={"Retry-After": "5"},
             )  # fmt: skip
-        return _Stream(self, items, media_type, authority, headers)
+        auth: Auth = request.app.state.auth
+        return _Stream(self, who, items, media_type, auth.authority(request), headers)
+
+    @contextmanager
+    def counted(self, who: str) -> Iterator[None]:
+        """Count a stream of somebody's for a block."""
+        self.open += 1
+        self._each[who] += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+            self._each[who] -= 1
+            self._each += Counter()  # forgets who has none
 
     def recheck(self) -> None:
         """Have all streams look at their authority now; from any thread."""
@@ -89,16 +108,21 @@ class _Stream(StreamingResponse):
     def __init__(
         self,
         streams: Streams,
+        who: str,
         items: Items,
         media_type: str,
         authority: Callable[[], bool],
         headers: Mapping[str, str] | None,
     ) -> None:
         super().__init__(items, media_type=media_type, headers=headers)
-        self._streams, self._items, self._authority = streams, items, authority
+        self._streams, self._who = streams, who
+        self._items, self._authority = items, authority
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._streams.open += 1
+        with self._streams.counted(self._who):
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._watch, group.cancel_scope)
@@ -108,7 +132,6 @@ class _Stream(StreamingResponse):
                 with anyio.move_on_after(_END_SECONDS):
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._streams.open -= 1
             with anyio.CancelScope(shield=True):
                 await self._items.aclose()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from support.station import Served
+from support.station import Served, eventually
 
 from vision_edge.station.core.audit import DEEDS, REQUESTS, AuditLog
 
@@ -35,6 +35,7 @@ def test_requests_that_change_nothing_are_no_deeds(live: Served) -> None:
         live.ok(live.post("/review/dismiss", {"ids": unknown}))
         live.ok(live.post("/review/reject", {"ids": unknown}), 404)
         live.ok(live.post("/sources/good/freeze"), 201)
+    eventually(lambda: len(lines_of(folder, REQUESTS)) == 16)
     assert (folder / DEEDS).read_text() == ""
     refused = (folder / REQUESTS).read_text()
     assert unknown[7] not in refused and len(refused) < 6000
@@ -45,9 +46,8 @@ def test_what_a_dismissal_takes_away_is_a_deed(live: Served) -> None:
     def waiting() -> list[str]:
         return [item["id"] for item in live.get("/review").json()["items"]]
 
-    while not (ids := waiting()):
-        pass
+    ids = eventually(waiting)
     asked = [*ids[:1], "0" * 24, ids[0]]
     live.ok(live.post("/review/dismiss", {"ids": asked}))
-    (deed,) = lines_of(live.station.settings.state_dir, DEEDS)
+    (deed,) = eventually(lambda: lines_of(live.station.settings.state_dir, DEEDS))
     assert (deed["ids"], deed["unknown"]) == (ids[:1], 2)

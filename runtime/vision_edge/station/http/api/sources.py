@@ -86,13 +86,12 @@ async def preview(
     previews: Previews = request.app.state.previews
     streams: Streams = request.app.state.streams
     parts = previews.stream(line, offered(width), fps, lambda: station.hub.closed)
-    authority = request.app.state.auth.authority(request)
-    return streams.answer(parts, f"multipart/x-mixed-replace; boundary={BOUNDARY}", authority)
+    return streams.answer(parts, f"multipart/x-mixed-replace; boundary={BOUNDARY}", request)
 
 
 def captured(capture: Capture, captures: Captures) -> CaptureAnswer:
     """Return what is said of a new capture."""
-    height, width = capture.image.shape[:2]
+    width, height = capture.size
     part = capture.part()
     return CaptureAnswer(
         capture=capture.id,

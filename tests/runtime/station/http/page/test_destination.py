@@ -23,7 +23,8 @@ STARTS = (
     "", "/", "//", "///", "/\\", "\\\\", "/.//", "/./\\", "/..//", "/x/..//", "/%2e//", "/%2e%2e//",
     "/\t/", "/\n/", "\t//", " //", "\x00//", "\x01/", "/\x7f/", "/%09/", "/%2f", "/%5c", "/;//",
     "/?//", "/#//", "http:", "http:/", "http://", "https://", "//u:p@", "data:,", "/@",
-    "javascript:",     "http://station:8080@", "http://station:8080.", "//station:8080@", "/:80//", "//[::1]", "blob:",
+    "javascript:", "http://station:8080@", "http://station:8080.", "//station:8080@", "/:80//",
+    "blob:", "//[::1]",
 )  # fmt: skip
 ENDS = ("", "evil.example/", "evil.example:8080", "/evil.example", "\\evil.example", "%00", "..//e")
 FORMS = [start + end for start, end in itertools.product(STARTS, ENDS)]
