@@ -55,6 +55,7 @@ class Station:
         metrics: What is observed of it.
         captures: Pictures that wait to be registered.
         state: Its own folder, from the start to the end.
+        identifiers: Makes those of its records.
     """
 
     def __init__(self, settings: StationSettings) -> None:
@@ -64,7 +65,7 @@ class Station:
         self.metrics = Metrics()
         self.captures = Captures(settings.server.capture_seconds)
         self.state: StateFolder | None = None
-        self._identifiers = Identifiers()
+        self.identifiers = Identifiers()
         self._records: deque[Record] = deque(maxlen=KEPT_RECORDS)
         self.wiring = Wiring()
         self._lines: dict[str, Line] = {}
@@ -101,6 +102,7 @@ class Station:
     def _start(self, state: StateFolder) -> None:
         settings = self.settings
         self._audit = AuditLog(state.path)
+        self.identifiers = Identifiers(state.last_identifier(), state.keep_identifier)
         self._bundles = Bundles(settings, state, self.metrics.inference)
         model = self._bundles.open()
         products = Products(settings.gallery, model, settings.scoring, self._gallery_told)
@@ -328,7 +330,7 @@ class Station:
     def _verdict(self, line: Line, frame: Frame, verdict: Verdict) -> None:
         """Tell all who listen of a verdict; in its line's thread."""
         record: Record = {
-            "id": self._identifiers.new(),
+            "id": self.identifiers.new(),
             "station": self.name,
             "source_name": line.name,
             **verdict.document(),

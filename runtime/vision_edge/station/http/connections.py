@@ -1,8 +1,8 @@
 """Connections: how many there may be, and how long each may say nothing or read nothing.
 
 When all places are taken the newcomer is not the one to go: the place is taken from whoever has
-been there longest without saying who they are. So whoever holds a connection in silence only holds it
-until it is needed, and probes and signed-in users are served throughout.
+been there longest without saying who they are. So whoever holds a connection in silence only holds
+it until it is needed, and probes and signed-in users are served throughout.
 """
 
 from __future__ import annotations
