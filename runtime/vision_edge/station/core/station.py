@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from vision_edge.station.core.audit import AuditLog
 from vision_edge.station.core.bundle_switch import Bundles
 from vision_edge.station.core.bursts import take_burst
 from vision_edge.station.core.captures import Capture, Captures
+from vision_edge.station.core.discretion import without_folders
 from vision_edge.station.core.errors import NoFrameError, NotThereError
 from vision_edge.station.core.event_hub import Hub, Subscription
 from vision_edge.station.core.identifiers import Identifiers
@@ -203,12 +204,24 @@ class Station:
                 "embedding_dim": manifest.embedding_dim,
             },
             "provider": session.provider,
-            "notes": [*session.notes, *_notes(self.settings.server, products)],
+            "notes": [
+                self.discreet(note)
+                for note in (*session.notes, *_notes(self.settings.server, products))
+            ],
             "sources": [line.status() for line in self._lines.values()],
-            "wires": [asdict(health) for health in self.wiring.health()],
+            "wires": [
+                asdict(replace(health, detail=self.discreet(health.detail)))
+                for health in self.wiring.health()
+            ],
             "gallery": {"version": products.version, "products": products.count},
             "review": {"pending": self.review.pending},
         }
+
+    def discreet(self, text: str) -> str:
+        """Return what may be told outside of an error or a note: no folder of this machine."""
+        settings = self.settings
+        known = (settings.gallery, settings.bundle, settings.state_dir)
+        return without_folders(text, *(str(path.absolute()) for path in known))
 
     def records(self, limit: int = 50, source: str | None = None) -> list[Record]:
         """Return the latest verdicts, newest first; of one source, or of all."""
