@@ -45,7 +45,7 @@ def serve(
     """
     for module in PACKAGES:
         require(module)
-    from vision_edge.station.log_bound import LogBound
+    from vision_edge.station.core.log_bound import LogBound
     from vision_edge.station.server import run_server
     from vision_edge.station.settings.file import load_settings
 

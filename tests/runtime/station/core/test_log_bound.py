@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 
-from vision_edge.station.log_bound import LogBound
+from vision_edge.station.core.log_bound import LogBound
 
 
 def test_what_is_said_over_and_over_is_counted() -> None:
