@@ -15,8 +15,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from vision_edge.station.core.limits import Budget
-from vision_edge.station.http.api.routes import PREFIX
 from vision_edge.station.http.auth import Auth, Identity
+from vision_edge.station.http.paths import PREFIX
 from vision_edge.station.http.request_error import RequestError
 from vision_edge.station.settings.station import ServerSettings
 

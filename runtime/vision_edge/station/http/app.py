@@ -20,10 +20,10 @@ from vision_edge.station.http.api import (
     verdicts,
 )
 from vision_edge.station.http.api.fleet import fleet_router
-from vision_edge.station.http.api.routes import PREFIX
 from vision_edge.station.http.auth import SCHEMES, Auth
 from vision_edge.station.http.guard import Guard
 from vision_edge.station.http.page.page import Visitor, page_router
+from vision_edge.station.http.paths import PREFIX
 from vision_edge.station.http.preview import Previews
 from vision_edge.station.http.readings import StationReadings
 from vision_edge.station.http.streams import Streams

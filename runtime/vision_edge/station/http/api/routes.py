@@ -12,7 +12,6 @@ from vision_edge.station.http.users import User
 
 Operator = Annotated[User, allowed("operator")]
 Engineer = Annotated[User, allowed("engineer")]
-PREFIX = "/api/v1"
 JPEG: dict[str, Any] = {
     "description": "The picture.",
     "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
