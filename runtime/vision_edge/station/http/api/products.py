@@ -159,9 +159,7 @@ def undo(request: Request, user: Operator) -> VersionAnswer:
 def _picture(upload: Upload, *, catalogue: bool) -> Picture:
     if catalogue:
         return catalogue_picture(upload.image, upload.origin)
-    return Picture(
-        upload.image, upload.jpeg, upload.origin, tuple(inspect_picture(upload.image))
-    )
+    return Picture(upload.image, upload.jpeg, upload.origin, tuple(inspect_picture(upload.image)))
 
 
 def _known(gallery: Gallery, label: str) -> None:

@@ -49,7 +49,7 @@ def freeze(request: Request, name: Name, _user: Operator) -> CaptureAnswer:
 @router.post("/burst", status_code=201, responses=failures(*CHANGING, 404, 409))
 def burst(request: Request, name: Name, asked: BurstAsked, _user: Operator) -> CaptureAnswer:
     """Keep sharp, different views of a part that is turned before it; takes its seconds."""
-    noted(request, source=name, seconds=asked.seconds)
+    noted(request, deed=False, source=name, seconds=asked.seconds)
     station = station_of(request)
     return captured(station.burst(name, asked.seconds), station.captures)
 
