@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import io
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Annotated, NoReturn
 
@@ -16,7 +18,9 @@ import typer
 
 from vision_edge.cli.commands import announced
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.system.native_threads import leave
 
+_INTERRUPTED = 128 + signal.SIGINT
 app = typer.Typer(
     name="vision-edge",
     help="Few-shot visual recognition for the edge, without training at the edge.",
@@ -73,28 +77,49 @@ for _command in announced():
     )(_forwarder(_command.name, _command.module))
 
 
-def main() -> None:
-    """Run the command line; a user's mistake ends with a message and status 1."""
+_terminated = threading.Event()
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake ends with a message and status 1.
+
+    SIGTERM and Ctrl-C end a command alike: what it writes is finished, or vanishes.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a label that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _terminate)
+    status = _status()
+    leave(128 + signal.SIGTERM if status == _INTERRUPTED and _terminated.is_set() else status)
+
+
+def _status() -> int:
+    """Run the command; return the status of the process."""
     try:
         app()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except VisionEdgeError as error:
-        _fail(str(error))
+        return _failed(str(error))
     except KeyboardInterrupt:
-        typer.secho("interrupted", err=True)
-        sys.exit(130)
+        typer.secho("terminated" if _terminated.is_set() else "interrupted", err=True)
+        return _INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
-        sys.exit(141)
+        return 141
     except OSError as error:  # a path that cannot be written, a full disk
-        _fail(f"{error}\n  fix: check the path, its permissions and the room on the disk")
+        return _failed(f"{error}\n  fix: check the path, its permissions and the room on the disk")
+    return 0
 
 
-def _fail(message: str) -> NoReturn:
+def _failed(message: str) -> int:
     typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
-    sys.exit(1)
+    return 1
+
+
+def _terminate(*_: object) -> NoReturn:
+    _terminated.set()
+    raise KeyboardInterrupt
 
 
 def command_app(help_text: str | None = None, *, group: bool = False) -> typer.Typer:

@@ -45,11 +45,14 @@ def serve(
     """
     for module in PACKAGES:
         require(module)
+    from vision_edge.station.core.log_bound import LogBound
     from vision_edge.station.server import run_server
     from vision_edge.station.settings.file import load_settings
 
     settings = load_settings(config, **_given(bundle, source, gallery, host, port))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(LogBound())
     with suppress(KeyboardInterrupt):
         run_server(settings, lambda url: typer.echo(f"serving on {url}", err=True))
     typer.echo("stopped", err=True)

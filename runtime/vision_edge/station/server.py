@@ -14,12 +14,18 @@ from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.station.attached import wires_of
 from vision_edge.station.core.station import Station
 from vision_edge.station.http.app import create_app
+from vision_edge.station.http.connections import (
+    ConnectionLimits,
+    Connections,
+    descriptors_for,
+)
 from vision_edge.station.settings.station import StationSettings
 from vision_edge.station.systemd import Notifier
 
 GRACE_SECONDS = 1
 _MAX_HEADERS = 32 * 1024
-_MAX_CONNECTIONS = 500
+_TICKS = 5
+"""Of a tenth of a second, between two looks at the connections."""
 
 
 def run_server(settings: StationSettings, serving: Callable[[str], object]) -> None:
@@ -56,7 +62,15 @@ class StationServer(uvicorn.Server):
     """
 
     def __init__(self, station: Station, serving: Callable[[str], object] = str) -> None:
-        super().__init__(_config(station))
+        server = station.settings.server
+        self._connections = Connections(
+            ConnectionLimits(
+                descriptors_for(server.max_connections),
+                server.max_connections_per_client,
+                server.trusted_proxies,
+            )
+        )
+        super().__init__(_config(station, self._connections))
         self._station, self._serving = station, serving
         self._notifier = Notifier()
 
@@ -76,7 +90,9 @@ class StationServer(uvicorn.Server):
             self._notifier.ready(f"serving on {self.address}")
 
     async def on_tick(self, counter: int) -> bool:
-        """Tell systemd that the event loop turns."""
+        """Tell systemd that the event loop turns; end connections that say or read nothing."""
+        if counter % _TICKS == 0:
+            self._connections.sweep()
         self._notifier.beat()
         return await super().on_tick(counter)
 
@@ -87,7 +103,7 @@ class StationServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _config(station: Station) -> uvicorn.Config:
+def _config(station: Station, connections: Connections) -> uvicorn.Config:
     server = station.settings.server
     return uvicorn.Config(
         create_app(station),
@@ -95,16 +111,16 @@ def _config(station: Station) -> uvicorn.Config:
         port=server.port,
         ssl_certfile=server.tls_cert,
         ssl_keyfile=server.tls_key,
-        http="h11",
+        http=connections.protocol,  # type: ignore[arg-type]
         loop="asyncio",
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(server.trusted_proxies),
+        forwarded_allow_ips=[str(network) for network in server.trusted_proxies],
         timeout_keep_alive=5,
-        limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=_MAX_HEADERS,
         use_colors=False,

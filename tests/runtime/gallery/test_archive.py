@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -444,3 +445,19 @@ def test_a_disk_that_is_full_leaves_no_archive(
     with Gallery(source) as opened, pytest.raises(GalleryError, match="No space left"):
         write_archive(opened, tmp_path / "a.zip")
     assert [p.name for p in tmp_path.iterdir() if "gallery" not in p.name] == []
+
+
+@pytest.mark.parametrize("name", ["products", "negatives", "snapshots", "more", "in products"])
+@pytest.mark.parametrize("item", ["0", "{}", '{"sha256":0}'])
+def test_a_vast_manifest_is_refused_quickly(
+    archived: Path, tmp_path: Path, name: str, item: str
+) -> None:
+    contents = members(archived)
+    many = f"[{','.join([item] * (8_000_000 // (len(item) + 1)))}]"
+    fields = json.loads(contents["manifest.json"])
+    fields["products"] = [{"label": "a", "snapshots": "MANY"}] if name == "in products" else []
+    text = json.dumps(fields if name == "in products" else {**fields, name: "MANY"})
+    contents["manifest.json"] = text.replace('"MANY"', many).encode()
+    began = time.monotonic()
+    refused(rewritten(archived, contents), tmp_path)
+    assert time.monotonic() - began < 10

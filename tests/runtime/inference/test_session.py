@@ -144,12 +144,15 @@ def test_a_second_output_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_onnx_model_is_refused(tmp_path: Path) -> None:
-    make_bundle(tmp_path / "b", model=b"not a model")
+    make_bundle(tmp_path / "b", model=b"\x08\x08")  # of IR version 8, and nothing else
     for provider in ("cpu", "auto"):
         with pytest.raises(BundleError, match="cannot be loaded on cpu") as caught:
             open_session(load_bundle(tmp_path / "b"), provider)
         assert str(tmp_path / "b") in str(caught.value)
         assert caught.value.fix
+    make_bundle(tmp_path / "c", model=b"not a model")
+    with pytest.raises(BundleError, match="not an ONNX file"):
+        load_bundle(tmp_path / "c")
 
 
 def test_an_unknown_provider_is_refused_with_the_known_ones(bundle_path: Path) -> None:

@@ -89,3 +89,19 @@ def test_it_begins_with_a_product(tmp_path: Path, session: Session) -> None:
         pass
     with pytest.raises(VisionEdgeError, match="no products"):
         CurrentClassifier(tmp_path / "g.db", session)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_another_gallery_of_the_same_version_is_noticed(
+    path: Path, session: Session, in_place: bool
+) -> None:
+    told: list[tuple[int, int]] = []
+    classifier = CurrentClassifier(path, session, every=0, changed=lambda *new: told.append(new))
+    other = path.with_name("other.db")
+    register(other, session, "nut", 1, create=True)
+    if in_place:
+        shutil.copyfile(other, path)
+    else:
+        other.replace(path)
+    assert nearest(classifier, session, 0) == "nut"
+    assert told == [(1, 1)]

@@ -5,6 +5,7 @@ Loading verifies every byte against the manifest before any parser sees it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings
+from vision_edge.runtime.bundles.external_data import names_other_files
 from vision_edge.runtime.bundles.manifest import (
     COHORT_FILE,
     MANIFEST_FILE,
@@ -21,9 +23,11 @@ from vision_edge.runtime.bundles.manifest import (
     Manifest,
 )
 from vision_edge.runtime.errors import BundleError
-from vision_edge.runtime.system.files import atomic_folder
+from vision_edge.runtime.system.files import atomic_folder, read_regular
 
-"""float32 (N, D): one embedding a row."""
+MAX_MANIFEST = 16 << 20
+MAX_FILE = 2 << 30
+"""Bytes of one file; no ONNX file can have more."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,14 @@ def load_bundle(path: Path | str) -> Bundle:
             or of an unknown version.
     """
     folder = Path(path)
-    manifest = Manifest.from_bytes(_read(folder, MANIFEST_FILE), str(folder / MANIFEST_FILE))
+    data = _read(folder, MANIFEST_FILE, MAX_MANIFEST)
+    manifest = Manifest.from_bytes(data, str(folder / MANIFEST_FILE))
     for required in (MODEL_FILE, COHORT_FILE):
         if required not in manifest.files:
             raise BundleError(f"{folder}: the manifest lists no {required}", fix="export again")
     contents = {name: _verified(folder, name, info) for name, info in manifest.files.items()}
     _refuse_strangers(folder, manifest)
+    _refuse_external_data(contents[MODEL_FILE], folder / MODEL_FILE)
     cohort = _read_cohort(contents[COHORT_FILE], manifest, folder)
     return Bundle(folder, manifest, contents[MODEL_FILE], cohort)
 
@@ -110,18 +116,19 @@ def write_bundle(
     return manifest
 
 
-def _read(folder: Path, name: str) -> bytes:
+def _read(folder: Path, name: str, most: int, size: int | None = None) -> bytes:
     try:
-        return (folder / name).read_bytes()
+        return read_regular(folder / name, most, size)
     except OSError as error:
+        link = error.errno in (errno.ELOOP, errno.EMLINK)
         raise BundleError(
-            f"{folder}: {name} cannot be read ({error.strerror})",
-            fix="give a folder that `vision-edge export` wrote",
+            f"{folder}: {name} cannot be read ({'a link' if link else error.strerror})",
+            fix="give a folder that `vision-edge export` wrote, and copy its files, not links",
         ) from error
 
 
 def _verified(folder: Path, name: str, info: FileInfo) -> bytes:
-    data = _read(folder, name)
+    data = _read(folder, name, MAX_FILE)
     got = hashlib.sha256(data).hexdigest()
     if got != info.sha256:
         raise BundleError(
@@ -139,12 +146,25 @@ def _refuse_strangers(folder: Path, manifest: Manifest) -> None:
     """
     known = {*manifest.files, MANIFEST_FILE}
     strangers = sorted(
-        entry.name for entry in folder.iterdir() if entry.is_file() and entry.name not in known
+        entry.name for entry in folder.iterdir() if not entry.is_dir() and entry.name not in known
     )
     if strangers:
         raise BundleError(
             f"{folder}: has files its manifest does not list: {', '.join(strangers[:5])}",
             fix="remove them; nothing unlisted belongs in a bundle",
+        )
+
+
+def _refuse_external_data(model: bytes, path: Path) -> None:
+    """Refuse a model whose weights would be read from files that nothing has verified."""
+    try:
+        outside = names_other_files(model)
+    except ValueError as error:
+        raise BundleError(f"{path}: not an ONNX file ({error})", fix="export again") from error
+    if outside:
+        raise BundleError(
+            f"{path}: keeps weights in other files, which a bundle does not have",
+            fix="export again: `vision-edge export` writes all weights into one file",
         )
 
 

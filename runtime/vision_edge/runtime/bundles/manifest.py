@@ -18,11 +18,16 @@ from pydantic import (
 
 from vision_edge.runtime.errors import BundleError
 from vision_edge.runtime.images.preprocess import PreprocessSpec
+from vision_edge.runtime.system.documents import refuse_vast
 
 SCHEMA_VERSION = "1.2"
 MODEL_FILE = "model.onnx"
 MANIFEST_FILE = "manifest.json"
 COHORT_FILE = "cohort.npy"
+MAX_DIM = 1 << 16
+"""Values of an embedding, and of any list."""
+MAX_MEMBERS = 1000
+"""Of any object: files, packages, figures."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
@@ -307,6 +312,10 @@ def _parse(data: bytes, where: str) -> dict[str, Any]:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: not valid JSON ({error})", fix="export again") from error
+    try:
+        refuse_vast(document, items=MAX_DIM, keys=MAX_MEMBERS)
+    except ValueError as error:
+        raise BundleError(f"{where}: {error}", fix="export again") from error
     if not isinstance(document, dict):
         raise BundleError(
             f"{where}: expected a JSON object, got {type(document).__name__}", fix="export again"

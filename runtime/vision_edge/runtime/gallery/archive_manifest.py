@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -44,6 +45,13 @@ class NegativeInfo(_Part):
 
     snapshot: Sha256
     label: str | None
+
+
+_LISTS: dict[str, type[_Part]] = {
+    "products": ProductInfo, "negatives": NegativeInfo, "snapshots": SnapshotInfo,
+}  # fmt: skip
+_MAX_MEMBERS = 20
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class ArchiveManifest(_Part):
@@ -101,7 +109,7 @@ class ArchiveManifest(_Part):
         try:
             fields = json.loads(data)
             _check_version(fields, name)
-            manifest = ArchiveManifest.model_validate(fields)
+            manifest = ArchiveManifest.model_validate(_item_by_item(fields))
         except (ValueError, RecursionError, ValidationError) as error:
             raise GalleryError(
                 f"{name}: not the manifest of a gallery's archive: {_first_of(error)}",
@@ -114,6 +122,38 @@ class ArchiveManifest(_Part):
 def sha256_of(data: bytes) -> str:
     """Return the SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _item_by_item(fields: object) -> object:
+    """Return a manifest's values with its long lists checked, each up to its first fault.
+
+    Whole lists are checked by no validator: that would complain of every item.
+
+    Raises:
+        ValueError: With the first fault.
+    """
+    if not isinstance(fields, dict) or len(fields) > _MAX_MEMBERS:
+        raise ValueError("not an object of a few members")
+    checked = dict(fields)
+    for name, kind in _LISTS.items():
+        items = fields.get(name)
+        if not isinstance(items, list) or len(items) > MAX_SNAPSHOTS:
+            raise ValueError(f"{name}: not a list of at most {MAX_SNAPSHOTS:,} items")
+        checked[name] = [_item(name, kind, item) for item in items]
+    return checked
+
+
+def _item(name: str, kind: type[_Part], item: object) -> _Part:
+    if not isinstance(item, dict) or len(item) > _MAX_MEMBERS:
+        raise ValueError(f"{name}: an item is no object of a few members")
+    hashes = item.get("snapshots")
+    if isinstance(hashes, list) and not all(_is_hash(value) for value in hashes):
+        raise ValueError(f"{name}: a snapshot is no SHA-256")
+    return kind.model_validate(item)
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, str) and _HASH.fullmatch(value) is not None
 
 
 def _first_of(error: Exception) -> str:

@@ -74,6 +74,17 @@ class GalleryReader:
         """Number of the last event; 0 for an empty gallery."""
         return int(self._db.rows("SELECT coalesce(max(version), 0) FROM events")[0][0])
 
+    @property
+    def stamp(self) -> str:
+        """What changes whenever the gallery is another: the file, its version and last event.
+
+        The version alone does not tell a file from another that was put in its place.
+        """
+        last = self._db.rows("SELECT * FROM events ORDER BY version DESC LIMIT 1")
+        with self._db.translated():
+            file = self.path.stat()
+        return f"{file.st_dev}.{file.st_ino} {self.model.fingerprint} {last}"
+
     def events(self, after: int = 0) -> list[Event]:
         """Return every event of a version above `after`, oldest first."""
         rows = self._db.rows(

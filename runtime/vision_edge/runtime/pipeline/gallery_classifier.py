@@ -62,7 +62,7 @@ class CurrentClassifier:
         self._changed, self._problem = changed, problem
         self._in_trouble = False
         with GalleryReader(path, session.bundle.manifest.identity) as gallery, gallery.reading():
-            self.version = gallery.version
+            self.version, self._stamp = gallery.version, gallery.stamp
             self.now: PrototypeClassifier | None = self._made_from(gallery)
         self._looked = time.monotonic()
 
@@ -89,12 +89,13 @@ class CurrentClassifier:
 
     def _take(self) -> None:
         with GalleryReader(self._path, self._session.bundle.manifest.identity) as gallery:
-            if gallery.version == self.version:
+            if gallery.stamp == self._stamp:
                 return
             with gallery.reading():
+                stamp = gallery.stamp
                 version, count = gallery.version, len(gallery.contents().products)
                 self.now = self._made_from(gallery) if count else None
-        self.version = version
+        self.version, self._stamp = version, stamp
         if self._changed is not None:
             self._changed(version, count)
 

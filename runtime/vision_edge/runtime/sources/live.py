@@ -14,6 +14,7 @@ from vision_edge.runtime.sources.grabber import Grabber, GrabberOptions
 from vision_edge.runtime.sources.opencv_grabber import open_grabber
 from vision_edge.runtime.sources.stream_clock import StreamClock
 from vision_edge.runtime.system.backoff import Backoff
+from vision_edge.runtime.system.native_threads import NativeThread
 
 Opener = Callable[[int | str, str, GrabberOptions], Grabber]
 
@@ -93,9 +94,7 @@ class LiveSource:
         self._had_frame = False
         self._closing = threading.Event()
         first = None if self._settings.wait else self._connect()
-        self._thread = threading.Thread(
-            target=self._run, args=(first,), name=f"source {name}", daemon=True
-        )
+        self._thread = NativeThread(target=self._run, args=(first,), name=f"source {name}")
         self._thread.start()
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,34 @@ def sha256_file(path: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def read_regular(path: Path, most: int, size: int | None = None) -> bytes:
+    """Return the bytes of a stranger's file: of a regular one, that no link leads to.
+
+    Nothing is waited for (a FIFO), followed (a link), or read that is too large: what is looked at
+    is what was opened.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have at most.
+        size: Bytes that it must have; by default any number.
+
+    Raises:
+        OSError: If it cannot be read, is no regular file, or of another size.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if status.st_size > most or (size is not None and status.st_size != size):
+            wanted = f"at most {most}" if size is None else str(size)
+            raise OSError(errno.EFBIG, f"{status.st_size} bytes, where {wanted} are expected")
+        data = stream.read(status.st_size + 1)
+    if len(data) != status.st_size:
+        raise OSError(errno.EIO, "it changed while it was read")
+    return data
 
 
 def printable(path: Path) -> str:

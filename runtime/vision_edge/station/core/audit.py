@@ -1,4 +1,8 @@
-"""The audit log: who did what, when, and with which result; JSON lines that are only appended."""
+"""The audit log: who did what, when, and with which result; JSON lines that are only appended.
+
+Two rings of files, so that noise never pushes evidence out: `audit.jsonl` has deeds, what changed
+products, review or the model; `requests.jsonl` has what was refused and what changed nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,42 +13,59 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+DEEDS, REQUESTS = "audit.jsonl", "requests.jsonl"
 _MAX_BYTES, _KEPT = 5_000_000, 10
 
 
 class AuditLog:
-    """Appends lines to a file; a full one moves to `.1`, the one before to `.2`, and so on.
+    """Appends lines to two files; a full one moves to `.1`, the one before to `.2`, and so on.
 
     No password, token, cookie or picture is ever written.
 
     Args:
-        path: The file.
+        folder: Where the files lie; made if there is none.
+        max_bytes: Of one file, before it moves.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._handler = RotatingFileHandler(path, "a", _MAX_BYTES, _KEPT, encoding="utf-8")
-        self._logger = logging.Logger("audit", logging.INFO)
-        self._logger.addHandler(self._handler)
+    def __init__(self, folder: Path, max_bytes: int = _MAX_BYTES) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._deeds = _ring(folder / DEEDS, max_bytes)
+        self._requests = _ring(folder / REQUESTS, max_bytes)
 
-    def write(self, who: str, what: str, result: str | int, **details: Any) -> None:
+    def write(self, who: str, what: str, result: str | int, *, deed: bool, **details: Any) -> None:
         """Append one line, flushed at once; from any thread.
 
         Args:
             who: The user, or `-` for nobody known.
             what: The action, such as `POST /api/v1/products`.
             result: The status, or a word.
+            deed: Whether something was changed. What was not is no evidence: of its lists only
+                the lengths are written.
             details: JSON values.
         """
+        told = details if deed else {name: _brief(value) for name, value in details.items()}
         line = {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "who": who,
             "what": what,
             "result": result,
-            **details,
+            **told,
         }
-        self._logger.info("%s", json.dumps(line, ensure_ascii=False, default=str))
+        ring = self._deeds if deed else self._requests
+        ring.info("%s", json.dumps(line, ensure_ascii=False, default=str))
 
     def close(self) -> None:
-        """Close the file."""
-        self._handler.close()
+        """Close the files."""
+        for ring in (self._deeds, self._requests):
+            for handler in ring.handlers:
+                handler.close()
+
+
+def _ring(path: Path, max_bytes: int) -> logging.Logger:
+    logger = logging.Logger(path.stem, logging.INFO)
+    logger.addHandler(RotatingFileHandler(path, "a", max_bytes, _KEPT, encoding="utf-8"))
+    return logger
+
+
+def _brief(value: Any) -> Any:
+    return len(value) if isinstance(value, list | tuple) else value

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.images.coding import decode_image, encode_jpeg
+from vision_edge.runtime.images.coding import decode_image, encode_jpeg, is_jpeg
 from vision_edge.runtime.images.presence import Presence, square_around
 from vision_edge.runtime.images.quality import inspect_picture
 from vision_edge.runtime.pipeline.registration import Picture, catalogue_picture, read_picture
@@ -21,6 +21,8 @@ from vision_edge.station.core.errors import CropError, NotThereError
 
 _MOST = 16
 _MIN_CROP = 8
+MAX_BYTES = 128 << 20
+"""Memory of all captures together."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +41,43 @@ class Capture:
 
     Attributes:
         id: What it is called; it cannot be guessed.
-        image: uint8 (H, W, 3), BGR.
+        kept: Its pixels, uint8 (H, W, 3) BGR; or an upload as it came, which is decoded when it is
+            used, since it may be a hundred times as large then.
+        size: Width and height.
         jpeg: The picture encoded: as it was uploaded, if that was a JPEG.
         origin: Where it came from.
         presence: Knows the empty scene of its source, if that is known.
-        uploaded: Whether `jpeg` is an upload's bytes, to be kept as they are.
         others: More views of the part, as JPEG: of a burst.
         expires: When it is forgotten, in seconds of `time.monotonic`.
     """
 
     id: str
-    image: Image
+    kept: Image | bytes
+    size: tuple[int, int]
     jpeg: bytes
     origin: str
     presence: Presence | None
-    uploaded: bool
     expires: float
     others: tuple[bytes, ...] = ()
+
+    @property
+    def image(self) -> Image:
+        """Its pixels: uint8 (H, W, 3), BGR."""
+        kept = self.kept
+        return decode_image(kept, self.origin) if isinstance(kept, bytes) else kept
+
+    @property
+    def pixels(self) -> int:
+        """How many it has, with the other views of its burst."""
+        return self.size[0] * self.size[1] * (1 + len(self.others))
+
+    @property
+    def bytes(self) -> int:
+        """How much memory it takes."""
+        kept = self.kept
+        own = len(kept) if isinstance(kept, bytes) else kept.nbytes
+        others = sum(len(other) for other in self.others)
+        return own + others + len(self.jpeg) * (self.jpeg is not kept)
 
     def pictures(self, crop: Crop | None = None, *, catalogue: bool = False) -> list[Picture]:
         """Return it and the other views of its burst, or that part of them, inspected.
@@ -63,7 +85,7 @@ class Capture:
         Raises:
             CropError: If the crop is not inside the picture.
         """
-        views = [self, *(replace(self, image=decode_image(j, self.origin)) for j in self.others)]
+        views = [self, *(replace(self, kept=decode_image(j, self.origin)) for j in self.others)]
         return [view.picture(crop, catalogue=catalogue) for view in views]
 
     def picture(self, crop: Crop | None = None, *, catalogue: bool = False) -> Picture:
@@ -82,20 +104,20 @@ class Capture:
             return Picture(image, None, self.origin, tuple(inspect_picture(image)))
         if self.presence is not None:
             return read_picture(Frame(self.image, self.origin, 0, 0.0), self.presence)
-        kept = self.jpeg if self.uploaded else None
-        return Picture(self.image, kept, self.origin, tuple(inspect_picture(self.image)))
+        image = self.image
+        as_it_came = self.jpeg if self.jpeg is self.kept else None
+        return Picture(image, as_it_came, self.origin, tuple(inspect_picture(image)))
 
     def part(self) -> Crop | None:
         """Return where it is cut to without a crop, or None where that is nowhere."""
         found = None if self.presence is None else self.presence.find(self.image)
         if found is None:
             return None
-        size = (self.image.shape[1], self.image.shape[0])
-        x0, y0, x1, y1 = square_around(size, found.box)
+        x0, y0, x1, y1 = square_around(self.size, found.box)
         return Crop(x0, y0, x1 - x0, y1 - y0)
 
     def _cut(self, crop: Crop) -> Image:
-        height, width = self.image.shape[:2]
+        width, height = self.size
         right, bottom = crop.x + crop.width, crop.y + crop.height
         small = min(crop.width, crop.height) < _MIN_CROP
         if min(crop.x, crop.y) < 0 or right > width or bottom > height or small:
@@ -109,6 +131,8 @@ class Capture:
 
 class Captures:
     """The captures of a station, in memory: the latest few, each for a while.
+
+    They are at most 16, and the latest alone or all together at most `MAX_BYTES`.
 
     Args:
         seconds: How long each is kept.
@@ -125,7 +149,7 @@ class Captures:
         origin: str,
         *,
         presence: Presence | None = None,
-        jpeg: bytes | None = None,
+        upload: bytes | None = None,
         others: Sequence[Image] = (),
     ) -> Capture:
         """Keep a picture.
@@ -134,23 +158,28 @@ class Captures:
             image: uint8 (H, W, 3), BGR.
             origin: Where it came from.
             presence: Knows the empty scene of its source.
-            jpeg: The upload that `image` was decoded from, if it is a JPEG.
+            upload: What `image` was decoded from, if it was uploaded.
             others: More views of the same part; kept encoded.
 
         Raises:
             ImageError: If it is no picture.
         """
-        encoded = encode_jpeg(image) if jpeg is None else jpeg
-        expires = time.monotonic() + self.seconds
-        identifier = secrets.token_hex(12)
+        is_kept = upload is not None and is_jpeg(upload)
+        jpeg = upload if upload is not None and is_kept else encode_jpeg(image)
         capture = Capture(
-            identifier, image, encoded, origin, presence, jpeg is not None, expires,
+            secrets.token_hex(12),
+            image if upload is None else upload,
+            (image.shape[1], image.shape[0]),
+            jpeg,
+            origin,
+            presence,
+            time.monotonic() + self.seconds,
             tuple(encode_jpeg(other) for other in others),
-        )  # fmt: skip
+        )
         with self._lock:
             self._forget()
-            self._captures[identifier] = capture
-            while len(self._captures) > _MOST:
+            self._captures[capture.id] = capture
+            while len(self._captures) > 1 and self._too_many():
                 self._captures.popitem(last=False)
         return capture
 
@@ -169,6 +198,10 @@ class Captures:
 
     def __len__(self) -> int:
         return len(self._captures)
+
+    def _too_many(self) -> bool:
+        held = sum(capture.bytes for capture in self._captures.values())
+        return len(self._captures) > _MOST or held > MAX_BYTES
 
     def _forget(self) -> None:
         now = time.monotonic()

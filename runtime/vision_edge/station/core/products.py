@@ -50,7 +50,7 @@ class Products:
         self.version = -1
         self.count = 0
         self.problem = ""
-        self._told = -1
+        self._told = self._stamp = ""
         self._changes: deque[tuple[int, int]] = deque(maxlen=100)
         self._model, self._scoring, self._changed = model, scoring, changed
         self._lock = threading.RLock()
@@ -164,7 +164,7 @@ class Products:
         with self._lock:
             with Gallery(self.path, None, author=author) as gallery:
                 gallery.reembed(model.session.bundle.manifest.identity, embed)
-            self._model, self.version = model, -1
+            self._model, self._stamp = model, ""
             self.refresh()
 
     def _embedded(self, model: Model) -> dict[str, Snapshot]:
@@ -181,16 +181,16 @@ class Products:
     def _take(self, gallery: Gallery) -> None:
         """Take in the state of an open gallery, if it is new."""
         with gallery.reading():
-            version = gallery.version
-            if version == self.version:
+            version, stamp = gallery.version, gallery.stamp
+            if stamp == self._stamp:
                 return
             count = len(gallery.contents().products)
             self._model.classifier = self._classifier(gallery, self._model) if count else None
-        self.version, self.count = version, count
+        self.version, self.count, self._stamp = version, count, stamp
 
     def _tell(self) -> None:
-        if self.version != self._told:
-            self._told = self.version
+        if self._stamp != self._told:
+            self._told = self._stamp
             self._changed(self.version, self.count)
 
     def _classifier(self, gallery: Gallery, model: Model) -> PrototypeClassifier:

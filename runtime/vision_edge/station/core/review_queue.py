@@ -137,15 +137,17 @@ class ReviewQueue:
             found[identifier] = (str(source), jpeg)
         return found
 
-    def remove(self, identifiers: Sequence[str]) -> int:
-        """Take pictures off the queue, those that still wait; return how many they were."""
-        before = self._pending
+    def remove(self, identifiers: Sequence[str]) -> list[str]:
+        """Take pictures off the queue, those that still wait; return which they were."""
+        gone = []
         with self._lock, _translated():
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("DELETE FROM items WHERE id = ?", [(i,) for i in identifiers])
+            for identifier in dict.fromkeys(identifiers):
+                done = self._db.execute("DELETE FROM items WHERE id = ?", (identifier,))
+                gone += [identifier] * done.rowcount
             self._db.execute("COMMIT")
         self._recount()
-        return before - self._pending
+        return gone
 
     def flush(self, timeout: float = 2.0) -> None:
         """Wait until what was offered is written."""

@@ -31,6 +31,8 @@ from vision_edge.runtime.sources.addresses import live_address
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.live import LiveState
 from vision_edge.runtime.system.backoff import Backoff
+from vision_edge.runtime.system.native_threads import NativeThread
+from vision_edge.station.core.discretion import without_folders
 from vision_edge.station.core.feeds import Gate, camera_of, opened
 from vision_edge.station.core.live_model import Model
 from vision_edge.station.core.request_trigger import RequestTrigger
@@ -85,7 +87,7 @@ class Line:
         self._was_lost = False
         self._source: Source | None = None
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"line {self.name}", daemon=True)
+        self._thread = NativeThread(target=self._run, name=f"line {self.name}")
 
     @property
     def state(self) -> State:
@@ -117,13 +119,17 @@ class Line:
             "frames": self.frames,
             "age_ms": None if age is None else round(age, 1),
             "reconnects": self.reconnects,
-            "message": self._message,
+            "message": self._discreet(self._message),
             "trigger": self.settings.trigger,
             "verdicts": self.statistics.frames,
             "stale_frames": self.statistics.stale,
             "missed_parts": self.statistics.missed,
             "fewer_views": self.statistics.fewer_views,
         }
+
+    def _discreet(self, text: str) -> str:
+        empty = self.settings.empty
+        return without_folders(text, self.settings.address, str(empty.parent) if empty else "")
 
     def start(self) -> None:
         """Start its thread."""

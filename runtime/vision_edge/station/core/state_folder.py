@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -83,6 +84,19 @@ class StateFolder:
         """Remember which bundle is switched to."""
         with atomic_file(self._file) as temporary:
             temporary.write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
+
+    def last_identifier(self) -> str | None:
+        """Return an identifier that no record of an earlier run exceeds; None if there is none."""
+        try:
+            kept = (self.path / "last-identifier").read_text(encoding="ascii").strip()
+        except (OSError, UnicodeError):
+            return None
+        return kept if re.fullmatch(r"[0-7][0-9a-f]{23}", kept) else None
+
+    def keep_identifier(self, identifier: str) -> None:
+        """Remember an identifier that no record of this run exceeds."""
+        with atomic_file(self.path / "last-identifier") as temporary:
+            temporary.write_text(f"{identifier}\n", encoding="ascii")
 
     @property
     def _file(self) -> Path:

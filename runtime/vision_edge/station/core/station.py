@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from vision_edge.station.core.audit import AuditLog
 from vision_edge.station.core.bundle_switch import Bundles
 from vision_edge.station.core.bursts import take_burst
 from vision_edge.station.core.captures import Capture, Captures
+from vision_edge.station.core.discretion import without_folders
 from vision_edge.station.core.errors import NoFrameError, NotThereError
 from vision_edge.station.core.event_hub import Hub, Subscription
 from vision_edge.station.core.identifiers import Identifiers
@@ -55,6 +56,7 @@ class Station:
         metrics: What is observed of it.
         captures: Pictures that wait to be registered.
         state: Its own folder, from the start to the end.
+        identifiers: Makes those of its records.
     """
 
     def __init__(self, settings: StationSettings) -> None:
@@ -64,7 +66,7 @@ class Station:
         self.metrics = Metrics()
         self.captures = Captures(settings.server.capture_seconds)
         self.state: StateFolder | None = None
-        self._identifiers = Identifiers()
+        self.identifiers = Identifiers()
         self._records: deque[Record] = deque(maxlen=KEPT_RECORDS)
         self.wiring = Wiring()
         self._lines: dict[str, Line] = {}
@@ -100,7 +102,8 @@ class Station:
 
     def _start(self, state: StateFolder) -> None:
         settings = self.settings
-        self._audit = AuditLog(state.path / "audit.jsonl")
+        self._audit = AuditLog(state.path)
+        self.identifiers = Identifiers(state.last_identifier(), state.keep_identifier)
         self._bundles = Bundles(settings, state, self.metrics.inference)
         model = self._bundles.open()
         products = Products(settings.gallery, model, settings.scoring, self._gallery_told)
@@ -201,12 +204,24 @@ class Station:
                 "embedding_dim": manifest.embedding_dim,
             },
             "provider": session.provider,
-            "notes": [*session.notes, *_notes(self.settings.server, products)],
+            "notes": [
+                self.discreet(note)
+                for note in (*session.notes, *_notes(self.settings.server, products))
+            ],
             "sources": [line.status() for line in self._lines.values()],
-            "wires": [asdict(health) for health in self.wiring.health()],
+            "wires": [
+                asdict(replace(health, detail=self.discreet(health.detail)))
+                for health in self.wiring.health()
+            ],
             "gallery": {"version": products.version, "products": products.count},
             "review": {"pending": self.review.pending},
         }
+
+    def discreet(self, text: str) -> str:
+        """Return what may be told outside of an error or a note: no folder of this machine."""
+        settings = self.settings
+        known = (settings.gallery, settings.bundle, settings.state_dir)
+        return without_folders(text, *(str(path.absolute()) for path in known))
 
     def records(self, limit: int = 50, source: str | None = None) -> list[Record]:
         """Return the latest verdicts, newest first; of one source, or of all."""
@@ -328,7 +343,7 @@ class Station:
     def _verdict(self, line: Line, frame: Frame, verdict: Verdict) -> None:
         """Tell all who listen of a verdict; in its line's thread."""
         record: Record = {
-            "id": self._identifiers.new(),
+            "id": self.identifiers.new(),
             "station": self.name,
             "source_name": line.name,
             **verdict.document(),

@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.types import Lifespan
 
 from vision_edge.station.core.station import Station
+from vision_edge.station.http.admission import Admission
 from vision_edge.station.http.api import (
     answers,
     captures,
@@ -19,10 +20,10 @@ from vision_edge.station.http.api import (
     verdicts,
 )
 from vision_edge.station.http.api.fleet import fleet_router
-from vision_edge.station.http.api.routes import PREFIX
 from vision_edge.station.http.auth import SCHEMES, Auth
 from vision_edge.station.http.guard import Guard
 from vision_edge.station.http.page.page import Visitor, page_router
+from vision_edge.station.http.paths import PREFIX
 from vision_edge.station.http.preview import Previews
 from vision_edge.station.http.readings import StationReadings
 from vision_edge.station.http.streams import Streams
@@ -55,6 +56,7 @@ def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -
     app.state.auth = Auth(settings)
     app.state.previews = Previews()
     app.state.streams = Streams(settings.max_streams)
+    app.state.auth.when_one_ends(app.state.streams.recheck)
     station.metrics.read_from(StationReadings(station))
     answers.install(app, station)
     app.include_router(probes.router)
@@ -62,7 +64,13 @@ def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -
         app.include_router(topic.router, prefix=PREFIX, dependencies=SCHEMES)
     app.include_router(fleet_router(station), prefix=PREFIX, dependencies=SCHEMES)
     app.include_router(_pages(station, app.state.auth))
-    app.add_middleware(Guard, settings=settings, audit=station.audit, metrics=station.metrics)
+    app.add_middleware(
+        Guard,
+        settings=settings,
+        admission=Admission(settings, app.state.auth),
+        audit=station.audit,
+        metrics=station.metrics,
+    )
     return app
 
 

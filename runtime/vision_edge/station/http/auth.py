@@ -19,9 +19,11 @@ from typing import Any, Generic, TypeVar
 
 from fastapi import Request, Security
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from vision_edge.runtime.errors import VisionEdgeError, require
-from vision_edge.station.core.limits import LoginBrake
+from vision_edge.station.core.limits import Key, LoginBrake, login_keys
 from vision_edge.station.http.request_error import RequestError
 from vision_edge.station.http.users import (
     Account,
@@ -40,6 +42,8 @@ COOKIE = "vision_edge_session"
 CSRF_HEADER = "X-CSRF-Token"
 LOCAL = User("local", "engineer")
 MAX_SESSIONS = 1000
+MAX_LOGINS = 8
+"""At once: each holds a thread, and waits for those before it."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SCHEMES = [
     Security(APIKeyCookie(name=COOKIE, auto_error=False, description="A session of `POST login`.")),
@@ -89,10 +93,16 @@ class Auth:
         self._local_csrf = secrets.token_urlsafe(24)
         self._lock = threading.Lock()
         self._hashing = threading.Lock()
+        self._waiting = threading.BoundedSemaphore(MAX_LOGINS)
+        self._ended: list[Callable[[], object]] = []
         self._nobody = hashed(secrets.token_urlsafe(16)) if settings.users_file else ""
 
-    def identify(self, request: Request) -> Identity | None:
+    def identify(self, request: HTTPConnection, *, use: bool = True) -> Identity | None:
         """Return who makes a request, or None if nobody known does.
+
+        Args:
+            request: What was asked, of which only the headers count.
+            use: Whether this counts as a use of its session, which then lasts anew.
 
         Raises:
             RequestError: If it bears a token that is not known.
@@ -107,33 +117,77 @@ class Auth:
                     401, "unauthorised", "the token is not known", "check the token file"
                 )
             return Identity(user, None)
-        return self._of_session(request.cookies.get(COOKIE, ""))
+        return self._of_session(request.cookies.get(COOKIE, ""), use)
 
-    def login(self, name: str, password: str, client: str) -> tuple[str, Identity]:
+    def authority(self, request: HTTPConnection) -> Callable[[], bool]:
+        """Return what says whether a request would be allowed as it was when this is called.
+
+        It holds no longer once its user is removed, has another role or password, has logged out,
+        its token is gone, or its session has run out; asking is no use of that session.
+        """
+        began = self.identify(request, use=False)
+
+        def holds() -> bool:
+            try:
+                now = self.identify(request, use=False)
+            except RequestError:
+                return False
+            return began is not None and now is not None and now.user == began.user
+
+        return holds
+
+    def when_one_ends(self, call: Callable[[], object]) -> None:
+        """Have `call` called, in whichever thread it is, when a session ends before its time."""
+        self._ended.append(call)
+
+    def login(self, name: str, password: str, request: HTTPConnection) -> tuple[str, Identity]:
         """Open a session; return its cookie's value, and who it is.
+
+        Who holds a session of that user has attempts of their own: nobody else's count for them.
 
         Raises:
             RequestError: If name or password are wrong, or there were too many attempts.
         """
-        keys = (f"address {client}", f"user {name} at {client}")
-        wait = self.brake.wait(*keys)
+        if not self._waiting.acquire(blocking=False):
+            raise RequestError(
+                503, "busy", "others are logging in", "try again", headers={"Retry-After": "1"}
+            )
+        try:
+            keys = self._attempted(name, request)
+            account = self._accounts.value.get(name)
+            fits = self._verified(account.password_hash if account else self._nobody, password)
+        finally:
+            self._waiting.release()
+        if account is None or not fits:
+            raise RequestError(401, "wrong_password", "name or password are wrong", "try again")
+        self.brake.worked(*keys)
+        return self._open(account)
+
+    def _attempted(self, name: str, request: HTTPConnection) -> tuple[Key, ...]:
+        """Count an attempt at a user's password; return what it is counted by.
+
+        Raises:
+            RequestError: If there were too many.
+        """
+        cookie = request.cookies.get(COOKIE, "")
+        held = self._of_session(cookie, use=False)
+        keys: tuple[Key, ...] = login_keys(name, client_of(request.scope))
+        if held is not None and held.user.name == name:
+            keys = ((name, f"session {digest_of(cookie)}"),)
+        wait = self.brake.attempt(*keys)
         if wait > 0:
             raise RequestError(
                 429, "too_many_attempts", "too many failed logins", f"wait {wait:.0f} s",
                 headers={"Retry-After": str(int(wait) + 1)},
             )  # fmt: skip
-        account = self._accounts.value.get(name)
-        fits = self._verified(self._nobody if account is None else account.password_hash, password)
-        if account is None or not fits:
-            self.brake.failed(*keys)
-            raise RequestError(401, "wrong_password", "name or password are wrong", "try again")
-        self.brake.worked(*keys)
-        return self._open(account)
+        return keys
 
-    def logout(self, request: Request) -> None:
+    def logout(self, request: HTTPConnection) -> None:
         """End the session of a request, if it has one."""
         with self._lock:
             self._sessions.pop(digest_of(request.cookies.get(COOKIE, "")), None)
+        for call in self._ended:
+            call()
 
     def _open(self, account: Account) -> tuple[str, Identity]:
         value, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
@@ -145,7 +199,7 @@ class Auth:
                 self._sessions.popitem(last=False)
         return value, Identity(account.user, csrf)
 
-    def _of_session(self, cookie: str) -> Identity | None:
+    def _of_session(self, cookie: str, use: bool) -> Identity | None:
         key, now = digest_of(cookie), time.monotonic()
         with self._lock:
             session = self._sessions.get(key)
@@ -156,8 +210,9 @@ class Auth:
             if changed or now - session.used > 3600 * self.settings.session_hours:
                 del self._sessions[key]
                 return None
-            session.used = now
-            self._sessions.move_to_end(key)
+            if use:
+                session.used = now
+                self._sessions.move_to_end(key)
         assert account is not None
         return Identity(account.user, session.csrf)
 
@@ -206,6 +261,11 @@ def _check_csrf(request: Request, identity: Identity) -> None:
         raise RequestError(
             403, "csrf", f"the header {CSRF_HEADER} is missing or wrong", "send csrf of GET me"
         )
+
+
+def client_of(scope: Scope) -> str:
+    """Return the address of who makes a request, `-` if there is none."""
+    return str((scope.get("client") or ("-",))[0])
 
 
 class _Watched(Generic[T]):

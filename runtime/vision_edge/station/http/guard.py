@@ -16,14 +16,14 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vision_edge.station.core.audit import AuditLog
-from vision_edge.station.core.limits import Buckets
+from vision_edge.station.core.limits import Buckets, neighbourhood
 from vision_edge.station.core.metrics import Metrics
-from vision_edge.station.http.auth import SAFE_METHODS
+from vision_edge.station.http.admission import Admission, too_large
+from vision_edge.station.http.auth import SAFE_METHODS, client_of
 from vision_edge.station.http.request_error import RequestError
 from vision_edge.station.settings.station import ServerSettings
 
 log = logging.getLogger(__name__)
-MAX_JSON = 64 * 1024
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -48,15 +48,23 @@ class Guard:
     Args:
         app: What is guarded.
         settings: Of the server.
+        admission: What decides on bodies.
         audit: Where every change and every refused attempt at one is written.
         metrics: Where answers are counted.
     """
 
     def __init__(
-        self, app: ASGIApp, *, settings: ServerSettings, audit: AuditLog, metrics: Metrics
+        self,
+        app: ASGIApp,
+        *,
+        settings: ServerSettings,
+        admission: Admission,
+        audit: AuditLog,
+        metrics: Metrics,
     ) -> None:
         self._app, self._settings = app, settings
         self._audit, self._metrics = audit, metrics
+        self._admission = admission
         rate = settings.requests_per_second
         self._buckets = Buckets(rate, _BURST_SECONDS * rate)
 
@@ -68,8 +76,8 @@ class Guard:
         answer = _Answer(send, scope["state"]["request_id"])
         try:
             self._check(scope)
-            body = _Body(receive, self._most_bytes(scope))
-            await self._app(scope, body.receive, answer.send)
+            with self._admission.room(scope) as most:
+                await self._app(scope, _Body(receive, most).receive, answer.send)
         except RequestError as problem:
             await answer.problem(problem, scope, receive)
         except Exception:
@@ -95,25 +103,15 @@ class Guard:
                 421, "unknown_host", f"this station is not called {host[:80]!r}",
                 'use its address, or add that name to hosts in [server]',
             )  # fmt: skip
-        _check_origin(scope["method"], host, headers)
+        _check_origin(scope["method"], f"{scope['scheme']}://{host}", headers)
         if scope["path"] in _UNLIMITED:
             return
-        client = (scope.get("client") or ("-",))[0]
-        wait = self._buckets.take(str(client))
+        wait = self._buckets.take(neighbourhood(client_of(scope)))
         if wait > 0:
             raise RequestError(
                 429, "too_many_requests", "too many requests from this address",
                 f"wait {wait:.1f} s", headers={"Retry-After": str(int(wait) + 1)},
             )  # fmt: skip
-
-    def _most_bytes(self, scope: Scope) -> int:
-        headers = Headers(scope=scope)
-        upload = headers.get("content-type", "").startswith("multipart/form-data")
-        most = round(self._settings.max_upload_mb * 1e6) if upload else MAX_JSON
-        declared = headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > most:
-            raise _too_large(most)
-        return most
 
     def _record(self, scope: Scope, answer: _Answer) -> None:
         state: Mapping[str, Any] = scope["state"]
@@ -124,7 +122,8 @@ class Guard:
             state.get("user", "-"),
             f"{scope['method'][:10]} {scope['path'][:200]}",
             answer.status,
-            client=(scope.get("client") or ("-",))[0],
+            deed=answer.status < 400 and bool(state.get("deed", True)),
+            client=client_of(scope)[:64],
             request=answer.request_id,
             **state.get("audit", {}),
         )
@@ -175,14 +174,8 @@ class _Body:
         self._bytes += len(message.get("body", b""))
         if self._bytes > self._most:
             # an HTTPException, since FastAPI takes any other for a body that cannot be parsed
-            raise HTTPException(413, _too_large(self._most).what)
+            raise HTTPException(413, too_large(self._most).what)
         return message
-
-
-def _too_large(most: int) -> RequestError:
-    return RequestError(
-        413, "too_large", f"a request like this may hold {most:,} bytes at most", "send less"
-    )
 
 
 def host_allowed(host: str, settings: ServerSettings) -> bool:
@@ -202,19 +195,19 @@ def host_allowed(host: str, settings: ServerSettings) -> bool:
     return address.is_loopback or not settings.loopback
 
 
-def _check_origin(method: str, host: str, headers: Headers) -> None:
-    """Refuse what another site's page sends.
+def _check_origin(method: str, own: str, headers: Headers) -> None:
+    """Refuse what another site's page sends; `own` is this station's origin, scheme and all.
 
     Raises:
         RequestError: If it does.
     """
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-    foreign = origin is not None and origin.partition("://")[2] != host
+    foreign = origin is not None and origin.lower() != own.lower()
     navigates = headers.get("sec-fetch-mode") == "navigate" and method in SAFE_METHODS
     if (foreign and method not in SAFE_METHODS) or (
         site not in ("same-origin", "none") and not navigates
     ):
         raise RequestError(
             403, "foreign_origin", "another site's page may not use this station",
-            "open the station's own page",
+            "open the station's own page; behind a proxy, name it in trusted_proxies of [server]",
         )  # fmt: skip

@@ -7,8 +7,8 @@ from vision_edge.runtime.images.picture_header import read_header
 from vision_edge.station.http.request_error import RequestError
 
 
-def check_header(data: bytes, max_pixels: int, name: str) -> None:
-    """Refuse what is no picture of a kind that is read, or too large a one.
+def check_header(data: bytes, max_pixels: int, name: str) -> int:
+    """Return how many pixels a picture has; refuse what is of no kind that is read, or too large.
 
     Raises:
         RequestError: With the reason.
@@ -25,3 +25,4 @@ def check_header(data: bytes, max_pixels: int, name: str) -> None:
             f"{name}: {header.width}x{header.height} pixels is over the limit of {max_pixels:,}",
             "crop or reduce it first",
         )  # fmt: skip
+    return header.width * header.height

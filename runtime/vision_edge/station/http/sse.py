@@ -48,7 +48,10 @@ async def event_stream(station: Station, after: str = "") -> AsyncGenerator[str,
     Args:
         station: The station.
         after: A verdict's identifier: those that came since, as far as they are kept, come first.
+            After one of another run, these are all of this run.
     """
+    if after and not station.identifiers.of_this_run(after):
+        after = "0"
     subscription = station.subscribe()
     try:
         yield "retry: 2000\n\n"

@@ -10,7 +10,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -173,12 +173,18 @@ class ServerSettings(Section):
         host: Address to bind to.
         port: TCP port; 0 takes a free one.
         hosts: Names that browsers may call it by, besides its addresses and `localhost`.
+        trusted_proxies: Addresses or networks of proxies whose `X-Forwarded-For` and
+            `X-Forwarded-Proto` are believed; anybody else's are not.
         tls_cert: PEM file of the certificate chain.
         tls_key: PEM file of its key.
         users_file: Users, roles and password hashes, as `vision-edge user` writes them.
         token_file: Tokens for programs, one a line: `TOKEN ROLE NAME`.
         max_upload_mb: Largest upload, in megabytes.
+        max_uploading_mb: All uploads that are under way at once, in megabytes.
         max_pixels: Largest picture, in pixels.
+        max_pixels_at_once: All pictures that are decoded at once for requests, in pixels.
+        max_connections: Connections at once.
+        max_connections_per_client: Of one address.
         requests_per_second: Requests a second and client, on average.
         max_streams: Event and picture streams at once, over all clients.
         session_hours: How long a login lasts without use.
@@ -188,12 +194,17 @@ class ServerSettings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
     users_file: Path | None = None
     token_file: Path | None = None
     max_upload_mb: Annotated[float, Field(gt=0, le=1000)] = 20.0
     max_pixels: Annotated[int, Field(ge=10_000, le=100_000_000)] = 50_000_000
+    max_uploading_mb: Annotated[float, Field(gt=0, le=4000)] = 60.0
+    max_pixels_at_once: Annotated[int, Field(ge=10_000, le=400_000_000)] = 100_000_000
+    max_connections: Annotated[int, Field(ge=8, le=10_000)] = 400
+    max_connections_per_client: Annotated[int, Field(ge=4, le=10_000)] = 100
     requests_per_second: Annotated[float, Field(ge=1, le=10_000)] = 50.0
     max_streams: Annotated[int, Field(ge=1, le=1000)] = 64
     session_hours: Annotated[float, Field(gt=0, le=720)] = 12.0
@@ -203,6 +214,11 @@ class ServerSettings(Section):
     def _safe(self) -> ServerSettings:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("TLS needs both tls_cert and tls_key")
+        if self.max_uploading_mb < self.max_upload_mb or self.max_pixels_at_once < self.max_pixels:
+            raise ValueError(
+                "one upload must fit: max_uploading_mb is at least max_upload_mb, and "
+                "max_pixels_at_once at least max_pixels"
+            )
         if not self.loopback and not self.guarded:
             raise ValueError(
                 f"host {self.host!r} can be reached by others, so users_file or token_file must "

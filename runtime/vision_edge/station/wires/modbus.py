@@ -13,6 +13,7 @@ from vision_edge.station.core.wire import Record
 from vision_edge.station.settings.wires import ModbusSettings, host_and_port, is_loopback
 from vision_edge.station.wires.library_log import bound_library_log
 from vision_edge.station.wires.modbus_map import RegisterMap, SourceState
+from vision_edge.station.wires.modbus_server import limited_server, sweep
 from vision_edge.station.wires.payload import source_of
 from vision_edge.station.wires.server_wire import ServerWire
 
@@ -60,14 +61,14 @@ class ModbusWire(ServerWire):
             self._states[source] = replace(state, state=str(status.get("state", "")))
 
     async def _serve(self, stop: asyncio.Event) -> None:
-        server = require("pymodbus.server").ModbusTcpServer(
-            self._device(), address=(self._settings.host, self._settings.port)
-        )
+        server = limited_server(self._device(), (self._settings.host, self._settings.port))
+        sweeping = asyncio.create_task(sweep(server))
         try:
             await server.serve_forever(background=True)
             self._say("ok", f"listens at {self._where}{self._warning()}")
             await stop.wait()
         finally:
+            sweeping.cancel()
             await server.shutdown()
 
     def _warning(self) -> str:

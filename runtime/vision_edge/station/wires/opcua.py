@@ -22,6 +22,8 @@ from vision_edge.station.wires.server_wire import ServerWire
 NAMESPACE = "urn:vision-edge"
 _WAITING = 1000  # verdicts not shown yet
 _CLIENTS = 100
+ACTIVATION_SECONDS = 10.0
+"""A client that has opened no session by then is disconnected."""
 _MESSAGE_BYTES = 1 << 20
 _POLICIES = {
     "none": ("NoSecurity",),
@@ -130,6 +132,7 @@ class OpcuaWire(ServerWire):
         server.limits.max_message_size = _MESSAGE_BYTES
         server.limits.max_chunk_count = _MESSAGE_BYTES // server.limits.max_recv_buffer + 1
         server.iserver.max_connections = _CLIENTS
+        server.iserver.max_pending_activation_seconds = ACTIVATION_SECONDS
         policies = [ua.SecurityPolicyType[name] for name in _POLICIES[self._settings.security]]
         server.set_security_policy(policies)
         login = self._settings.username is not None

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
+
+import pytest
 
 from vision_edge.station.core.event_hub import Hub
 from vision_edge.station.core.fair_lock import FairLock
 from vision_edge.station.core.identifiers import Identifiers
+from vision_edge.station.core.state_folder import StateFolder
 
 
 def test_a_slow_subscriber_loses_the_oldest_and_holds_nobody_up() -> None:
@@ -74,3 +78,19 @@ def test_identifiers_rise_even_when_the_clock_is_set_back() -> None:
     assert all(len(name) == 24 for name in [*made, *later])
     assert later == sorted(set(later))
     assert later[0] > future
+
+
+def test_identifiers_rise_over_a_restart_at_an_earlier_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    for hours in (0, -1, -1000, 1):
+        now = time.time_ns() + hours * 3_600_000_000_000
+        monkeypatch.setattr(time, "time_ns", lambda now=now: now)
+        folder = StateFolder(tmp_path)  # and no end of the run before: as after a SIGKILL
+        identifiers = Identifiers(folder.last_identifier(), folder.keep_identifier)
+        made += [identifiers.new() for _ in range(5)]
+        assert identifiers.of_this_run(made[-1]) and not identifiers.of_this_run(made[0][:16] + "x")
+        folder.close()
+        monkeypatch.undo()
+    assert made == sorted(set(made))

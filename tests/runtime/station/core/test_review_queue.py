@@ -75,7 +75,7 @@ def test_what_is_decided_is_gone_and_what_is_not_survives(
     queue: ReviewQueue, tmp_path: Path
 ) -> None:
     fill(queue, 3)
-    assert queue.remove([f"{1:024x}", f"{9:024x}"]) == 1
+    assert queue.remove([f"{1:024x}", f"{9:024x}"]) == [f"{1:024x}"]
     with pytest.raises(ReviewError, match="no picture"):
         queue.pictures([f"{0:024x}", f"{1:024x}"])
     queue.close()

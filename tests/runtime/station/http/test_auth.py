@@ -4,8 +4,11 @@ import json
 import shutil
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,16 @@ import pytest
 from support.runtime import invoke, invoked
 from support.station import API, Served, eventually, served, settings_for
 
-from vision_edge.station.core.limits import Buckets, LoginBrake
-from vision_edge.station.http.users import UsersError, read_accounts, read_tokens
+from vision_edge.station.core.limits import Buckets, LoginBrake, login_keys, neighbourhood
+from vision_edge.station.http.users import (
+    Account,
+    User,
+    UsersError,
+    hashed,
+    read_accounts,
+    read_tokens,
+    write_accounts,
+)
 
 PASSWORDS = {"anna": "three plain words", "boss": "four more plain words"}
 ROUTES: list[tuple[str, str, Any, str]] = [
@@ -168,7 +179,7 @@ def test_a_removed_user_is_out_at_once(guarded: tuple[Served, str]) -> None:
 
 def test_wrong_passwords_are_slowed_down_and_written_down(guarded: tuple[Served, str]) -> None:
     running, _ = guarded
-    running.station.audit.write("-", "before", "ok")
+    running.station.audit.write("-", "before", "ok", deed=False)
     codes = []
     for number in range(7):
         asked = {"user": "anna" if number % 2 else "nobody", "password": f"wrong {number}"}
@@ -177,7 +188,7 @@ def test_wrong_passwords_are_slowed_down_and_written_down(guarded: tuple[Served,
     right = {"user": "anna", "password": PASSWORDS["anna"]}
     blocked = httpx.post(f"{running.url}{API}/login", json=right)
     assert blocked.status_code == 429 and int(blocked.headers["retry-after"]) >= 1
-    text = (running.station.settings.state_dir / "audit.jsonl").read_text()
+    text = (running.station.settings.state_dir / "requests.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     failed = [line for line in lines if line["result"] == 401 and line["what"].endswith("/login")]
     assert failed and failed[-1]["user"] in ("anna", "nobody")
@@ -227,11 +238,86 @@ def test_a_bucket_fills_again() -> None:
 
 def test_guessing_gets_ever_slower() -> None:
     now = 0.0
-    brake = LoginBrake(free=2, longest=100, clock=lambda: now)
+    brake = LoginBrake(free=2, longest=100, longest_alone=8, clock=lambda: now)
+    pair, account, address = keys = login_keys("anna", "10.0.0.7")
     waits = []
     for _ in range(9):
-        waits.append(brake.wait("a", "b"))
-        brake.failed("a")
+        waits.append(brake.attempt(pair))
+        now += waits[-1]
+        assert not waits[-1] or brake.attempt(pair) == 0
     assert waits == [0, 0, 2, 4, 8, 16, 32, 64, 100]
-    brake.worked("a")
-    assert brake.wait("a", "b") == 0
+    for key in (account, address):
+        for _ in range(9):
+            now += (longest := brake.attempt(key))
+        assert longest == 8
+    now += 8
+    brake.worked(*keys)
+    assert brake.attempt(pair) == brake.attempt(account) == 0
+    assert brake.attempt(address) == 0 < brake.attempt(address)
+
+
+def test_who_logs_in_between_guesses_gains_no_further_ones() -> None:
+    brake = LoginBrake(clock=lambda: 0.0)
+    for number in range(5):
+        assert brake.attempt(*login_keys(f"user {number}", "10.0.0.7")) == 0
+        own = login_keys("own", "10.0.0.7")
+        if brake.attempt(*own) == 0:
+            brake.worked(*own)
+    assert brake.attempt(*login_keys("user 9", "10.0.0.7")) > 0
+
+
+def test_one_host_of_many_addresses_is_one() -> None:
+    assert neighbourhood("2001:db8::1") == neighbourhood("2001:db8::ffff:2%eth0")
+    assert neighbourhood("2001:db8:0:1::1") != neighbourhood("2001:db8::1")
+    assert neighbourhood("::ffff:10.0.0.7") == neighbourhood("10.0.0.7") == "10.0.0.7"
+    assert len(neighbourhood("x" * 10_000)) == 64
+
+
+@pytest.fixture
+def behind_proxy(
+    bundle_path: Path, registered: Path, shots: Path, tmp_path: Path
+) -> Iterator[Served]:
+    users = tmp_path / "users.toml"
+    account = Account(User("anna", "operator"), hashed(PASSWORDS["anna"]))
+    write_accounts(
+        users, {"anna": account, "boss": replace(account, user=User("boss", "engineer"))}
+    )
+    server = {"users_file": users, "trusted_proxies": ["127.0.0.1"]}
+    with served(settings_for(bundle_path, registered, shots, server=server)) as running:
+        yield running
+
+
+def attempt(running: Served, user: str, password: str, client: str, **headers: str) -> int:
+    asked = {"user": user, "password": password}
+    headers |= {"X-Forwarded-For": client}
+    answer = httpx.post(f"{running.url}{API}/login", json=asked, headers=headers, timeout=30.0)
+    return answer.status_code
+
+
+def test_many_guesses_at_once_are_no_more_than_in_turn(behind_proxy: Served) -> None:
+    running, right = behind_proxy, PASSWORDS["anna"]
+    held = httpx.post(f"{running.url}{API}/login", json={"user": "anna", "password": right})
+    began = time.monotonic()
+    with ThreadPoolExecutor(60) as pool:
+        guesses = [pool.submit(attempt, running, "anna", f"{n}", "10.0.0.66") for n in range(60)]
+        codes = [guess.result() for guess in guesses]
+    waited = sum(time.monotonic() - began > seconds for seconds in (2, 2 + 4, 2 + 4 + 8))
+    assert 1 <= codes.count(401) <= 5 + waited and set(codes) <= {401, 429, 503}
+    cookie = f"vision_edge_session={held.cookies['vision_edge_session']}"
+    assert attempt(running, "boss", right, "10.0.0.1") == 200  # behind the same proxy
+    assert httpx.get(f"{running.url}{API}/me", headers={"Cookie": cookie}).status_code == 200
+    assert attempt(running, "anna", right, "10.0.0.66", Cookie=cookie) == 200
+
+
+def test_a_forwarded_address_counts_only_from_a_trusted_proxy(guarded: tuple[Served, str]) -> None:
+    running, _ = guarded
+    codes = [attempt(running, "nobody", "x", f"10.0.0.{n}") for n in range(7)]
+    assert codes[-1] == 429
+
+
+def test_behind_a_trusted_proxy_with_tls_the_origin_is_its(behind_proxy: Served) -> None:
+    host = behind_proxy.url.removeprefix("http://")
+    for proto, status in (("https", 422), ("http", 403)):
+        headers = {"Origin": f"https://{host}", "X-Forwarded-Proto": proto, "X-Forwarded-For": "x"}
+        answer = behind_proxy.client.post(f"{API}/login", json={}, headers=headers)
+        assert answer.status_code == status

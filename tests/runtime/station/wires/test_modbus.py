@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -176,3 +177,25 @@ def test_triggers_can_be_switched_off_and_a_taken_port_is_said() -> None:
     with ModbusTcpClient("127.0.0.1", port=settings.port) as client:
         assert client.write_coil(1, True).isError()
     wire.close()
+
+
+def test_silent_clients_give_way_and_are_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vision_edge.station.wires import modbus_server
+
+    monkeypatch.setattr(modbus_server, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(modbus_server, "SWEEP_SECONDS", 0.2)
+    plant = Plant()
+    port = plant.client.comm_params.port
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(100)]
+    try:
+        plant.client.close()
+        assert plant.client.connect()
+        assert not plant.client.read_input_registers(0, count=4, device_id=1).isError()
+        for one in silent:
+            with contextlib.suppress(ConnectionError):
+                assert one.recv(1) == b""
+    finally:
+        for one in silent:
+            one.close()
+        plant.client.close()
+        plant.wire.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 from collections.abc import Coroutine
@@ -212,3 +213,16 @@ def test_files_that_are_missing_are_said_at_once(tmp_path: Path) -> None:
 def test_settings_that_contradict_each_other_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         OpcuaSettings(**wrong)
+
+
+def test_a_client_that_opens_no_session_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vision_edge.station.wires import opcua
+
+    monkeypatch.setattr(opcua, "ACTIVATION_SECONDS", 0.5)
+    with Plant() as plant:
+        address = ("127.0.0.1", int(plant.url.rpartition(":")[2].partition("/")[0]))
+        silent = [socket.create_connection(address, timeout=5) for _ in range(120)]
+        for one in silent:
+            with one, contextlib.suppress(ConnectionError):
+                assert one.recv(1) == b""
+        assert plant.run(read_all)["Sequence"] == 0

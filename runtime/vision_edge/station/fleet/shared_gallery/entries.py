@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from vision_edge.runtime.bundles.manifest import Sha256
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.labels import checked_label
+from vision_edge.runtime.system.documents import refuse_vast
 
 SCHEMA_VERSION = "1.0"
 MAX_ENTRY = 1 << 20
@@ -138,6 +139,7 @@ def read_entry(data: bytes) -> Entry:
     if len(data) > MAX_ENTRY:
         raise GalleryError(f"an entry of {len(data)} bytes is over the limit of {MAX_ENTRY}")
     try:
+        refuse_vast(json.loads(data), items=MAX_PICTURES, keys=20)
         return Entry.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]

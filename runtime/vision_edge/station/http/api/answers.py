@@ -93,7 +93,10 @@ def problem_of(error: Exception, station: Station) -> RequestError:
     more = error.more if isinstance(error, StationError) else None
     code = error.code if isinstance(error, StationError) else code
     path = str(station.settings.gallery)
-    what, fix = ((text or "").replace(path, "the gallery") for text in (error.what, error.fix))
+    what, fix = (
+        station.discreet((text or "").replace(path, "the gallery"))
+        for text in (error.what, error.fix)
+    )
     return RequestError(status, code, what, fix or "see the station's log", more=more)
 
 

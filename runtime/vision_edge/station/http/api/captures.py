@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response, UploadFile
 
 from vision_edge.station.core.captures import Crop
+from vision_edge.station.http.admission import hold_pixels
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
 from vision_edge.station.http.api.models import CaptureAnswer, CheckAsked, ConcernsAnswer, CropModel
 from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
@@ -21,9 +22,11 @@ Identifier = Annotated[str, Path(pattern="^[0-9a-f]{24}$", examples=["5f0c3b1a9d
 def upload(request: Request, image: UploadFile, _user: Operator) -> CaptureAnswer:
     """Keep an uploaded picture for a while, to be looked at and registered."""
     station = station_of(request)
-    picture, jpeg, origin = decoded(image, station.settings.server.max_pixels)
-    noted(request, bytes=image.size)
-    return captured(station.captures.add(picture, origin, jpeg=jpeg), station.captures)
+    (picture,) = decoded(request, image)
+    noted(request, deed=False, bytes=image.size)
+    return captured(
+        station.captures.add(picture.image, picture.origin, upload=picture.data), station.captures
+    )
 
 
 @router.get(
@@ -42,8 +45,10 @@ def check(
     request: Request, identifier: Identifier, asked: CheckAsked, _user: Operator
 ) -> ConcernsAnswer:
     """What speaks against registering a capture, or a part of it, as a product."""
+    noted(request, deed=False)
     station = station_of(request)
     capture = station.captures.get(identifier)
+    hold_pixels(request, capture.pixels)
     picture = capture.picture(crop_of(asked.crop), catalogue=asked.catalogue)
     concerns = station.registrar.check(picture, asked.label)
     return ConcernsAnswer.model_validate(concerns.document())

@@ -10,6 +10,7 @@ from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.images.quality import inspect_picture
 from vision_edge.runtime.pipeline.registration import Picture, catalogue_picture
 from vision_edge.station.core.registrar import Registered
+from vision_edge.station.http.admission import hold_pixels
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
 from vision_edge.station.http.api.captures import crop_of
 from vision_edge.station.http.api.models import (
@@ -25,7 +26,7 @@ from vision_edge.station.http.api.models import (
     WarningsAnswer,
 )
 from vision_edge.station.http.api.routes import JPEG, Engineer, Operator, noted, station_of
-from vision_edge.station.http.api.uploads import decoded
+from vision_edge.station.http.api.uploads import Upload, decoded
 from vision_edge.station.http.request_error import RequestError
 
 router = APIRouter(tags=["products"])
@@ -54,6 +55,7 @@ def register(request: Request, asked: RegisterAsked, user: Operator) -> Register
         label=asked.label, accept_warnings=asked.accept_warnings, catalogue=asked.catalogue,
     )  # fmt: skip
     capture = station.captures.get(asked.capture)
+    hold_pixels(request, capture.pixels)
     pictures = capture.pictures(crop_of(asked.crop), catalogue=asked.catalogue)
     registered = station.registrar.register(
         asked.label, pictures, user.name, accept_warnings=asked.accept_warnings
@@ -75,8 +77,7 @@ def upload(
     """Register uploaded pictures as a product: all of them, or none."""
     station = station_of(request)
     noted(request, label=label, accept_warnings=accept_warnings, catalogue=catalogue)
-    most = station.settings.server.max_pixels
-    pictures = [_picture(image, most, catalogue=catalogue) for image in images]
+    pictures = [_picture(one, catalogue=catalogue) for one in decoded(request, *images)]
     registered = station.registrar.register(
         label, pictures, user.name, accept_warnings=accept_warnings
     )
@@ -155,11 +156,10 @@ def undo(request: Request, user: Operator) -> VersionAnswer:
     return VersionAnswer(version=version)
 
 
-def _picture(upload: UploadFile, max_pixels: int, *, catalogue: bool) -> Picture:
-    image, jpeg, origin = decoded(upload, max_pixels)
+def _picture(upload: Upload, *, catalogue: bool) -> Picture:
     if catalogue:
-        return catalogue_picture(image, origin)
-    return Picture(image, jpeg, origin, tuple(inspect_picture(image)))
+        return catalogue_picture(upload.image, upload.origin)
+    return Picture(upload.image, upload.jpeg, upload.origin, tuple(inspect_picture(upload.image)))
 
 
 def _known(gallery: Gallery, label: str) -> None:

@@ -54,7 +54,7 @@ def reject(request: Request, asked: IdsAsked, user: Operator) -> DecidedAnswer:
 @router.post("/dismiss", responses=failures(*CHANGING))
 def dismiss(request: Request, asked: IdsAsked, _user: Operator) -> DecidedAnswer:
     """Nothing is to be learned from these; those that are gone already do not matter."""
-    noted(request, ids=asked.ids)
     station = station_of(request)
-    station.review.remove(asked.ids)
+    gone = station.review.remove(asked.ids)
+    noted(request, deed=bool(gone), ids=gone, unknown=len(asked.ids) - len(gone))
     return DecidedAnswer(pending=station.review.pending, version=station.products.version)

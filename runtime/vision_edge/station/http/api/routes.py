@@ -12,7 +12,6 @@ from vision_edge.station.http.users import User
 
 Operator = Annotated[User, allowed("operator")]
 Engineer = Annotated[User, allowed("engineer")]
-PREFIX = "/api/v1"
 JPEG: dict[str, Any] = {
     "description": "The picture.",
     "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
@@ -25,6 +24,13 @@ def station_of(request: Request) -> Station:
     return station
 
 
-def noted(request: Request, **details: Any) -> None:
-    """Add details to the request's line in the audit log: JSON values, never a secret."""
+def noted(request: Request, *, deed: bool = True, **details: Any) -> None:
+    """Add details to the request's line in the audit log: JSON values, never a secret.
+
+    Args:
+        request: The request.
+        deed: Whether it changes something that is evidence, if it is granted.
+        details: What is added.
+    """
     request.state.audit = details
+    request.state.deed = deed

@@ -26,13 +26,12 @@ def _me(identity: Identity) -> Me:
 def login(request: Request, response: Response, asked: LoginAsked) -> Me:
     """Open a session: a cookie, and the CSRF token that POSTs must bear."""
     auth = _auth(request)
-    noted(request, user=asked.user)
+    noted(request, deed=False, user=asked.user)
     if auth.settings.users_file is None:
         raise RequestError(
             409, "no_users", "this station has no users", "set users_file in [server]"
         )
-    client = request.client.host if request.client else "-"
-    cookie, identity = auth.login(asked.user, asked.password, client)
+    cookie, identity = auth.login(asked.user, asked.password, request)
     request.state.user = identity.user.name
     response.set_cookie(
         COOKIE, cookie, max_age=round(3600 * auth.settings.session_hours), path="/",
@@ -44,6 +43,7 @@ def login(request: Request, response: Response, asked: LoginAsked) -> Me:
 @router.post("/logout", responses=failures(*CHANGING))
 def logout(request: Request, response: Response, _user: Operator) -> Done:
     """End the session."""
+    noted(request, deed=False)
     _auth(request).logout(request)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
     return Done()

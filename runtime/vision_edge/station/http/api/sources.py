@@ -33,7 +33,7 @@ _MJPEG: dict[int | str, dict[str, Any]] = {
 @router.post("/trigger", responses=failures(*CHANGING, 404))
 def trigger(request: Request, name: Name, _user: Operator) -> Done:
     """Judge a part now; for sources whose trigger is `command`."""
-    noted(request, source=name)
+    noted(request, deed=False, source=name)
     station_of(request).trigger(name)
     return Done()
 
@@ -41,7 +41,7 @@ def trigger(request: Request, name: Name, _user: Operator) -> Done:
 @router.post("/freeze", status_code=201, responses=failures(*CHANGING, 404))
 def freeze(request: Request, name: Name, _user: Operator) -> CaptureAnswer:
     """Keep the latest frame for a while, to be looked at and registered."""
-    noted(request, source=name)
+    noted(request, deed=False, source=name)
     station = station_of(request)
     return captured(station.freeze(name), station.captures)
 
@@ -49,7 +49,7 @@ def freeze(request: Request, name: Name, _user: Operator) -> CaptureAnswer:
 @router.post("/burst", status_code=201, responses=failures(*CHANGING, 404, 409))
 def burst(request: Request, name: Name, asked: BurstAsked, _user: Operator) -> CaptureAnswer:
     """Keep sharp, different views of a part that is turned before it; takes its seconds."""
-    noted(request, source=name, seconds=asked.seconds)
+    noted(request, deed=False, source=name, seconds=asked.seconds)
     station = station_of(request)
     return captured(station.burst(name, asked.seconds), station.captures)
 
@@ -86,12 +86,12 @@ async def preview(
     previews: Previews = request.app.state.previews
     streams: Streams = request.app.state.streams
     parts = previews.stream(line, offered(width), fps, lambda: station.hub.closed)
-    return streams.answer(parts, f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+    return streams.answer(parts, f"multipart/x-mixed-replace; boundary={BOUNDARY}", request)
 
 
 def captured(capture: Capture, captures: Captures) -> CaptureAnswer:
     """Return what is said of a new capture."""
-    height, width = capture.image.shape[:2]
+    width, height = capture.size
     part = capture.part()
     return CaptureAnswer(
         capture=capture.id,

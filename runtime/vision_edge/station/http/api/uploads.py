@@ -3,31 +3,62 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from fastapi import UploadFile
+from fastapi import Request, UploadFile
 
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.images.coding import decode_image, is_jpeg
+from vision_edge.station.http.admission import hold_pixels
+from vision_edge.station.http.api.routes import station_of
 from vision_edge.station.http.image_header import check_header
 from vision_edge.station.http.request_error import RequestError
 
 
-def decoded(upload: UploadFile, max_pixels: int) -> tuple[Image, bytes | None, str]:
-    """Return a picture, its bytes where they are a JPEG to be kept, and where it came from.
+@dataclass(frozen=True)
+class Upload:
+    """A picture from outside.
 
-    The file's name only becomes text, never a path.
+    Attributes:
+        image: uint8 (H, W, 3), BGR.
+        data: As it came.
+        origin: Where it came from.
+    """
+
+    image: Image
+    data: bytes
+    origin: str
+
+    @property
+    def jpeg(self) -> bytes | None:
+        """Its bytes where they are a JPEG to be kept."""
+        return self.data if is_jpeg(self.data) else None
+
+
+def decoded(request: Request, *uploads: UploadFile) -> list[Upload]:
+    """Return pictures; room for all of them is held until the request is answered.
+
+    A file's name only becomes text, never a path.
 
     Raises:
-        RequestError: If it is too large, or no JPEG, PNG, WebP or BMP.
-        ImageError: If it cannot be decoded.
+        RequestError: If one is too large, or no JPEG, PNG, WebP or BMP, or all are too large.
+        ImageError: If one cannot be decoded.
     """
-    data = upload.file.read()
-    name = re.sub(r"[^\w.() -]", "_", (upload.filename or "picture").rpartition("/")[2])[:80]
-    check_header(data, max_pixels, name)
+    most = station_of(request).settings.server.max_pixels
+    read = [(_name_of(upload), upload.file.read()) for upload in uploads]
+    hold_pixels(request, sum(check_header(data, most, name) for name, data in read))
+    return [_decoded(data, name, most) for name, data in read]
+
+
+def _decoded(data: bytes, name: str, max_pixels: int) -> Upload:
     image = decode_image(data, name)
     height, width = image.shape[:2]
     if width * height > max_pixels:
         raise RequestError(
             422, "too_many_pixels", f"{name}: {width}x{height} pixels", "reduce it first"
         )
-    return image, data if is_jpeg(data) else None, f"upload {name}"
+    return Upload(image, data, f"upload {name}")
+
+
+def _name_of(upload: UploadFile) -> str:
+    return re.sub(r"[^\w.() -]", "_", (upload.filename or "picture").rpartition("/")[2])[:80]

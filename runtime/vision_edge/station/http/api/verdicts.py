@@ -61,4 +61,4 @@ async def stream(
     streams: Streams = request.app.state.streams
     events = event_stream(station_of(request), last_event_id)
     no_proxy_collects = {"X-Accel-Buffering": "no"}
-    return streams.answer(events, "text/event-stream", no_proxy_collects)
+    return streams.answer(events, "text/event-stream", request, no_proxy_collects)

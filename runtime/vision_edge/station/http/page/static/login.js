@@ -2,6 +2,7 @@
 
 import { post } from "./api.js";
 import { themeButton } from "./common.js";
+import { destination } from "./destination.js";
 import { byId } from "./dom.js";
 import { clearError, showError } from "./notices.js";
 
@@ -12,7 +13,7 @@ byId("login").addEventListener("submit", async (event) => {
   submit.disabled = true;
   try {
     await post("login", { user: byId("user").value, password: byId("password").value });
-    location.replace(destination());
+    location.replace(destination(location.search, location.origin));
   } catch (error) {
     showError(byId("problem"), error);
     byId("password").select();
@@ -20,17 +21,6 @@ byId("login").addEventListener("submit", async (event) => {
     submit.disabled = false;
   }
 });
-
-/** Where to go: a path of this station, whatever the address bar asks for. */
-function destination() {
-  const wanted = new URLSearchParams(location.search).get("next") || "/";
-  try {
-    const url = new URL(wanted, location.origin);
-    return url.origin === location.origin && wanted.startsWith("/") ? url.pathname + url.search : "/";
-  } catch {
-    return "/";
-  }
-}
 
 themeButton();
 byId("user").focus();

@@ -1,0 +1,4 @@
+"""Where the API lies."""
+
+PREFIX = "/api/v1"
+"""Of every route of the API."""
