@@ -20,13 +20,9 @@ if TYPE_CHECKING:
         adapter_paths,
         read_hub,
     )
-    from vision_edge.toolkit.averaging.products import (
+    from vision_edge.toolkit.averaging.average import (
         AverageSettings,
         average_hub,
-    )
-    from vision_edge.toolkit.averaging.subspace import (
-        SubspaceSettings,
-        subspace_average,
     )
     from vision_edge.toolkit.backbones.backbone import (
         Backbone,
@@ -84,13 +80,9 @@ _HOMES = {
         "adapter_paths",
         "read_hub",
     ),
-    "averaging.products": (
+    "averaging.average": (
         "AverageSettings",
         "average_hub",
-    ),
-    "averaging.subspace": (
-        "SubspaceSettings",
-        "subspace_average",
     ),
     "backbones.backbone": (
         "Backbone",
@@ -140,7 +132,6 @@ __all__ = [
     "InversionSettings",
     "MetaSettings",
     "RecycleSettings",
-    "SubspaceSettings",
     "TuneSettings",
     "Watch",
     "Where",
@@ -157,7 +148,6 @@ __all__ = [
     "read_adapter",
     "read_hub",
     "recycle_hub",
-    "subspace_average",
     "tune_hub",
     "write_adapter",
 ]
