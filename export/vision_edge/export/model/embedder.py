@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vision_edge.export.model.pruning import pruned_embedding
+from vision_edge.export.model.pruning import patches_left, pruned_embedding
 from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 
@@ -27,7 +27,7 @@ def embed_normalised(model: nn.Module, pixels: Tensor) -> Tensor:
     Returns:
         (N, D) of the model's dtype.
     """
-    left: dict[int, int] = getattr(model, "patches_left", {})
+    left = patches_left(model)
     if left:
         return pruned_embedding(model, pixels, left)
     embedding: Tensor = model(pixels)

@@ -16,7 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from vision_edge.export.model.embedder import normalise_pixels
-from vision_edge.export.model.pruning import PrunedBlock, attend, is_plain
+from vision_edge.export.model.pruning import (
+    attention_half,
+    mlp_half,
+    patches_left,
+    reads_cls,
+    run_blocks,
+    why_not_prunable,
+)
 from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.errors import ExportError
 from vision_edge.runtime.images.preprocess import PreprocessSpec
@@ -51,16 +58,13 @@ def tokens_and_patches(model: Any, pixels: Tensor, count: int) -> tuple[Tensor, 
     Returns:
         (N, D) and (N, count, D).
     """
-    x = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(pixels))))
-    for block in model.blocks[:-1]:
-        x = block(x)
+    depth = len(model.blocks)
+    x, rope = run_blocks(model, pixels, patches_left(model), depth - 1)
     last, prefix = model.blocks[-1], model.num_prefix_tokens
-    mixed, row = attend(last.attn, last.norm1(x))
-    x = x + last.ls1(mixed)
+    x, row = attention_half(last, x, rope, by_cls=True)
     best = row[:, prefix:].topk(count).indices + prefix  # (N, count)
     kept = x.gather(1, best[:, :, None].expand(-1, -1, x.shape[2]))
-    x = torch.cat([x[:, :1], kept], 1)
-    x = model.norm(x + last.ls2(last.mlp(last.norm2(x))))
+    x = model.norm(mlp_half(last, torch.cat([x[:, :1], kept], 1)))
     return x[:, 0], x[:, 1:]
 
 
@@ -80,26 +84,25 @@ def patch_output(model: nn.Module, spec: PreprocessSpec, images: Image) -> Patch
         images: uint8 (N, S, S, 3), BGR, prepared: pictures for the mean token.
 
     Raises:
-        ExportError: If the model is no plain vision transformer, or leaves out patches in its last
-            block.
+        ExportError: If the model is no plain vision transformer that reads [CLS], or leaves out
+            patches in its last block.
     """
     plain: Any = model
-    blocks = list(getattr(plain, "blocks", []))
-    if not (is_plain(model) or any(isinstance(block, PrunedBlock) for block in blocks)):
+    reason = why_not_prunable(model)
+    if reason is None and not reads_cls(model):
+        reason = "its embedding is not read from [CLS], whose attention chooses the patches"
+    if reason is not None:
         raise ExportError(
-            f"{type(model).__name__}: its blocks are not those of a plain vision transformer, "
-            "whose patches can be returned",
+            f"{type(model).__name__}: its patches cannot be returned: {reason}",
             fix="export without --patches",
         )
-    if isinstance(blocks[-1], PrunedBlock):
+    counts = patches_left(model)
+    if len(plain.blocks) in counts:
         raise ExportError(
             "the last block leaves out patches (--prune), and its patches are asked for",
             fix="prune earlier blocks, or export without --patches",
         )
-    left = min(
-        [int(plain.patch_embed.num_patches)]
-        + [block.count for block in blocks if isinstance(block, PrunedBlock)]
-    )
+    left = min([int(plain.patch_embed.num_patches), *counts.values()])
     count = max(1, min(left, round(SHARE * int(plain.patch_embed.num_patches))))
     with torch.inference_mode():
         pixels = normalise_pixels(torch.from_numpy(images[:MEAN_IMAGES]), spec)

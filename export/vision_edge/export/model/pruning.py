@@ -209,14 +209,19 @@ def kept_rope(rope: Tensor | None, stay: Tensor) -> Tensor | None:
     return rope.gather(2, stay[:, None, :, None].expand(-1, 1, -1, rope.shape[-1]))
 
 
-def pruned_embedding(model: Any, pixels: Tensor, counts: dict[int, int]) -> Tensor:
-    """Embed with patches left out: after block `n`, `counts[n]` of them are there.
+def run_blocks(
+    model: Any, pixels: Tensor, counts: dict[int, int], last: int
+) -> tuple[Tensor, Tensor | None]:
+    """Run the first `last` blocks with patches left out; after block `n`, `counts[n]` are there.
 
     Patches carry their positions in them or in `rope`, so their order is of no matter.
+
+    Returns:
+        Tokens (N, T, D), and the rotary positions of the patches that are left.
     """
     x, rope = embedded_tokens(model, pixels)
     prefix = model.num_prefix_tokens
-    for index, block in enumerate(model.blocks, 1):
+    for index, block in enumerate(model.blocks[:last], 1):
         if index not in counts:
             x = run_block(block, x, rope)
             continue
@@ -225,8 +230,20 @@ def pruned_embedding(model: Any, pixels: Tensor, counts: dict[int, int]) -> Tens
         kept = x[:, prefix:].gather(1, stay[:, :, None].expand(-1, -1, x.shape[2]))
         x = mlp_half(block, torch.cat([x[:, :prefix], kept], 1))
         rope = kept_rope(rope, stay)
+    return x, rope
+
+
+def pruned_embedding(model: Any, pixels: Tensor, counts: dict[int, int]) -> Tensor:
+    """Embed with patches left out: after block `n`, `counts[n]` of them are there."""
+    x, _ = run_blocks(model, pixels, counts, len(model.blocks))
     embedding: Tensor = model.forward_head(model.norm(x))
     return embedding
+
+
+def patches_left(model: Any) -> dict[int, int]:
+    """Return, by block, how many patches are left after it, of a model that `pruned` returned."""
+    left: dict[int, int] = getattr(model, "patches_left", {})
+    return left
 
 
 def pruned(model: nn.Module, pruning: Pruning) -> nn.Module:

@@ -74,12 +74,21 @@ def settings_of(options: RecycleOptions, device: str, depth: int) -> RecycleSett
         VisionEdgeError: If one is out of its range.
     """
     amount = PRESETS[options.preset or ("gpu" if device.startswith("cuda") else "cpu")]
-    sized = {"scale": options.scale, "weights_of": options.weights_of}
     defaults = RecycleSettings()
     lr = MetaSettings.lr if options.meta_lr is None else options.meta_lr
     return RecycleSettings(
-        subspace=replace(defaults.subspace, rank=options.rank or defaults.subspace.rank, **sized),
-        average=replace(defaults.average, rank=options.rank or defaults.average.rank, **sized),
+        subspace=replace(
+            defaults.subspace,
+            rank=options.rank or defaults.subspace.rank,
+            scale=options.scale,
+            weights_of=options.weights_of,
+        ),
+        average=replace(
+            defaults.average,
+            rank=options.rank or defaults.average.rank,
+            scale=options.scale,
+            weights_of=options.weights_of,
+        ),
         inversion=InversionSettings(
             per_class=options.per_class or amount.per_class,
             iterations=options.iterations or amount.iterations,
