@@ -142,7 +142,8 @@ SPECIAL = {
     "precision_hint": "bf16", "background": "#102030", "bits": "12", "consensus": "votes",
     "report": "leave", "device": "cpu",
     "frame": "640x480", "batch": "2", "prune": "1:0.5", "start": "random", "mean": "0.1,0.2,0.3",
-    "std": "0.2,0.2,0.3", "interpolation": "bilinear", "author": "someone", "also": "1",
+    "std": "0.2,0.2,0.3", "interpolation": "bilinear", "activation": "quick_gelu",
+    "author": "someone", "also": "1",
     "threads": "2", "trigger": "command",
 }  # fmt: skip
 
@@ -237,7 +238,7 @@ class Images(list[Any]):
     found = SimpleNamespace(lines=list)
 
 
-BACKBONE = SimpleNamespace(model=SimpleNamespace(blocks=[0, 0]), name="tiny", spec=None)
+BACKBONE = SimpleNamespace(model=SimpleNamespace(blocks=[0, 0]), name="tiny", spec=None, notes=())
 TOOLKIT = "vision_edge.toolkit"
 WORK: dict[str, list[tuple[str, Any]]] = {
     "build": [

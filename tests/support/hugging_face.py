@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from support.toolkit import DEPTH, DIM, SIZE, tiny_backbone
@@ -54,6 +54,50 @@ def tiny_clip(activation: str = "quick_gelu") -> nn.Module:
 
     torch.manual_seed(0)
     return _stirred(CLIPVisionModel(CLIPVisionConfig(**_SIZES, hidden_act=activation)))
+
+
+def tiny_dinov2(registers: int = 0) -> nn.Module:
+    """A random DINOv2, of the same sizes, with or without registers."""
+    from transformers import (
+        Dinov2Config,
+        Dinov2Model,
+        Dinov2WithRegistersConfig,
+        Dinov2WithRegistersModel,
+    )
+
+    torch.manual_seed(0)
+    sizes = {**_SIZES, "mlp_ratio": 3}
+    if registers:
+        config = Dinov2WithRegistersConfig(**sizes, num_register_tokens=registers)
+        return _stirred(Dinov2WithRegistersModel(config))
+    return _stirred(Dinov2Model(Dinov2Config(**sizes)))
+
+
+def tiny_siglip() -> nn.Module:
+    """A random vision tower of SigLIP, of the same sizes."""
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    torch.manual_seed(0)
+    return _stirred(SiglipVisionModel(SiglipVisionConfig(**_SIZES)))
+
+
+def tiny_projected_clip() -> nn.Module:
+    """A random vision tower of CLIP with its projection to 24 values."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(**_SIZES, hidden_act="quick_gelu", projection_dim=24)
+    return _stirred(CLIPVisionModelWithProjection(config))
+
+
+def saved(model: Any, folder: Path, architecture: str) -> Path:
+    """Save as transformers does, and let the file know the sizes that timm shall take."""
+    model.save_pretrained(folder)
+    path = folder / "model.safetensors"
+    sizes = {"img_size": SIZE, "patch_size": 16, "depth": DEPTH, "embed_dim": DIM}
+    own = {"architecture": architecture, "model_args": {**sizes, "num_heads": 2, "mlp_ratio": 3}}
+    save_file(load_file(path), path, metadata={"format": "pt", "vision_edge": json.dumps(own)})
+    return path
 
 
 def _stirred(model: nn.Module) -> nn.Module:

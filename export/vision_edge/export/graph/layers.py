@@ -77,14 +77,23 @@ class _Names:
         norms = sum(node.op_type == "LayerNormalization" for node in graph.node)
         self._places = _places(norms)
         self._products: Iterator[str] = iter(())
+        self._taken = {own for weight in self.weights if (own := self._own(weight)) is not None}
 
     def name(self, node: onnx.NodeProto, bias: str | None) -> str:
         """Return a layer's name."""
         place = self._place(node)
-        if bias is None or self._uses[bias] > 1:
-            return place
-        named = bias.startswith(_PREFIX) and bias.endswith(_BIAS)
-        return bias[len(_PREFIX) : -len(_BIAS)] if named else place
+        own = None if bias is None else self._own(bias)
+        if own is not None:
+            return own
+        if place in self._taken:  # the model is laid out otherwise than a plain one
+            return node.name
+        self._taken.add(place)
+        return place
+
+    def _own(self, bias: str) -> str | None:
+        """Return the layer's name that a bias has, unless layers share it."""
+        named = bias.startswith(_PREFIX) and bias.endswith(_BIAS) and self._uses[bias] <= 1
+        return bias[len(_PREFIX) : -len(_BIAS)] if named else None
 
     def _place(self, node: onnx.NodeProto) -> str:
         if node.op_type == "Conv":

@@ -8,12 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vision_edge.export.model.pruning import pruned_embedding
 from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 
 
 def embed_normalised(model: nn.Module, pixels: Tensor) -> Tensor:
-    """Return the [CLS] output after the final norm.
+    """Return the embedding: what timm pools of a model without its classifier.
+
+    Which that is for each family (the [CLS] output after the final norm, the mean of the patches,
+    attention pooling), and why, says `toolkit.backbones.families`. Where the backbone kept CLIP's
+    projection, it is the model's head and applied.
 
     Args:
         model: A timm vision transformer.
@@ -22,8 +27,11 @@ def embed_normalised(model: nn.Module, pixels: Tensor) -> Tensor:
     Returns:
         (N, D) of the model's dtype.
     """
-    tokens: Tensor = model.forward_features(pixels)  # type: ignore[operator]  # (N, 1 + P, D)
-    return tokens[:, 0]
+    left: dict[int, int] = getattr(model, "patches_left", {})
+    if left:
+        return pruned_embedding(model, pixels, left)
+    embedding: Tensor = model(pixels)
+    return embedding
 
 
 def normalise_pixels(images: Tensor, spec: PreprocessSpec) -> Tensor:

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vision_edge.runtime.errors import ExportError, VisionEdgeError
-
-if TYPE_CHECKING:
-    from timm.layers.attention import Attention
 
 
 @dataclass(frozen=True)
@@ -85,86 +82,170 @@ class Pruning:
         return ",".join(f"{block}:{ratio:g}" for block, ratio in self.steps)
 
 
-def is_plain(model: nn.Module) -> bool:
-    """Whether tokens of a model can be left out: a timm vision transformer of plain blocks."""
-    from timm.layers.attention import Attention
+def why_not_prunable(model: nn.Module) -> str | None:
+    """Return why tokens of a model cannot be left out, or None if they can.
+
+    Args:
+        model: A timm vision transformer, with query, key and value fused.
+    """
+    from timm.layers.attention import Attention, AttentionRope
+    from timm.models.eva import Eva, EvaAttention, EvaBlock
     from timm.models.vision_transformer import Block, VisionTransformer
 
-    return (
-        isinstance(model, VisionTransformer)
-        and all(type(b) is Block and type(b.attn) is Attention for b in model.blocks)
-        and all(getattr(block.attn, "gate", None) is None for block in model.blocks)
-    )
+    if not isinstance(model, VisionTransformer | Eva):
+        kind = type(model).__name__
+        between = ", with positions between pairs of patches" if kind == "Beit" else ""
+        return f"it is a {kind}{between}, not a plain vision transformer"
+    if getattr(model, "rope_mixed", False):
+        return "its rotary positions are learned for each block and head"
+    blocks: Any = model.blocks
+    for block in blocks:
+        if type(block) not in (Block, EvaBlock):
+            return f"its blocks are {type(block).__name__}, not pre-norm attention then MLP"
+        if type(block.attn) not in (Attention, AttentionRope, EvaAttention):
+            return f"its attention is {type(block.attn).__name__}"
+        if getattr(block.attn, "gate", None) is not None or block.attn.qkv is None:
+            return "its attention is gated, or keeps query, key and value apart"
+    return None
 
 
-def attend(attention: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Run a block's attention, and return the share of [CLS]'s attention that each token gets.
+def is_plain(model: nn.Module) -> bool:
+    """Whether tokens of a model can be left out."""
+    return why_not_prunable(model) is None
 
-    Only the [CLS] row is computed for that, one row a head, beside the fused kernel.
+
+def reads_cls(model: nn.Module) -> bool:
+    """Whether the embedding is read from [CLS], whose attention then says what matters."""
+    return getattr(model, "global_pool", "token") == "token"
+
+
+def attend(
+    attention: Any, x: Tensor, rope: Tensor | None = None, *, by_cls: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Run a block's attention, and return the share of the attention that each token gets.
+
+    For a model that reads [CLS] only its row is computed for that, one row a head, beside the
+    fused kernel. Where the embedding is pooled from the patches, it is the mean over all rows.
 
     Args:
         attention: timm's attention; its `qkv` may be any layer from (N, T, D) to (N, T, 3 D).
         x: (N, T, D), normalised.
+        rope: Rotary positions of the patches, (P, 2 d) or (N, 1, P, 2 d), where there are any.
+        by_cls: Whether the attention of [CLS] counts, rather than that of every token.
 
     Returns:
-        The attention's output (N, T, D), and float32 (N, T) without a gradient: the [CLS] row of
+        The attention's output (N, T, D), and float32 (N, T) without a gradient: rows of
         softmax(q k^T / sqrt(d)), averaged over the heads.
     """
     count, length, _ = x.shape
     shape = (count, length, 3, attention.num_heads, attention.head_dim)
     q, k, v = attention.qkv(x).reshape(shape).permute(2, 0, 3, 1, 4).unbind(0)
     q, k = attention.q_norm(q), attention.k_norm(k)  # (N, H, T, d)
+    if rope is not None:
+        q, k = (_rotated(attention, part, rope).type_as(v) for part in (q, k))
     mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(count, length, -1)
     with torch.no_grad():
-        logits = (q[:, :, :1] * k).sum(-1, dtype=torch.float32) * attention.scale  # (N, H, T)
-        row = logits.softmax(-1).mean(1)
+        if by_cls:
+            logits = (q[:, :, :1] * k).sum(-1, dtype=torch.float32) * attention.scale  # (N, H, T)
+            row = logits.softmax(-1).mean(1)
+        else:
+            scores = (q.float() @ k.float().transpose(-2, -1)) * attention.scale  # (N, H, T, T)
+            row = scores.softmax(-1).mean((1, 2))
     return attention.proj(attention.norm(mixed)), row
 
 
-class PrunedBlock(nn.Module):
-    """A block after whose attention patches go; its layers keep their names.
+def _rotated(attention: Any, part: Tensor, rope: Tensor) -> Tensor:
+    """Rotate the patches' queries or keys; the tokens before them have no position."""
+    from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 
-    Args:
-        block: A plain block of a timm vision transformer.
-        prefix: Tokens before the patches, which always stay: [CLS] and registers.
-        count: How many patches stay.
+    before = attention.num_prefix_tokens
+    half = getattr(attention, "rotate_half", False)
+    turned: Tensor = apply_rot_embed_cat(part[:, :, before:], rope, half=half)
+    return torch.cat([part[:, :, :before], turned], 2)
+
+
+def attention_half(
+    block: Any, x: Tensor, rope: Tensor | None, by_cls: bool
+) -> tuple[Tensor, Tensor]:
+    """Run the first half of a block; return its tokens, and the attention that each got."""
+    mixed, row = attend(block.attn, block.norm1(x), rope, by_cls=by_cls)
+    return x + _layer_scaled(block, 1, mixed), row
+
+
+def mlp_half(block: Any, x: Tensor) -> Tensor:
+    """Run the second half of a block."""
+    return x + _layer_scaled(block, 2, block.mlp(block.norm2(x)))
+
+
+def _layer_scaled(block: Any, half: int, x: Tensor) -> Tensor:
+    """Scale a branch as the block does: timm's ViT by a layer, EVA by a parameter or not at all."""
+    layer = getattr(block, f"ls{half}", None)
+    if layer is not None:
+        scaled: Tensor = layer(x)
+        return scaled
+    gamma = getattr(block, f"gamma_{half}")
+    return x if gamma is None else gamma * x
+
+
+def run_block(block: Any, x: Tensor, rope: Tensor | None) -> Tensor:
+    """Run a whole block as timm does."""
+    result: Tensor = block(x) if rope is None else block(x, rope=rope)
+    return result
+
+
+def embedded_tokens(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the tokens that enter the first block, (N, T, D), and the rotary positions."""
+    tokens = model._pos_embed(model.patch_embed(pixels))
+    x, rope = tokens if isinstance(tokens, tuple) else (tokens, None)
+    return model.norm_pre(x), rope
+
+
+def kept_rope(rope: Tensor | None, stay: Tensor) -> Tensor | None:
+    """Take the rotary positions of the patches `stay` (N, k): (N, 1, k, 2 d)."""
+    if rope is None:
+        return None
+    if rope.ndim == 2:
+        return rope[stay][:, None]
+    return rope.gather(2, stay[:, None, :, None].expand(-1, 1, -1, rope.shape[-1]))
+
+
+def pruned_embedding(model: Any, pixels: Tensor, counts: dict[int, int]) -> Tensor:
+    """Embed with patches left out: after block `n`, `counts[n]` of them are there.
+
+    Patches carry their positions in them or in `rope`, so their order is of no matter.
     """
-
-    def __init__(self, block: Any, prefix: int, count: int) -> None:
-        super().__init__()
-        self.norm1, self.attn, self.ls1 = block.norm1, block.attn, block.ls1
-        self.norm2, self.mlp, self.ls2 = block.norm2, block.mlp, block.ls2
-        self.prefix, self.count = prefix, count
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn tokens (N, prefix + P, D) into (N, prefix + count, D).
-
-        Patches carry their positions in them, so their order is of no matter afterwards.
-        """
-        mixed, row = attend(self.attn, self.norm1(x))
-        x = x + self.ls1(mixed)
-        stay = row[:, self.prefix :].topk(self.count).indices + self.prefix  # (N, count)
-        kept = x.gather(1, stay[:, :, None].expand(-1, -1, x.shape[2]))
-        x = torch.cat([x[:, : self.prefix], kept], 1)
-        result: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
-        return result
+    x, rope = embedded_tokens(model, pixels)
+    prefix = model.num_prefix_tokens
+    for index, block in enumerate(model.blocks, 1):
+        if index not in counts:
+            x = run_block(block, x, rope)
+            continue
+        x, row = attention_half(block, x, rope, reads_cls(model))
+        stay = row[:, prefix:].topk(counts[index]).indices  # (N, count)
+        kept = x[:, prefix:].gather(1, stay[:, :, None].expand(-1, -1, x.shape[2]))
+        x = mlp_half(block, torch.cat([x[:, :prefix], kept], 1))
+        rope = kept_rope(rope, stay)
+    embedding: Tensor = model.forward_head(model.norm(x))
+    return embedding
 
 
 def pruned(model: nn.Module, pruning: Pruning) -> nn.Module:
     """Return a copy of a model that leaves out patches; the model itself is not changed.
+
+    `embed_normalised` reads from the copy which blocks drop how many.
 
     Args:
         model: A timm vision transformer.
         pruning: Which blocks drop how many; ratios from above 0 to below 1.
 
     Raises:
-        ExportError: If it is no plain vision transformer.
+        ExportError: If its tokens cannot be left out.
         VisionEdgeError: If it has no such block, or a ratio drops nothing.
     """
-    if not is_plain(model):
+    reason = why_not_prunable(model)
+    if reason is not None:
         raise ExportError(
-            f"{type(model).__name__}: its blocks are not those of a plain vision transformer, "
-            "whose tokens can be pruned",
+            f"{type(model).__name__}: its tokens cannot be pruned: {reason}",
             fix="export without --prune",
         )
     result: Any = copy.deepcopy(model).eval()
@@ -177,8 +258,6 @@ def pruned(model: nn.Module, pruning: Pruning) -> nn.Module:
                 fix="give a share between 0 and 1, such as 6:0.5",
             )
         left = count
-        result.blocks[block - 1] = PrunedBlock(
-            result.blocks[block - 1], result.num_prefix_tokens, count
-        )
+    result.patches_left = pruning.counts(patches)
     whole: nn.Module = result
     return whole

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.errors import AdapterError
+from vision_edge.runtime.images.preprocess import PreprocessSpec
 from vision_edge.runtime.system.files import sha256_file
 from vision_edge.toolkit.adapters.base_check import Recorded, compare_base
 from vision_edge.toolkit.adapters.heads import Head, unfit_head
@@ -32,6 +33,12 @@ from vision_edge.toolkit.adapters.peft_format import (
     parse_peft,
     write_peft,
 )
+from vision_edge.toolkit.adapters.preprocessing import (
+    check_preprocessing,
+    preprocessing_metadata,
+    read_preprocessing,
+)
+from vision_edge.toolkit.adapters.projections import projections
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.backbones.timm_names import QKV_ORDER
 from vision_edge.toolkit.backbones.weights import read_safetensors
@@ -53,6 +60,7 @@ class Adapter:
         sha256: Hash of its weights file.
         info: What else one of our own adapters says: classes, method, settings.
         notes: What a user should know about what was read.
+        preprocessing: How the pixels were prepared that it was made on, where it says so.
     """
 
     name: str
@@ -63,6 +71,7 @@ class Adapter:
     sha256: str = ""
     info: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    preprocessing: PreprocessSpec | None = None
 
     @property
     def base(self) -> str | None:
@@ -116,6 +125,7 @@ def read_adapter(
         sha256=sha256_file(weights),
         info=parsed.own,
         notes=tuple(parsed.notes),
+        preprocessing=parsed.preprocessing,
     )
     _check_finite(path, adapter)
     if backbone is None:
@@ -149,7 +159,19 @@ def write_adapter(
         dtype: Type of the tensors in the file.
     """
     own = {**(info or {}), "backbone": backbone.name, "backbone_sha256": backbone.sha256}
-    write_peft(folder, updates, backbone.name, head, {OWN_KEY: json.dumps(own)}, dtype)
+    metadata = {OWN_KEY: json.dumps(own), **preprocessing_metadata(backbone)}
+    write_peft(folder, separated(updates, backbone), backbone.name, head, metadata, dtype)
+
+
+def separated(updates: Mapping[str, LowRank], backbone: Backbone) -> Mapping[str, LowRank]:
+    """Name updates as timm names the layers of this backbone, also where `qkv` is kept apart."""
+    if not backbone.separate_qkv:
+        return updates
+    named = {}
+    for name, update in projections(dict(updates)):
+        module, _, part = name.partition(":")
+        named[f"{module.removesuffix('qkv')}{part}_proj" if part else module] = update
+    return named
 
 
 def check_fit(
@@ -172,13 +194,14 @@ def check_fit(
     Raises:
         AdapterError: Saying what differs.
     """
+    check_preprocessing(adapter.preprocessing, backbone, where)
     notes = _check_base(adapter, backbone, where, trust_base)
     _check_shapes(adapter, backbone, where)
     return notes
 
 
 def _check_base(adapter: Adapter, backbone: Backbone, where: str, trust_base: bool) -> list[str]:
-    if adapter.backbone_sha256 == backbone.sha256:
+    if backbone.is_known_as(adapter.backbone_sha256):
         return []
     if adapter.backbone_sha256 is not None:
         problem = (
@@ -217,7 +240,9 @@ def _parse(path: Path) -> tuple[Parsed, Path]:
         config, weights = path / CONFIG_FILE, path / MODEL_FILE
         refuse_absent(path)
         tensors, metadata = _read_tensors(weights)
-        return parse_peft(path, config, tensors, _own(metadata, weights)), weights
+        parsed = parse_peft(path, config, tensors, _own(metadata, weights))
+        stated = read_preprocessing(metadata, str(weights))
+        return replace(parsed, preprocessing=stated), weights
     tensors, metadata = _read_tensors(path)
     if not is_paper_layout(tensors):
         raise AdapterError(

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.errors import AdapterError
+from vision_edge.runtime.images.preprocess import PreprocessSpec
 from vision_edge.toolkit.adapters.base_check import Recorded, layout_of
 from vision_edge.toolkit.adapters.heads import Head, head_root, read_head
 from vision_edge.toolkit.adapters.patterns import by_pattern, compiled
@@ -112,6 +113,7 @@ class Parsed:
     recorded: Recorded
     own: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    preprocessing: PreprocessSpec | None = None
 
 
 def parse_peft(

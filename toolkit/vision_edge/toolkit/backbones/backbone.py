@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import timm
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from timm.data.config import resolve_model_data_config
-from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -23,15 +19,18 @@ from vision_edge.runtime.bundles.manifest import BackboneInfo
 from vision_edge.runtime.bundles.shipped import asset
 from vision_edge.runtime.errors import BackboneError
 from vision_edge.runtime.images.preprocess import PreprocessSpec, Triple
+from vision_edge.toolkit.backbones.families import PROJECTED, Family, embedding_kind, family_of
+from vision_edge.toolkit.backbones.fused_qkv import fuse_qkv
+from vision_edge.toolkit.backbones.loading import create_model, load_weights
+from vision_edge.toolkit.backbones.projection import projection_head, projection_widths
+from vision_edge.toolkit.backbones.stated import CONFIG_FILE, Chosen, choose, read_stated
 from vision_edge.toolkit.backbones.weights import (
     WeightsMetadata,
     read_metadata,
     read_safetensors,
-    to_timm_names,
 )
 
 EMBEDDED = "vision-edge-tiny"
-MAX_SIZE = 4096
 
 
 class BackboneOptions(BaseModel):
@@ -46,6 +45,10 @@ class BackboneOptions(BaseModel):
         interpolation: `"bilinear"` or `"bicubic"`.
         crop_pct: Share of the short side that is kept; 1.0 by default, for a part on a line must
             not lose its edge (timm's own value is an ImageNet convention).
+        activation: Of the MLPs; None takes what the weights' files or timm's name state. CLIP's
+            weights in a file that says nothing need it.
+        projection: Whether CLIP's projection is part of the embedding; None where the weights
+            carry it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +60,8 @@ class BackboneOptions(BaseModel):
     std: Triple | None = None
     interpolation: str | None = None
     crop_pct: float | None = None
+    activation: Literal["gelu", "quick_gelu", "gelu_tanh"] | None = None
+    projection: bool | None = None
 
 
 @dataclass
@@ -65,18 +70,42 @@ class Backbone:
 
     Attributes:
         name: What it is called in adapters and manifests.
-        model: The timm model without its head, in float32 and evaluation mode.
+        model: The timm model without its head (but with CLIP's projection where it is part of the
+            embedding), query, key and value fused, in float32 and evaluation mode.
         spec: Its preprocessing.
+        architecture: timm's name of the model; the name where it is empty.
+        native: By name, weights that were resampled to another size, as they were before.
+        separate_qkv: Whether timm keeps query, key and value of this model apart.
+        notes: What a user should know about how it was loaded.
     """
 
     name: str
     model: VisionTransformer
     spec: PreprocessSpec
+    architecture: str = ""
+    native: dict[str, Tensor] = field(default_factory=dict)
+    separate_qkv: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def dim(self) -> int:
         """Length D of an embedding."""
-        return int(self.model.num_features)
+        head = self.model.head
+        return int(head.out_features if isinstance(head, nn.Linear) else self.model.num_features)
+
+    @property
+    def family(self) -> Family:
+        """What kind of backbone it is."""
+        return family_of(self.model, self.architecture or self.name)
+
+    @property
+    def embedding(self) -> str:
+        """Which embedding it gives, in words."""
+        kind = embedding_kind(self.model, self.architecture or self.name)
+        if not kind.endswith(PROJECTED):
+            return kind
+        projected = isinstance(self.model.head, nn.Linear)
+        return kind.removesuffix(PROJECTED) + (", then CLIP's projection" if projected else "")
 
     @property
     def parameters(self) -> int:
@@ -85,8 +114,25 @@ class Backbone:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the weights' values in float32, whichever file and dtype they came from."""
-        return state_sha256(self.model.state_dict())
+        """Hash of the weights' values in float32, whichever file and dtype they came from.
+
+        It is of the weights as published: before a position embedding is resampled to another
+        size, and without CLIP's projection, which no adapter changes.
+        """
+        return state_sha256(self._body() | self.native)
+
+    @cached_property
+    def sha256_as_resampled(self) -> str:
+        """Hash of the weights at this size: what earlier versions wrote into adapters."""
+        return state_sha256(self._body()) if self.native else self.sha256
+
+    def is_known_as(self, sha256: object) -> bool:
+        """Whether a hash, of this version or an earlier one, is that of this backbone."""
+        return sha256 == self.sha256 or sha256 == self.sha256_as_resampled
+
+    def _body(self) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.model.state_dict()
+        return {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
 
     def info(self) -> BackboneInfo:
         """Return what a manifest says of it."""
@@ -117,8 +163,9 @@ def load_backbone(options: BackboneOptions | None = None) -> Backbone:
         The backbone, frozen, on the CPU.
 
     Raises:
-        BackboneError: If the model is unknown or no vision transformer, or the weights are
-            absent, unreadable, of other shapes, or not finite.
+        BackboneError: If the model is unknown or unsuitable (see `families`), or the weights are
+            absent, unreadable, of other shapes, not finite, or need an activation that is not
+            stated.
     """
     options = options or BackboneOptions()
     if options.weights is None and options.name in (None, EMBEDDED):
@@ -126,8 +173,7 @@ def load_backbone(options: BackboneOptions | None = None) -> Backbone:
         return _from_file(options.model_copy(update={"name": None, "weights": shipped}))
     if options.weights is not None:
         return _from_file(options)
-    model = _create(str(options.name), options, {}, pretrained=True)
-    return _finished(str(options.name), model, options, WeightsMetadata())
+    return _pretrained(str(options.name), options)
 
 
 def random_backbone(name: str, seed: int = 0, **model_args: Any) -> Backbone:
@@ -140,135 +186,88 @@ def random_backbone(name: str, seed: int = 0, **model_args: Any) -> Backbone:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _create(name, BackboneOptions(name=name), model_args, pretrained=False)
-    return _finished(name, model, BackboneOptions(name=name), WeightsMetadata())
+        model = create_model(name, **model_args)
+    return _finished(name, name, model, BackboneOptions(name=name), Chosen())
+
+
+def _pretrained(name: str, options: BackboneOptions) -> Backbone:
+    """Take timm's own weights; they are resampled here, so that the hash is of what they are."""
+    arguments: dict[str, Any] = (
+        {} if options.activation is None else {"act_layer": options.activation}
+    )
+    projected = options.projection is not False and bool(projection_widths(name))
+    classes = min(projection_widths(name)) if projected else 0
+    model = create_model(name, pretrained=True, classes=classes, **arguments)
+    native: dict[str, Tensor] = {}
+    if options.size is not None and options.size != int(model.patch_embed.img_size[0]):
+        state = model.state_dict()
+        model = create_model(name, options.size, classes=classes, **arguments)
+        head = {key: value for key, value in state.items() if key.startswith("head.")}
+        native = load_weights(model, state, Path(name), head)
+    return _finished(name, name, model, options, Chosen(), native)
 
 
 def _from_file(options: BackboneOptions) -> Backbone:
     """Make the model that `options.weights` belongs to, and load them."""
     assert options.weights is not None
-    own = read_metadata(options.weights)
+    path = options.weights
+    own, stated = read_metadata(path), read_stated(path)
     if options.name not in (None, own.name, own.architecture):
         own = WeightsMetadata()
-    architecture = own.architecture or options.name
+    architecture = own.architecture or options.name or stated.architecture
     if architecture is None:
         raise BackboneError(
-            f"{options.weights}: the file does not say which model it belongs to",
+            f"{path}: neither the file nor a {CONFIG_FILE} beside it says which model it belongs "
+            "to",
             fix="give --backbone with a timm name",
         )
-    model = _create(architecture, options, own.timm_arguments(), pretrained=False)
-    tensors, _ = read_safetensors(options.weights)
-    _load(model, to_timm_names(tensors, str(options.weights)), options.weights)
-    return _finished(own.name or architecture, model, options, own)
-
-
-def _create(
-    name: str, options: BackboneOptions, model_args: dict[str, Any], *, pretrained: bool
-) -> VisionTransformer:
-    if name.split(".")[0] not in timm.list_models():
-        near = difflib.get_close_matches(name, timm.list_models("*vit*"), n=3)
+    tensors, _ = read_safetensors(path)
+    chosen = choose(architecture, path, own, stated, tensors, options.activation)
+    arguments = own.timm_arguments() | chosen.arguments
+    head = projection_head(architecture, tensors) if options.projection is not False else {}
+    classes = len(head["head.weight"]) if head else 0
+    if options.projection and not head:
         raise BackboneError(
-            f"timm has no model {name!r}",
-            fix=f"did you mean {', '.join(near)}?" if near else "see timm.list_models('vit*')",
+            f"{path}: --projection asks for CLIP's projection, which is not in this file",
+            fix="give the weights of the whole CLIP model, or leave the option out",
         )
-    arguments = dict(model_args)
-    if options.size is not None:
-        if not 1 <= options.size <= MAX_SIZE:
-            raise BackboneError(
-                f"a size of {options.size} is not from 1 to {MAX_SIZE} pixels", fix="check --size"
-            )
-        arguments["img_size"] = options.size
-    try:
-        model = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
-    except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise BackboneError(
-            f"timm could not make {name!r}: {reason}",
-            fix="without access to timm's hub give --weights FILE (safetensors)"
-            if pretrained
-            else "check --size, and that the weights file is as it was published",
-        ) from error
-    if not isinstance(model, VisionTransformer) or model.cls_token is None:
-        raise BackboneError(
-            f"{name}: a {type(model).__name__} is not a plain vision transformer with a class "
-            "token, whose [CLS] output is the embedding",
-            fix="use one of timm's vit_*, deit_* or vit_*_clip_* models",
-        )
-    patch = int(model.patch_embed.patch_size[0])
-    if options.size is not None and options.size % patch:
-        raise BackboneError(
-            f"{name}: a size of {options.size} is not a multiple of its patches of {patch} pixels",
-            fix=f"give --size {round(options.size / patch) * patch or patch}",
-        )
-    return model
-
-
-def _load(model: VisionTransformer, state: dict[str, Tensor], path: Path) -> None:
-    """Load weights strictly; only the position embedding may be of another grid."""
-    bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
-    if bad:
-        raise BackboneError(
-            f"{path}: {bad[0]} holds values that are not finite (NaN or infinity)",
-            fix="use an intact checkpoint",
-        )
-    own = model.state_dict()
-    if "pos_embed" in state and state["pos_embed"].shape != own["pos_embed"].shape:
-        state["pos_embed"] = _resampled(model, state["pos_embed"], path)
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(own[name].shape)}"
-        for name in own.keys() & state.keys()
-        if state[name].shape != own[name].shape
-    ]
-    if missing or unexpected or shapes:
-        problems = ([f"{len(missing)} missing, such as {missing[0]}"] if missing else []) + (
-            [f"{len(unexpected)} unknown, such as {unexpected[0]}"] if unexpected else []
-        )
-        raise BackboneError(
-            f"{path}: the weights do not fit this model: {'; '.join(problems + shapes[:2])}",
-            fix="check --backbone: name the model that these weights belong to",
-        )
-    model.load_state_dict(state)
-
-
-def _resampled(model: VisionTransformer, embedding: Tensor, path: Path) -> Tensor:
-    prefix = 0 if model.no_embed_class else model.num_prefix_tokens
-    patches = embedding.shape[1] - prefix if embedding.ndim == 3 else 0
-    fits = embedding.shape[::2] == (1, model.embed_dim)
-    if not fits or patches < 1 or math.isqrt(patches) ** 2 != patches:
-        raise BackboneError(
-            f"{path}: position embedding {tuple(embedding.shape)} is not one of a square grid of "
-            f"patches of width {model.embed_dim}",
-            fix="check --backbone",
-        )
-    resampled: Tensor = resample_abs_pos_embed(
-        embedding,
-        new_size=list(model.patch_embed.grid_size),
-        num_prefix_tokens=prefix,
-    )
-    return resampled
+    size = {} if "img_size" not in arguments or options.size is None else {"img_size": None}
+    kept = {key: value for key, value in arguments.items() if key not in size}
+    model = create_model(architecture, options.size, classes=classes, **kept)
+    native = load_weights(model, tensors, path, head)
+    name = own.name or options.name or architecture
+    return _finished(name, architecture, model, options, chosen, native)
 
 
 def _finished(
-    name: str, model: VisionTransformer, options: BackboneOptions, own: WeightsMetadata
+    name: str,
+    architecture: str,
+    model: VisionTransformer,
+    options: BackboneOptions,
+    chosen: Chosen,
+    native: dict[str, Tensor] | None = None,
 ) -> Backbone:
+    apart = fuse_qkv(model)
     model = model.eval().float().requires_grad_(False)
-    return Backbone(name, model, _spec(model, options, own))
+    spec = _spec(model, options, chosen)
+    return Backbone(
+        name, model, spec, architecture, native or {}, separate_qkv=apart, notes=chosen.notes
+    )
 
 
-def _spec(model: nn.Module, options: BackboneOptions, own: WeightsMetadata) -> PreprocessSpec:
-    """Preprocessing: the user's options before the file's own words before timm's configuration."""
+def _spec(model: nn.Module, options: BackboneOptions, chosen: Chosen) -> PreprocessSpec:
+    """Preprocessing: the user's options before the files' own words before timm's configuration."""
     config = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     size = model.patch_embed.img_size  # type: ignore[union-attr]
-    chosen = {
+    fields = {
         "size": int(size[0]),  # type: ignore[index]
-        "mean": options.mean or own.mean or config["mean"],
-        "std": options.std or own.std or config["std"],
-        "interpolation": options.interpolation or own.interpolation or config["interpolation"],
-        "crop_pct": options.crop_pct or own.crop_pct or 1.0,
+        "mean": options.mean or chosen.mean or config["mean"],
+        "std": options.std or chosen.std or config["std"],
+        "interpolation": options.interpolation or chosen.interpolation or config["interpolation"],
+        "crop_pct": options.crop_pct or chosen.crop_pct or 1.0,
     }
     try:
-        return PreprocessSpec.model_validate(chosen)
+        return PreprocessSpec.model_validate(fields)
     except ValidationError as error:
         problem = error.errors()[0]
         raise BackboneError(

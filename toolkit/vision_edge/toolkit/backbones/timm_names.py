@@ -15,6 +15,7 @@ QKV_ORDER = {"q": 0, "k": 1, "v": 2}
 _LAYER = r"(?!(?:.*\.)?text_model\.)(?:.*\.)?(?:layers?|blocks)\.(?P<block>\d+)\."
 _RULES: tuple[tuple[str, str, str | None], ...] = (
     (r"attn\.qkv", "attn.qkv", None),
+    (r"attn\.(?P<part>[qkv])_proj", "attn.qkv", "part"),
     (r"attn\.proj", "attn.proj", None),
     (r"mlp\.(?P<fc>fc[12])", "mlp.{fc}", None),
     (r"attention\.attention\.(?P<part>query|key|value)", "attn.qkv", "part"),
@@ -23,6 +24,8 @@ _RULES: tuple[tuple[str, str, str | None], ...] = (
     (r"attention\.output\.dense", "attn.proj", None),
     (r"attention\.o_proj", "attn.proj", None),
     (r"self_attn\.out_proj", "attn.proj", None),
+    (r"mlp\.weights_in", "mlp.fc1", None),
+    (r"mlp\.weights_out", "mlp.fc2", None),
     (r"intermediate\.dense", "mlp.fc1", None),
     (r"output\.dense", "mlp.fc2", None),
 )

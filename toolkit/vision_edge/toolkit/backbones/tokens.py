@@ -7,7 +7,8 @@ Two ways to leave patches out, both of which remove them from the computation, f
   al., ICLR 2022);
 - *sparse tokens* while meta-learning: only chosen patches are embedded at all (section 4.3).
 
-Only the [CLS] row of the attention is computed for that, one row a head, beside the fused kernel.
+Only the [CLS] row of the attention is computed for that, one row a head, beside the fused kernel;
+models whose embedding is not [CLS] (mean of patches, attention pooling) take the mean of all rows.
 """
 
 from __future__ import annotations
@@ -23,7 +24,16 @@ from timm.layers.patch_embed import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vision_edge.export.model.pruning import Pruning, attend, is_plain
+from vision_edge.export.model.pruning import (
+    Pruning,
+    attention_half,
+    embedded_tokens,
+    kept_rope,
+    mlp_half,
+    reads_cls,
+    run_block,
+    why_not_prunable,
+)
 from vision_edge.runtime.errors import BackboneError
 
 
@@ -32,7 +42,7 @@ class TokenOutput:
     """What a forward pass on tokens gives.
 
     Attributes:
-        embedding: (N, D): the [CLS] output after the final norm.
+        embedding: (N, D): as `embed_normalised` gives it, of the patches that are left.
         order: int64 (N, P): the patches that were fed in, the most important first: those that
             were left at the end by the [CLS] attention of the last block, then those dropped
             last, and so on. None unless it was asked for.
@@ -42,25 +52,32 @@ class TokenOutput:
     order: Tensor | None = None
 
 
-def check_tokens(model: VisionTransformer, name: str) -> None:
+def check_tokens(model: nn.Module, name: str) -> None:
     """Raise `BackboneError` unless tokens of this model can be pruned.
 
     Args:
         model: A timm vision transformer.
         name: What to call it.
     """
-    plain = (
-        isinstance(model.patch_embed, PatchEmbed)
-        and isinstance(model.patch_embed.proj, nn.Conv2d)
-        and model.patch_embed.proj.padding == (0, 0)
-        and is_plain(model)
-    )
-    if not plain:
+    reason = why_no_tokens(model)
+    if reason is not None:
         raise BackboneError(
-            f"{name}: its patches or blocks are not those of a plain vision transformer, whose "
-            "tokens can be pruned",
-            fix="use a plain vit_*, deit_* or vit_*_clip_* model, or --method average",
+            f"{name}: its patches cannot be left out, as recycle does: {reason}",
+            fix="use --method average, which works with every backbone that loads, or a plain "
+            "vit_*, deit_* or vit_*_clip_* model",
         )
+
+
+def why_no_tokens(model: nn.Module) -> str | None:
+    """Return why `forward_tokens` cannot run a model, or None if it can."""
+    embed = getattr(model, "patch_embed", None)
+    if (
+        not isinstance(embed, PatchEmbed)
+        or not isinstance(embed.proj, nn.Conv2d)
+        or embed.proj.padding not in ((0, 0), "valid")
+    ):
+        return "its patches are not embedded by one unpadded convolution"
+    return why_not_prunable(model)
 
 
 def patch_count(model: VisionTransformer) -> int:
@@ -96,24 +113,27 @@ def forward_tokens(
             all of them: seconds, where the whole model takes a minute.
     """
     run = compiled_regions() if compiled else REGIONS
-    x = _embedded(model, pixels, keep)
+    x, rope = _embedded(model, pixels, keep)
+    by_cls = reads_cls(model)
     order = keep if keep is not None else _all_patches(x, model)
     counts = pruning.counts(order.shape[1]) if pruning else {}
     dropped: list[Tensor] = []
     last = len(model.blocks)
     for index, block in enumerate(model.blocks, 1):
         if index not in counts and not (with_order and index == last):
-            x = run.whole(block, x)
+            x = run.whole(block, x, rope)
             continue
-        x, attention = run.attention(block, x)
+        x, attention = run.attention(block, x, rope, by_cls)
         attention = attention[:, model.num_prefix_tokens :]  # (N, k)
         if index in counts and counts[index] < attention.shape[1]:
+            if rope is not None:
+                rope = kept_rope(rope, most_attended(attention, counts[index]))
             x, order, gone, attention = drop(x, order, attention, counts[index])
             dropped.insert(0, gone)
         x = run.mlp(block, x)
         if with_order and index == last:
             order = order.gather(1, attention.argsort(dim=1, descending=True, stable=True))
-    embedding = model.norm(x)[:, 0]
+    embedding = model.forward_head(model.norm(x))
     return TokenOutput(embedding, torch.cat([order, *dropped], 1) if with_order else None)
 
 
@@ -123,52 +143,51 @@ class Regions:
 
     Attributes:
         whole: Runs a block.
-        attention: Runs its first half, and returns the [CLS] row of its attention too.
+        attention: Runs its first half, and returns the attention that each token got too.
         mlp: Runs its second half.
     """
 
-    whole: Callable[[Any, Tensor], Tensor]
-    attention: Callable[[Any, Tensor], tuple[Tensor, Tensor]]
+    whole: Callable[[Any, Tensor, Tensor | None], Tensor]
+    attention: Callable[[Any, Tensor, Tensor | None, bool], tuple[Tensor, Tensor]]
     mlp: Callable[[Any, Tensor], Tensor]
 
 
-def _run_block(block: Any, x: Tensor) -> Tensor:
-    result: Tensor = block(x)
-    return result
-
-
-def _run_attention(block: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    mixed, row = attend(block.attn, block.norm1(x))
-    return x + block.ls1(mixed), row
-
-
-def _run_mlp(block: Any, x: Tensor) -> Tensor:
-    result: Tensor = x + block.ls2(block.mlp(block.norm2(x)))
-    return result
-
-
-REGIONS = Regions(_run_block, _run_attention, _run_mlp)
+REGIONS = Regions(run_block, attention_half, mlp_half)
 
 
 @cache
 def compiled_regions() -> Regions:
     """Return the parts of a forward pass, compiled when they are first run."""
     return Regions(
-        torch.compile(_run_block, dynamic=False),
-        torch.compile(_run_attention, dynamic=False),
-        torch.compile(_run_mlp, dynamic=False),
+        torch.compile(run_block, dynamic=False),
+        torch.compile(attention_half, dynamic=False),
+        torch.compile(mlp_half, dynamic=False),
     )
 
 
-def _embedded(model: VisionTransformer, pixels: Tensor, keep: Tensor | None) -> Tensor:
-    """Embed the patches and put the prefix tokens before them: (N, prefix + k, D)."""
+def _embedded(
+    model: VisionTransformer, pixels: Tensor, keep: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Embed the patches and put the prefix tokens before them: (N, prefix + k, D), and rope."""
+    if type(model) is not VisionTransformer:
+        x, rope = embedded_tokens(model, pixels)
+        if keep is None:
+            return x, rope
+        prefix = model.num_prefix_tokens
+        return torch.cat([x[:, :prefix], _rows(x[:, prefix:], keep)], 1), kept_rope(rope, keep)
     patches = split_patches(pixels, int(model.patch_embed.patch_size[0]))  # (N, P, 3 p p)
     if keep is not None:
         patches = _rows(patches, keep)
     projection = model.patch_embed.proj
     tokens = F.linear(patches, projection.weight.flatten(1), projection.bias)  # (N, k, D)
-    x: Tensor = model.norm_pre(_with_prefix(model, model.patch_embed.norm(tokens), keep))
-    return x
+    x = model.norm_pre(_with_prefix(model, model.patch_embed.norm(tokens), keep))
+    return x, None
+
+
+def most_attended(attention: Tensor, count: int) -> Tensor:
+    """Return the places of the `count` patches with the most attention (N, count), ascending."""
+    ranked = attention.argsort(dim=1, descending=True, stable=True)
+    return ranked[:, :count].sort(1).values
 
 
 def drop(
@@ -231,7 +250,7 @@ def _with_prefix(model: VisionTransformer, tokens: Tensor, keep: Tensor | None) 
     positions = model.pos_embed[:, before:]
     if keep is not None:
         positions = positions[0][keep]  # (N, k, D)
-    first = torch.cat(prefix, 1)
+    first = torch.cat(prefix, 1) if prefix else tokens[:, :0]
     if before:
         first = first + model.pos_embed[:, :before]
     return torch.cat([first, tokens + positions], 1)

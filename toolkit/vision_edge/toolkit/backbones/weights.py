@@ -18,6 +18,7 @@ from torch import Tensor
 from vision_edge.runtime.errors import BackboneError, VisionEdgeError
 from vision_edge.runtime.images.preprocess import Triple
 from vision_edge.toolkit.backbones.foreign_files import refuse_foreign
+from vision_edge.toolkit.backbones.hugging_face import further_names, with_registers
 from vision_edge.toolkit.backbones.timm_names import QKV_ORDER, is_head, timm_target
 
 METADATA_KEY = "vision_edge"
@@ -43,12 +44,16 @@ _PLAIN = {
 _NORM = re.compile(
     r"(?:encoder\.)?layers?\.(\d+)\.(?:layernorm_|layer_norm)(before|after|1|2)\.(weight|bias)$"
 )
-_PREFIX = re.compile(r"^(?:vit\.|vision_model\.|model\.|module\.)+")
+_PREFIX = re.compile(
+    r"^(?:vit\.|dinov2\.|dinov2_with_registers\.|vision_model\.|model\.|module\.)+"
+)
 _UNUSED = (
     "pooler.",
     "visual_projection.",
     "text_model.",
     "text_projection.",
+    "logit_bias",
+    "embeddings.mask_token",
     "logit_scale",
     "head_dist.",
     "pre_logits.",
@@ -185,7 +190,8 @@ def to_timm_names(tensors: Mapping[str, Tensor], where: str = "weights") -> dict
     """Rename a vision transformer's tensors to timm's names, without its head.
 
     Args:
-        tensors: By their names in timm, Hugging Face ViT or CLIP (its text model is left out).
+        tensors: By their names in timm, or in Hugging Face ViT, DINOv2, CLIP or SigLIP; text
+            models are left out.
         where: What to call the tensors in an error.
 
     Returns:
@@ -200,6 +206,9 @@ def to_timm_names(tensors: Mapping[str, Tensor], where: str = "weights") -> dict
     for full_name, tensor in tensors.items():
         name = _PREFIX.sub("", full_name)
         module, _, kind = name.rpartition(".")
+        if "text_model." not in full_name and (found := further_names(name, tensor)):
+            result.update(found)
+            continue
         if is_head(module) or name.startswith(_UNUSED) or name.endswith("position_ids"):
             continue
         target = timm_target(module)
@@ -210,7 +219,8 @@ def to_timm_names(tensors: Mapping[str, Tensor], where: str = "weights") -> dict
         else:
             parts.setdefault(f"{target.module}.{kind}", {})[target.part] = tensor.float()
     result.update({name: _fused(name, found, where) for name, found in parts.items()})
-    return {name: _shaped(name, tensor) for name, tensor in result.items()}
+    shaped = {name: _shaped(name, tensor) for name, tensor in result.items()}
+    return with_registers(shaped) if "embeddings." in "".join(tensors) else shaped
 
 
 def _plain_name(name: str) -> str:

@@ -16,10 +16,12 @@ from vision_edge.cli.modes import Only, modes
 from vision_edge.runtime.errors import require
 from vision_edge.toolkit.cli.build_report import summarise_hub
 from vision_edge.toolkit.cli.options import (
+    Activation,
     BackboneName,
     Device,
     Interpolation,
     Mean,
+    Projection,
     Seed,
     Size,
     Std,
@@ -173,6 +175,8 @@ def build(
     mean: Mean = None,
     std: Std = None,
     interpolation: Interpolation = None,
+    activation: Activation = None,
+    projection: Projection = None,
 ) -> None:
     """Build the meta-LoRA from a hub of adapters, without their data.
 
@@ -184,7 +188,9 @@ def build(
     from vision_edge.toolkit.recycle.building import refuse_overwrite
 
     refuse_overwrite(out)
-    loaded = chosen_backbone(backbone, weights, size, mean, std, interpolation)
+    loaded = chosen_backbone(
+        backbone, weights, size, mean, std, interpolation, activation, projection
+    )
     if method is Method.average:
         from vision_edge.toolkit.averaging.products import AverageSettings
 

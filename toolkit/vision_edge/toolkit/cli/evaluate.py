@@ -22,16 +22,20 @@ from vision_edge.runtime.inference.session import open_session
 from vision_edge.runtime.reports.drawing import check_svg
 from vision_edge.runtime.system.files import atomic_file
 from vision_edge.toolkit.cli.options import (
+    Activation,
     DataPath,
     Device,
     Interpolation,
     Mean,
+    Projection,
     Seed,
     Size,
     Split,
     Std,
     TrustBase,
+    chosen_activation,
     chosen_device,
+    say_notes,
     triple,
 )
 from vision_edge.toolkit.data.dataset import open_dataset
@@ -52,7 +56,7 @@ app = command_app()
     Only(
         "a backbone (--backbone, --weights or --adapter)",
         lambda o: bool(o["backbone"] or o["weights"] or o["adapter"] or not o["bundle"]),
-        "device", "size", "mean", "std", "interpolation",
+        "device", "size", "mean", "std", "interpolation", "activation", "projection",
     ),
 )  # fmt: skip
 def evaluate(
@@ -91,6 +95,8 @@ def evaluate(
     mean: Mean = None,
     std: Std = None,
     interpolation: Interpolation = None,
+    activation: Activation = None,
+    projection: Projection = None,
 ) -> None:
     """Compare backbones, adapters and bundles on the same N-way K-shot episodes.
 
@@ -111,6 +117,8 @@ def evaluate(
             "mean": triple(mean, "--mean"),
             "std": triple(std, "--std"),
             "interpolation": interpolation,
+            "activation": chosen_activation(activation),
+            "projection": projection,
         }
         options = _options(backbone or [], weights or [], common)
         embedders += _with_adapters(options, adapter or [], chosen_device(device), trust_base)
@@ -161,6 +169,8 @@ def _with_adapters(
     from vision_edge.toolkit.backbones.backbone import load_backbone
 
     backbones = [load_backbone(option) for option in options]
+    for one in backbones:
+        say_notes(one)
     embedders: list[Embedder] = [_embedder(one, f"{one.name} (NN)", device) for one in backbones]
     return embedders + [_merged(path, backbones, device, trust_base) for path in adapters]
 

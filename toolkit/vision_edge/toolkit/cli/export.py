@@ -17,9 +17,11 @@ from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import DataError, ExportError, require
 from vision_edge.toolkit.cli.export_targets import TargetFormat, check_target, write_target
 from vision_edge.toolkit.cli.options import (
+    Activation,
     BackboneName,
     Interpolation,
     Mean,
+    Projection,
     Size,
     Std,
     TrustBase,
@@ -182,6 +184,8 @@ def export(
     mean: Mean = None,
     std: Std = None,
     interpolation: Interpolation = None,
+    activation: Activation = None,
+    projection: Projection = None,
 ) -> None:
     """Merge an adapter into its backbone and export a bundle that is provably the same model.
 
@@ -223,7 +227,9 @@ def export(
     if calibrate:
         calibrating = calibration.calibration_images(calibrate, reading=reading, tell=_note)
     check_calibration(precision.value, None if calibrating is None else len(calibrating.images))
-    loaded = chosen_backbone(backbone, weights, size, mean, std, interpolation)
+    loaded = chosen_backbone(
+        backbone, weights, size, mean, std, interpolation, activation, projection
+    )
     chosen = None
     if images is not None:
         named = f"images of {images.name}"

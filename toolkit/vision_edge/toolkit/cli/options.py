@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,20 @@ Mean = Annotated[
 Std = Annotated[str | None, typer.Option("--std", help="Standard deviation, likewise: r,g,b.")]
 Interpolation = Annotated[
     str | None, typer.Option("--interpolation", help="Kernel for enlarging: bilinear or bicubic.")
+]
+Activation = Annotated[
+    str | None,
+    typer.Option(
+        "--activation",
+        help="gelu, quick_gelu or gelu_tanh, where the weights' own files do not say (CLIP).",
+    ),
+]
+Projection = Annotated[
+    bool | None,
+    typer.Option(
+        "--projection/--no-projection",
+        help="CLIP's projection in the embedding; default: where the weights carry it.",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")]
@@ -90,6 +104,8 @@ def chosen_backbone(
     mean: str | None,
     std: str | None,
     interpolation: str | None,
+    activation: str | None = None,
+    projection: bool | None = None,
 ) -> Backbone:
     """Load the backbone that a command's options describe.
 
@@ -100,7 +116,7 @@ def chosen_backbone(
     require("torch")
     from vision_edge.toolkit.backbones.backbone import BackboneOptions, load_backbone
 
-    return load_backbone(
+    loaded = load_backbone(
         BackboneOptions(
             name=name,
             weights=weights,
@@ -108,5 +124,28 @@ def chosen_backbone(
             mean=triple(mean, "--mean"),
             std=triple(std, "--std"),
             interpolation=interpolation,
+            activation=chosen_activation(activation),
+            projection=projection,
         )
     )
+    say_notes(loaded)
+    return loaded
+
+
+def chosen_activation(name: str | None) -> Any:
+    """Return the activation that `--activation` names.
+
+    Raises:
+        BackboneError: If there is none of that name.
+    """
+    if name not in (None, "gelu", "quick_gelu", "gelu_tanh"):
+        raise BackboneError(
+            f"--activation {name!r} is unknown", fix="give gelu, quick_gelu or gelu_tanh"
+        )
+    return name
+
+
+def say_notes(backbone: Backbone) -> None:
+    """Tell the user what the weights' files decided."""
+    for note in backbone.notes:
+        typer.echo(f"note: {backbone.name}: {note}", err=True)

@@ -13,11 +13,13 @@ from vision_edge.cli.app import command_app
 from vision_edge.cli.options import Background, Bits, reading_of
 from vision_edge.runtime.errors import require
 from vision_edge.toolkit.cli.options import (
+    Activation,
     BackboneName,
     DataPath,
     Device,
     Interpolation,
     Mean,
+    Projection,
     Seed,
     Size,
     Split,
@@ -52,6 +54,8 @@ def tune(
     mean: Mean = None,
     std: Std = None,
     interpolation: Interpolation = None,
+    activation: Activation = None,
+    projection: Projection = None,
 ) -> None:
     """Tune a hub: many LoRAs with heads, each on a random task from labelled images.
 
@@ -66,7 +70,9 @@ def tune(
     for line in images.found.lines():
         typer.echo(f"note: {data}: {line}", err=True)
     where = chosen_device(device)
-    loaded = chosen_backbone(backbone, weights, size, mean, std, interpolation)
+    loaded = chosen_backbone(
+        backbone, weights, size, mean, std, interpolation, activation, projection
+    )
     console = Console(stderr=True)
     console.print(
         f"tuning {tasks} adapters of {loaded.name} on {images.name} "

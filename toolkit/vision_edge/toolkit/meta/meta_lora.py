@@ -126,11 +126,12 @@ def random_updates(
     generator = torch.Generator().manual_seed(seed)
     updates = {}
     for index in range(len(model.blocks)):
-        width = _linear(model, f"blocks.{index}.attn.qkv").in_features
+        layer = _linear(model, f"blocks.{index}.attn.qkv")
+        width, rows = layer.in_features, layer.out_features // len(QKV_ORDER)
         bound = 1 / math.sqrt(width)
         found = {}
         for part in parts:
             A = (torch.rand(rank, width, generator=generator) * 2 - 1) * bound
-            found[part] = LowRank(A, torch.full((width, rank), 1e-12))
+            found[part] = LowRank(A, torch.full((rows, rank), 1e-12))
         updates[f"blocks.{index}.attn.qkv"] = joined(found)
     return updates

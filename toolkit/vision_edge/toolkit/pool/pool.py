@@ -155,6 +155,8 @@ def open_pool(
     path = folder / POOL_FILE
     if path.is_file():
         found = _claim(path)
+        if backbone.is_known_as(found.get("backbone_sha256")):
+            found["backbone_sha256"] = backbone.sha256  # written before hashes ignored the size
         differing = [key for key in claim if claim[key] != found.get(key)]
         if differing:
             raise DataError(
@@ -180,7 +182,7 @@ def existing_pool(folder: Path, backbone: Backbone) -> Pool:
     if not path.is_file():
         raise DataError(f"{folder}: no pool here ({POOL_FILE} is missing)", fix="check --pool")
     claim = _claim(path)
-    if claim.get("backbone_sha256") != backbone.sha256:
+    if not backbone.is_known_as(claim.get("backbone_sha256")):
         raise DataError(
             f"{folder}: a pool of backbone {claim.get('backbone')!r}, not of {backbone.name!r} "
             f"({backbone.sha256[:12]}…)",

@@ -151,6 +151,8 @@ def _claim(out: Path, backbone: Backbone, data: Dataset, settings: TuneSettings)
         except (ValueError, RecursionError) as error:
             raise VisionEdgeError(f"{path}: not valid JSON ({error})", fix="remove it") from error
         found = found if isinstance(found, dict) else {}
+        if backbone.is_known_as(found.get("backbone_sha256")):
+            found["backbone_sha256"] = backbone.sha256  # written before hashes ignored the size
         differing = [key for key in stated if stated[key] != found.get(key)]
         if differing:
             raise VisionEdgeError(
@@ -217,7 +219,7 @@ def _optimise(
     parameters = [p for layer in layers.values() for p in (layer.A, layer.B)]
     optimiser = torch.optim.Adam([*parameters, *head.parameters()], lr=settings.lr)
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    model.train()
+    model.eval()  # no dropout is trained; rotary positions must not jitter either
     losses = []
     for _ in range(settings.steps):
         picked = _balanced(labels, settings.batch, rng)

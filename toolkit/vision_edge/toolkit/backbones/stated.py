@@ -1,0 +1,274 @@
+"""What the files beside weights say of them: activation, preprocessing, architecture.
+
+Read are transformers' `config.json` and `preprocessor_config.json`, and timm's `config.json`.
+Files from outside are untrusted: at most a megabyte is read, and only what is named here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import timm
+from pydantic import TypeAdapter, ValidationError
+
+from vision_edge.runtime.errors import BackboneError
+from vision_edge.runtime.images.preprocess import Triple
+from vision_edge.toolkit.backbones.families import is_clip
+from vision_edge.toolkit.backbones.weights import WeightsMetadata
+
+CONFIG_FILE = "config.json"
+PREPROCESSOR_FILE = "preprocessor_config.json"
+MAX_BYTES = 1 << 20
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "quick_gelu": "quick_gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "gelu_tanh": "gelu_tanh",
+}
+"""transformers' and timm's names of activations, and timm's."""
+_DEFAULTS = {
+    "clip": "quick_gelu",
+    "clip_vision_model": "quick_gelu",
+    "siglip": "gelu_pytorch_tanh",
+    "siglip_vision_model": "gelu_pytorch_tanh",
+}
+_RESAMPLE = {2: "bilinear", 3: "bicubic"}
+_INTERPOLATIONS = ("bilinear", "bicubic")
+_TRIPLE: TypeAdapter[Triple] = TypeAdapter(Triple)
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What files say; None where none does.
+
+    Attributes:
+        activation: timm's name of it.
+        mean: Mean per RGB channel of pixels in [0, 1].
+        std: Standard deviation per RGB channel of the same.
+        interpolation: `"bilinear"` or `"bicubic"`.
+        architecture: timm's name of the model, with its tag where it is stated.
+        preprocessing_file: Where mean and std come from.
+        activation_file: Where the activation comes from.
+    """
+
+    activation: str | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    interpolation: str | None = None
+    architecture: str | None = None
+    preprocessing_file: str | None = None
+    activation_file: str | None = None
+
+
+def read_stated(weights: Path) -> Stated:
+    """Read the files beside a weights file.
+
+    Raises:
+        BackboneError: If one is there and cannot be understood.
+    """
+    config = _document(weights.with_name(CONFIG_FILE))
+    preprocessor = _document(weights.with_name(PREPROCESSOR_FILE))
+    pretrained = config.get("pretrained_cfg", {})
+    pretrained = pretrained if isinstance(pretrained, Mapping) else {}
+    activation = _activation(config, weights.with_name(CONFIG_FILE))
+    mean, std = (_triple(preprocessor, f"image_{kind}", weights) for kind in ("mean", "std"))
+    source = PREPROCESSOR_FILE
+    if mean is None and std is None:
+        mean, std = (_triple(pretrained, kind, weights) for kind in ("mean", "std"))
+        source = CONFIG_FILE
+    kernel = _RESAMPLE.get(_number(preprocessor.get("resample"))) or pretrained.get("interpolation")
+    return Stated(
+        activation=activation,
+        mean=mean,
+        std=std,
+        interpolation=kernel if kernel in _INTERPOLATIONS else None,
+        architecture=_architecture(config, pretrained),
+        preprocessing_file=source if mean or std else None,
+        activation_file=CONFIG_FILE if activation else None,
+    )
+
+
+def _document(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        document = json.loads(data) if len(data) <= MAX_BYTES else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BackboneError(
+            f"{path}: cannot be read as JSON ({error})",
+            fix="copy it again, or move it away from the weights and say by option what it says",
+        ) from error
+    if not isinstance(document, Mapping):
+        raise BackboneError(
+            f"{path}: not a JSON object of at most {MAX_BYTES} bytes",
+            fix="copy it again, or move it away from the weights",
+        )
+    return document
+
+
+def _activation(config: Mapping[str, Any], path: Path) -> str | None:
+    """Return the activation that `config.json` states, by timm's name of it."""
+    vision = config.get("vision_config")
+    inner = vision if isinstance(vision, Mapping) else config
+    arguments = config.get("model_args")
+    stated = inner.get("hidden_act")
+    if stated is None and isinstance(arguments, Mapping):
+        stated = arguments.get("act_layer")
+    if stated is None and "quickgelu" in str(config.get("architecture", "")):
+        stated = "quick_gelu"
+    if stated is None:  # transformers may leave out what is its default
+        stated = _DEFAULTS.get(str(config.get("model_type")))
+    if stated is None:
+        return None
+    if not isinstance(stated, str) or stated not in ACTIVATIONS:
+        return _other(stated, path)
+    return ACTIVATIONS[stated]
+
+
+def _other(stated: object, path: Path) -> str | None:
+    """Refuse an activation that no backbone here has; gated MLPs state theirs otherwise."""
+    if stated in ("silu", "swish", "relu"):
+        return None
+    raise BackboneError(
+        f"{path}: states the activation {stated!r}; known are {', '.join(sorted(ACTIVATIONS))}",
+        fix="give --activation, if one of these computes the same",
+    )
+
+
+def _architecture(config: Mapping[str, Any], pretrained: Mapping[str, Any]) -> str | None:
+    """Return timm's name of the model from timm's own `config.json`."""
+    name, tag = config.get("architecture"), pretrained.get("tag")
+    if not isinstance(name, str) or not name:
+        return None
+    return f"{name}.{tag}" if isinstance(tag, str) and tag and "." not in name else name
+
+
+def _triple(document: Mapping[str, Any], key: str, weights: Path) -> Triple | None:
+    value = document.get(key)
+    if value is None:
+        return None
+    try:
+        return _TRIPLE.validate_python(tuple(value) if isinstance(value, list) else value)
+    except ValidationError as error:
+        raise BackboneError(
+            f"{weights.parent}: a file beside the weights states {key} {value!r:.80}, which is not "
+            "three numbers",
+            fix="give --mean and --std, and move the file away",
+        ) from error
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else -1
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the files decide about a model.
+
+    Attributes:
+        arguments: Of `timm.create_model`.
+        mean: Mean per RGB channel of pixels in [0, 1].
+        std: Standard deviation per RGB channel of the same.
+        interpolation: Kernel for enlarging.
+        crop_pct: Share of the short side that is kept.
+        notes: What was decided, and by what, for the user.
+    """
+
+    arguments: dict[str, Any] = field(default_factory=dict)
+    mean: Triple | None = None
+    std: Triple | None = None
+    interpolation: str | None = None
+    crop_pct: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def choose(
+    architecture: str,
+    path: Path,
+    own: WeightsMetadata,
+    stated: Stated,
+    tensors: Mapping[str, Any],
+    activation: str | None,
+) -> Chosen:
+    """Decide by what is stated, and say what decided.
+
+    Args:
+        architecture: timm's name of the model.
+        path: The weights, for messages.
+        own: What the file itself says, where it is one of ours.
+        stated: What the files beside it say.
+        tensors: The weights.
+        activation: By option, which goes before all else.
+
+    Raises:
+        BackboneError: If CLIP's weights say nothing of their activation.
+    """
+    notes = []
+    found = activation or stated.activation
+    if found is None and own.architecture is None:
+        _ask_activation(architecture, path)
+    takes = not _is_gated(tensors) and _takes_activation(architecture)
+    if activation is not None and not takes:
+        raise BackboneError(
+            f"--activation {activation}: {architecture} has one activation only, inside its MLPs",
+            fix="leave --activation out",
+        )
+    arguments = {"act_layer": found} if found is not None and takes else {}
+    if arguments and activation is None and _differs(architecture, found):
+        notes.append(
+            f"the activation is {found}, as {stated.activation_file} beside the weights states, "
+            f"not that of {architecture}"
+        )
+    if own.mean is None and stated.mean is not None:
+        notes.append(f"mean and std are those of {stated.preprocessing_file} beside the weights")
+    elif own.mean is None and "." not in architecture:
+        notes.append(
+            f"nothing beside the weights states mean and std: those of timm's {architecture} are "
+            "taken; a name with its tag (such as .mae or .dino) or --mean and --std decide"
+        )
+    return Chosen(
+        arguments,
+        own.mean or stated.mean,
+        own.std or stated.std,
+        own.interpolation or stated.interpolation,
+        own.crop_pct,
+        tuple(notes),
+    )
+
+
+def _takes_activation(architecture: str) -> bool:
+    """Whether timm lets the activation of a model be chosen."""
+    name = architecture.split(".")[0]
+    module = timm.model_entrypoint(name).__module__ if timm.is_model(name) else ""
+    return module.endswith((".vision_transformer", ".deit"))
+
+
+def _is_gated(tensors: Mapping[str, Any]) -> bool:
+    """Whether the MLPs are gated, whose activation belongs to their layer in timm."""
+    return any(name.endswith(("mlp.weights_in.weight", "mlp.fc1_g.weight")) for name in tensors)
+
+
+def _ask_activation(architecture: str, path: Path) -> None:
+    """Raise for CLIP's weights of which nobody says whether they use QuickGELU."""
+    name, _, tag = architecture.partition(".")
+    if not is_clip(name) or tag or "quickgelu" in name or name.startswith("eva"):
+        return
+    raise BackboneError(
+        f"{path}: CLIP weights exist with GELU and with QuickGELU, and nothing says which these "
+        f"have: there is no {CONFIG_FILE} beside them, and {architecture!r} has no tag",
+        fix="give --activation quick_gelu (OpenAI's own and most of transformers' CLIP) or "
+        f"--activation gelu, or put the {CONFIG_FILE} that was published with them beside the file",
+    )
+
+
+def _differs(architecture: str, activation: str | None) -> bool:
+    name = architecture.split(".")[0]
+    usual = "quick_gelu" if "quickgelu" in name else "gelu"
+    return activation != usual
