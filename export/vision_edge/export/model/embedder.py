@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vision_edge.export.model.pruning import pruned_embedding
+from vision_edge.export.model.pruning import patches_left, pruned_embedding
 from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 
@@ -27,9 +27,8 @@ def embed_normalised(model: nn.Module, pixels: Tensor) -> Tensor:
     Returns:
         (N, D) of the model's dtype.
     """
-    left: dict[int, int] = getattr(model, "patches_left", {})
-    if left:
-        return pruned_embedding(model, pixels, left)
+    if patches_left(model):
+        return pruned_embedding(model, pixels)
     embedding: Tensor = model(pixels)
     return embedding
 

@@ -209,14 +209,25 @@ def kept_rope(rope: Tensor | None, stay: Tensor) -> Tensor | None:
     return rope.gather(2, stay[:, None, :, None].expand(-1, 1, -1, rope.shape[-1]))
 
 
-def pruned_embedding(model: Any, pixels: Tensor, counts: dict[int, int]) -> Tensor:
-    """Embed with patches left out: after block `n`, `counts[n]` of them are there.
+def walk(
+    model: Any, pixels: Tensor, counts: dict[int, int], blocks: int | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Run a model's blocks with patches left out: after block `n`, `counts[n]` of them are there.
 
     Patches carry their positions in them or in `rope`, so their order is of no matter.
+
+    Args:
+        model: A timm vision transformer whose tokens can be left out.
+        pixels: (N, 3, S, S), as its patch embedding takes them.
+        counts: Patches left, by block.
+        blocks: How many blocks to run; all by default.
+
+    Returns:
+        The tokens (N, T, D), and the rotary positions of their patches.
     """
     x, rope = embedded_tokens(model, pixels)
     prefix = model.num_prefix_tokens
-    for index, block in enumerate(model.blocks, 1):
+    for index, block in enumerate(model.blocks[:blocks], 1):
         if index not in counts:
             x = run_block(block, x, rope)
             continue
@@ -225,6 +236,18 @@ def pruned_embedding(model: Any, pixels: Tensor, counts: dict[int, int]) -> Tens
         kept = x[:, prefix:].gather(1, stay[:, :, None].expand(-1, -1, x.shape[2]))
         x = mlp_half(block, torch.cat([x[:, :prefix], kept], 1))
         rope = kept_rope(rope, stay)
+    return x, rope
+
+
+def patches_left(model: nn.Module) -> dict[int, int]:
+    """Return how many patches are left after which blocks of a model that `pruned` made."""
+    found: dict[int, int] = getattr(model, "patches_left", {})
+    return found
+
+
+def pruned_embedding(model: Any, pixels: Tensor) -> Tensor:
+    """Embed with the patches left out that `pruned` noted in the model."""
+    x, _ = walk(model, pixels, patches_left(model))
     embedding: Tensor = model.forward_head(model.norm(x))
     return embedding
 
