@@ -24,6 +24,7 @@ from vision_edge.export.graph.layers import layers_of
 from vision_edge.export.graph.to_onnx import to_onnx
 from vision_edge.export.model.edge_model import EdgeModel
 from vision_edge.export.model.merge import merge
+from vision_edge.export.model.patch_tokens import tokens_and_patches
 from vision_edge.export.model.pruning import Pruning, pruned, why_not_prunable
 from vision_edge.export.precision import variant as variant_module
 from vision_edge.runtime.errors import BackboneError, ExportError
@@ -128,6 +129,18 @@ def test_export_leaves_out_what_inversion_leaves_out(name: str) -> None:
     got = embedding_of(pruned(model, pruning), pixels)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
     assert (got - embedding_of(model, pixels)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", PRUNABLE)
+def test_the_patches_beside_an_embedding_are_of_the_model_s_own_tokens(name: str) -> None:
+    model, pixels = shrunk(name).model, random_pixels(2)
+    with torch.no_grad():
+        embedding, patches = tokens_and_patches(model, pixels, 4)
+        tokens = model.fc_norm(model.forward_features(pixels))[:, model.num_prefix_tokens :]
+    torch.testing.assert_close(embedding, embedding_of(model, pixels), atol=1e-5, rtol=1e-4)
+    apart = (patches[:, :, None] - tokens[:, None]).abs().amax(-1)  # (N, 4, 16)
+    assert apart.amin(-1).max() < 1e-4
+    assert all(len(set(row.tolist())) == 4 for row in apart.argmin(-1)), "four different patches"
 
 
 @pytest.mark.parametrize("name", sorted(SHRUNK.keys() - set(PRUNABLE)))

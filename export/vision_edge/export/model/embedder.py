@@ -27,9 +27,8 @@ def embed_normalised(model: nn.Module, pixels: Tensor) -> Tensor:
     Returns:
         (N, D) of the model's dtype.
     """
-    left = patches_left(model)
-    if left:
-        return pruned_embedding(model, pixels, left)
+    if patches_left(model):
+        return pruned_embedding(model, pixels)
     embedding: Tensor = model(pixels)
     return embedding
 

@@ -1,9 +1,9 @@
 """Patch tokens: what a part's picture is made of, as a second output.
 
-Of the last block's patches those stay that [CLS] attends to most: a quarter of them. They pass the
-block's second half and the final norm like [CLS]; less the mean token of any picture and at unit
-length, their products tell how well one picture's patches are found in another's
-(`vision_edge.runtime.recognition.patch_ranking`).
+Of the last block's patches those stay that [CLS] attends to most, or all tokens where the embedding
+is not read from [CLS]: a quarter of them. They pass the block's second half and the norms; less the
+mean token of any picture and at unit length, their products tell how well one picture's patches are
+found in another's (`vision_edge.runtime.recognition.patch_ranking`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vision_edge.export.model.pruning import (
     mlp_half,
     patches_left,
     reads_cls,
-    run_blocks,
+    walk,
     why_not_prunable,
 )
 from vision_edge.runtime.arrays import Embeddings, Image, Patches
@@ -48,24 +48,29 @@ class PatchOutput:
 
 
 def tokens_and_patches(model: Any, pixels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return [CLS] and the patches that it attends to most, after the final norm.
+    """Return the embedding and the patches that got most attention, after the norms.
 
     Args:
-        model: A plain timm vision transformer; blocks before the last may leave out patches.
+        model: A timm vision transformer whose tokens can be left out; blocks before the last may
+            leave out patches.
         pixels: (N, 3, S, S), as its patch embedding takes them.
         count: How many patches.
 
     Returns:
         (N, D) and (N, count, D).
     """
-    depth = len(model.blocks)
-    x, rope = run_blocks(model, pixels, patches_left(model), depth - 1)
-    last, prefix = model.blocks[-1], model.num_prefix_tokens
-    x, row = attention_half(last, x, rope, by_cls=True)
+    x, rope = walk(model, pixels, patches_left(model), len(model.blocks) - 1)
+    last, prefix, by_cls = model.blocks[-1], model.num_prefix_tokens, reads_cls(model)
+    x, row = attention_half(last, x, rope, by_cls)
     best = row[:, prefix:].topk(count).indices + prefix  # (N, count)
-    kept = x.gather(1, best[:, :, None].expand(-1, -1, x.shape[2]))
-    x = model.norm(mlp_half(last, torch.cat([x[:, :1], kept], 1)))
-    return x[:, 0], x[:, 1:]
+    best = best[:, :, None].expand(-1, -1, x.shape[2])
+    if by_cls:  # no other patch reaches the embedding any more
+        x = model.norm(mlp_half(last, torch.cat([x[:, :prefix], x.gather(1, best)], 1)))
+        patches = x[:, prefix:]
+    else:
+        x = model.norm(mlp_half(last, x))
+        patches = x.gather(1, best)
+    return model.forward_head(x), model.fc_norm(patches)
 
 
 def centred(patches: Tensor, mean: Tensor) -> Tensor:
@@ -84,25 +89,23 @@ def patch_output(model: nn.Module, spec: PreprocessSpec, images: Image) -> Patch
         images: uint8 (N, S, S, 3), BGR, prepared: pictures for the mean token.
 
     Raises:
-        ExportError: If the model is no plain vision transformer that reads [CLS], or leaves out
-            patches in its last block.
+        ExportError: If the model is no plain vision transformer, or leaves out patches in its last
+            block.
     """
     plain: Any = model
     reason = why_not_prunable(model)
-    if reason is None and not reads_cls(model):
-        reason = "its embedding is not read from [CLS], whose attention chooses the patches"
     if reason is not None:
         raise ExportError(
             f"{type(model).__name__}: its patches cannot be returned: {reason}",
             fix="export without --patches",
         )
-    counts = patches_left(model)
-    if len(plain.blocks) in counts:
+    pruning = patches_left(model)
+    if len(plain.blocks) in pruning:
         raise ExportError(
             "the last block leaves out patches (--prune), and its patches are asked for",
             fix="prune earlier blocks, or export without --patches",
         )
-    left = min([int(plain.patch_embed.num_patches), *counts.values()])
+    left = min([int(plain.patch_embed.num_patches), *pruning.values()])
     count = max(1, min(left, round(SHARE * int(plain.patch_embed.num_patches))))
     with torch.inference_mode():
         pixels = normalise_pixels(torch.from_numpy(images[:MEAN_IMAGES]), spec)

@@ -209,19 +209,25 @@ def kept_rope(rope: Tensor | None, stay: Tensor) -> Tensor | None:
     return rope.gather(2, stay[:, None, :, None].expand(-1, 1, -1, rope.shape[-1]))
 
 
-def run_blocks(
-    model: Any, pixels: Tensor, counts: dict[int, int], last: int
+def walk(
+    model: Any, pixels: Tensor, counts: dict[int, int], blocks: int | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Run the first `last` blocks with patches left out; after block `n`, `counts[n]` are there.
+    """Run a model's blocks with patches left out: after block `n`, `counts[n]` of them are there.
 
     Patches carry their positions in them or in `rope`, so their order is of no matter.
 
+    Args:
+        model: A timm vision transformer whose tokens can be left out.
+        pixels: (N, 3, S, S), as its patch embedding takes them.
+        counts: Patches left, by block.
+        blocks: How many blocks to run; all by default.
+
     Returns:
-        Tokens (N, T, D), and the rotary positions of the patches that are left.
+        The tokens (N, T, D), and the rotary positions of their patches.
     """
     x, rope = embedded_tokens(model, pixels)
     prefix = model.num_prefix_tokens
-    for index, block in enumerate(model.blocks[:last], 1):
+    for index, block in enumerate(model.blocks[:blocks], 1):
         if index not in counts:
             x = run_block(block, x, rope)
             continue
@@ -233,17 +239,17 @@ def run_blocks(
     return x, rope
 
 
-def pruned_embedding(model: Any, pixels: Tensor, counts: dict[int, int]) -> Tensor:
-    """Embed with patches left out: after block `n`, `counts[n]` of them are there."""
-    x, _ = run_blocks(model, pixels, counts, len(model.blocks))
+def patches_left(model: nn.Module) -> dict[int, int]:
+    """Return how many patches are left after which blocks of a model that `pruned` made."""
+    found: dict[int, int] = getattr(model, "patches_left", {})
+    return found
+
+
+def pruned_embedding(model: Any, pixels: Tensor) -> Tensor:
+    """Embed with the patches left out that `pruned` noted in the model."""
+    x, _ = walk(model, pixels, patches_left(model))
     embedding: Tensor = model.forward_head(model.norm(x))
     return embedding
-
-
-def patches_left(model: Any) -> dict[int, int]:
-    """Return, by block, how many patches are left after it, of a model that `pruned` returned."""
-    left: dict[int, int] = getattr(model, "patches_left", {})
-    return left
 
 
 def pruned(model: nn.Module, pruning: Pruning) -> nn.Module:
