@@ -1,174 +1,186 @@
-"""Telling products from strangers: ours against maximum cosine, energy and softmax scores.
+"""Telling products from strangers: the decision as shipped, beside plain scores.
 
     python benchmarks/open_set.py --shared ../shared           # the figures: test splits
     python benchmarks/open_set.py --shared ../shared --choose  # train and val: for choosing
+    python benchmarks/open_set.py --features DIR               # embeddings that are there already
 
-In each draw P classes are registered by one snapshot each, and as many others are strangers.
-The baselines get the very threshold that accepts the asked share of strangers, which no station
-could know; ours must find its own. The cohort is either generated scenes, as a bundle has them by
-default, or 600 images of mini_imagenet's train classes, which no draw of the figures contains.
+In each draw P classes are registered by K snapshots each, and up to as many others are strangers;
+K `mixed` is 1 to 10, another for each product. Snapshots are the means of their crops, queries are
+whole frames, as in a station. Beside what is accepted at the asked rate stands what a threshold on
+the score would name that lets exactly 5 % of all draws' strangers in: no station could know it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from features import Features, features, vit_tiny_session
+from features import Features, view_features
 from measured import circumstances
 from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings
+from vision_edge.runtime.recognition.bundle_calibration import ranking
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.strangers import Cohort
 
-TEST = (("grocery", "test", 8), ("mini_imagenet", "test", 10), ("neu_steel", "test", 3))
-CHOOSE = (("grocery", "train", 8), ("mini_imagenet", "val", 8), ("grocery", "train", 3))
-QUERIES = 10
+TEST = (("grocery", "test"), ("mini_imagenet", "test"), ("neu_steel", "test"))
+CHOOSE = (("grocery", "train"), ("mini_imagenet", "val"), ("mini_imagenet", "train"))
+PRODUCTS, SHOTS, MOST_SHOTS = (1, 2, 3, 5, 8, 16, 50), (1, 3, 5, "mixed"), 10
+QUERIES, LEAST_STRANGERS = 10, 3
 RATES = (0.01, 0.05)
-CURVE = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 TEMPERATURE = 20.0
 """Of energy and softmax, on cosines; the best of 5, 10, 20 and 40 on train and val splits."""
 Numbers = NDArray[np.float64]
-Score = Callable[["Draw"], tuple[Numbers, Numbers]]
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Embeddings of one draw: snapshots (P, D), queries (N, D) with their products, strangers."""
+    """Embeddings of one draw.
 
-    snapshots: Embeddings
+    Attributes:
+        snapshots: Of each product, float32 (K, D).
+        shown: The frames that they were made of, float32 (N', D).
+        queries: New frames of the products, float32 (N, D), and `truth`, int (N,), of which.
+        strangers: Frames of other classes, float32 (M, D).
+    """
+
+    snapshots: list[Embeddings]
+    shown: Embeddings
     queries: Embeddings
     truth: NDArray[np.int64]
     strangers: Embeddings
 
 
-def draws(data: Features, products: int, count: int) -> Iterator[Draw]:
-    """Yield random draws, the same for the same arguments."""
-    rng = np.random.default_rng(0)
-    classes = np.unique(data.labels)
+def draws(data: Features, products: int, shots: int | str, count: int) -> Iterator[Draw]:
+    """Yield random draws, the same for the same arguments; none if there are too few classes."""
+    rng = np.random.default_rng([products, 0])
+    kept = MOST_SHOTS if shots == "mixed" else int(shots)
+    classes = [rows for rows in data.members() if len(rows) >= kept + 3]
+    if len(classes) < products + LEAST_STRANGERS:
+        return
     for _ in range(count):
-        drawn = rng.permutation(classes)[: 2 * products]
-        shuffled = [rng.permutation(np.flatnonzero(data.labels == label)) for label in drawn]
-        own = [images[1 : 1 + QUERIES] for images in shuffled[:products]]
+        drawn = [rng.permutation(classes[i]) for i in rng.permutation(len(classes))]
+        own, others = drawn[:products], drawn[products : 2 * max(products, LEAST_STRANGERS)]
+        taken = [int(rng.choice([1, 1, 2, 3, 5, 10])) if shots == "mixed" else kept for _ in own]
+        new = [rows[kept : kept + QUERIES] for rows in own]
+        first = [rows[:k] for rows, k in zip(own, taken, strict=True)]
         yield Draw(
-            data.vectors[[images[0] for images in shuffled[:products]]],
-            data.vectors[np.concatenate(own)],
-            np.repeat(np.arange(products), [len(images) for images in own]),
-            data.vectors[np.concatenate([images[:QUERIES] for images in shuffled[products:]])],
+            [data.vectors[rows].mean(axis=1, dtype=np.float32) for rows in first],
+            data.vectors[np.concatenate(first), 0],
+            data.vectors[np.concatenate(new), 0],
+            np.repeat(np.arange(products), [len(rows) for rows in new]),
+            data.vectors[np.concatenate([rows[:QUERIES] for rows in others]), 0],
         )
 
 
-def auroc(products: Numbers, strangers: Numbers) -> float:
-    """Return the share of pairs in which the product's image scores higher; ties count half."""
-    order = np.sort(strangers)
-    below = np.searchsorted(order, products, "left") + np.searchsorted(order, products, "right")
-    return float(below.mean() / (2 * len(strangers)))
+def baselines(draw: Draw) -> dict[str, float]:
+    """Return the AUROC of plain scores, from -1 to 1 over mean snapshots."""
+    means = np.stack([rows.mean(axis=0) for rows in draw.snapshots])
+    scores: dict[str, list[Numbers]] = {"max cosine": [], "energy": [], "softmax": []}
+    for frames in (draw.queries, draw.strangers):
+        one, other = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (frames, means))
+        likeness = np.asarray(one @ other.T, dtype=np.float64)
+        best = likeness.max(axis=1)
+        total = np.exp(TEMPERATURE * (likeness - best[:, None])).sum(axis=1)
+        scores["max cosine"].append(best)
+        scores["energy"].append(best + np.log(total) / TEMPERATURE)
+        scores["softmax"].append(1.0 / total)
+    return {f"AUROC {name}": auroc(*pair) for name, pair in scores.items()}
 
 
-def cosines(prototypes: Embeddings, queries: Embeddings) -> Numbers:
-    """Return plain cosine similarities, (N, P)."""
-    one, other = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (queries, prototypes))
-    return np.asarray(one @ other.T, dtype=np.float64)
+def auroc(own: Numbers, strangers: Numbers) -> float:
+    """Return the share of pairs in which the product's frame scores higher."""
+    return ranking(own.astype(np.float32), strangers.astype(np.float32))
 
 
-def baseline(kind: str, prototypes: Embeddings, queries: Embeddings) -> tuple[Numbers, Numbers]:
-    """Return a baseline's score and nearest product of each query."""
-    similar = cosines(prototypes, queries)
-    nearest, best = similar.argmax(axis=1).astype(np.float64), similar.max(axis=1)
-    total = np.exp(TEMPERATURE * (similar - best[:, None])).sum(axis=1)
-    scores = {
-        "max cosine": best,
-        "energy": best + np.log(total) / TEMPERATURE,
-        "softmax": 1.0 / total,
-    }
-    return scores[kind], nearest
-
-
-def ours(draw: Draw, queries: Embeddings, cohort: Cohort) -> tuple[Numbers, Numbers]:
-    """Return one minus the stranger rate, and the nearest product, of each query."""
-    names = [str(index) for index in range(len(draw.snapshots))]
-    prior = cohort.embeddings.mean(axis=0)
+def judged(draw: Draw, cohort: Cohort) -> tuple[dict[str, float], list[Numbers]]:
+    """Return the figures of one draw, and the scores of right, wrong and strangers' frames."""
+    names = [str(number) for number in range(len(draw.snapshots))]
+    prior = np.zeros(draw.queries.shape[1], np.float32)
     classifier = PrototypeClassifier(names, draw.snapshots, prior, cohort)
-    decisions = classifier.classify(queries)
-    rates = np.array([decision.stranger_rate for decision in decisions], dtype=np.float64)
-    return 1.0 - rates, np.array([float(decision.nearest) for decision in decisions])
-
-
-def judge(
-    products: tuple[Numbers, Numbers], truth: NDArray[np.int64], strangers: Numbers, own: bool
-) -> dict[str, float]:
-    """Return AUROC, and what is accepted at the asked rates, of one draw."""
-    scores, nearest = products
-    found = {"auroc": auroc(scores, strangers)}
+    own, strangers, again = map(classifier.classify, (draw.queries, draw.strangers, draw.shown))
+    right = np.array([int(d.nearest) == t for d, t in zip(own, draw.truth, strict=True)])
+    rates, passing = (np.array([d.stranger_rate for d in x], float) for x in (own, strangers))
+    holders = np.repeat(np.arange(len(names)), [len(rows) for rows in draw.snapshots])
+    found = {"nearest right": float(right.mean()), "AUROC": auroc(1 - rates, 1 - passing)}
     for rate in RATES:
-        limit = 1.0 - rate if own else float(np.quantile(strangers, 1.0 - rate))
-        accepted = scores >= limit if own else scores > limit
-        passing = strangers >= limit if own else strangers > limit
-        found[f"far@{rate:g}"] = float(passing.mean())
-        found[f"tar@{rate:g}"] = float((accepted & (nearest == truth)).mean())
-        exact = float(np.quantile(strangers, 1.0 - rate))
-        found[f"tar at exactly {rate:g}"] = float(((scores > exact) & (nearest == truth)).mean())
-    return found
+        found[f"strangers at {rate:g}"] = float((passing <= rate).mean())
+        found[f"named at {rate:g}"] = float(((rates <= rate) & right).mean())
+    known = [d.label == str(h) for d, h in zip(again, holders, strict=True)]
+    found["registered known"] = float(np.mean(known))
+    scores = [np.array([d.score for d in x]) for x in (own, strangers)]
+    return found, [np.where(right, scores[0], -2.0), scores[1]]
 
 
 def compare(
-    data: Features, products: int, count: int, cohorts: dict[str, Cohort]
-) -> dict[str, dict[str, float]]:
-    """Return the figures of every method, means over the draws, in percent."""
-    rows: dict[str, list[dict[str, float]]] = {}
-    for draw in draws(data, products, count):
-        for kind in ("max cosine", "energy", "softmax"):
-            scored = baseline(kind, draw.snapshots, draw.queries)
-            strangers, _ = baseline(kind, draw.snapshots, draw.strangers)
-            rows.setdefault(kind, []).append(judge(scored, draw.truth, strangers, own=False))
-        for name, cohort in cohorts.items():
-            scored, (strangers, _) = (ours(draw, x, cohort) for x in (draw.queries, draw.strangers))
-            row = judge(scored, draw.truth, strangers, own=True)
-            row |= {f"strangers within {r:g}": float((1 - strangers <= r).mean()) for r in CURVE}
-            rows.setdefault(f"ours, cohort {name}", []).append(row)
-    return {name: _mean_percent(found) for name, found in rows.items()}
+    data: Features, products: int, shots: int | str, count: int, frames: int
+) -> dict[str, float] | None:
+    """Return the figures, means over the draws, in percent; None if there are too few classes.
+
+    Args:
+        data: Embeddings of one set.
+        products: P.
+        shots: K, or `mixed`.
+        count: How many draws.
+        frames: How many of each draw's strangers are known as frames of the station; others judge.
+    """
+    rows, own, others = [], [], []
+    nobody = Cohort(np.zeros((0, data.vectors.shape[2]), np.float32), from_station=False)
+    for draw in draws(data, products, shots, count):
+        cohort, judging = nobody, draw
+        if frames:
+            cohort, judging = with_frames(draw, data, frames)
+        found, scores = judged(judging, cohort)
+        rows.append({**found, **baselines(judging)})
+        own.append(scores[0])
+        others.append(scores[1])
+    if not rows:
+        return None
+    exact = np.quantile(np.concatenate(others), 1.0 - RATES[1])
+    means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    means["named at exactly 0.05"] = float(np.mean([(x > exact).mean() for x in own]))
+    return {key: round(100 * value, 2) for key, value in means.items()}
 
 
-def _mean_percent(rows: list[dict[str, float]]) -> dict[str, float]:
-    return {key: round(100 * float(np.mean([row[key] for row in rows])), 2) for key in rows[0]}
-
-
-def cohorts(shared: Path, cache: Path) -> dict[str, Cohort]:
-    """Return the impostors: generated scenes, and public images with and without step 1."""
-    bundle = vit_tiny_session(shared, cache).bundle
-    public = features(shared, cache, "mini_imagenet", "train", 20).vectors
-    chosen = np.random.default_rng(0).permutation(len(public))[:600]
-    return {
-        "generated": Cohort(bundle.cohort, from_station=False, photographs=False),
-        "public": Cohort(public[chosen], from_station=False),
-        "public, not normalised by it": Cohort(public[chosen], False, photographs=False),
-    }
+def with_frames(draw: Draw, data: Features, frames: int) -> tuple[Cohort, Draw]:
+    """Make every other stranger class the station's own frames; the rest judge."""
+    size = max(QUERIES, 1)
+    blocks = [draw.strangers[at : at + size] for at in range(0, len(draw.strangers), size)]
+    seen = np.concatenate(blocks[::2])[:frames]
+    rest = np.concatenate(blocks[1::2])
+    judging = Draw(draw.snapshots, draw.shown, draw.queries, draw.truth, rest)
+    return Cohort(seen, from_station=True), judging
 
 
 def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--cache", type=Path, default=Path(".out/features"))
+    parser.add_argument("--features", type=Path, default=Path(".out/features"))
+    parser.add_argument("--model", default="plain", help="plain, or a model that DIR has")
     parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--frames", type=int, default=0, help="strangers known as station frames")
     parser.add_argument("--choose", action="store_true", help="train and val instead of test")
     parser.add_argument("--out", type=Path, default=Path(".out/bench"))
     args = parser.parse_args()
-    impostors = cohorts(args.shared, args.cache)
-    figures = {}
-    for name, split, products in CHOOSE if args.choose else TEST:
-        data = features(args.shared, args.cache, name, split, 40 if args.choose else 10_000)
-        key = f"{name}/{split}, {products} products, {products} strangers"
-        figures[key] = compare(data, products, args.draws, impostors)
-        print(key, json.dumps(figures[key], indent=2), flush=True)
+    figures: dict[str, dict[str, float]] = {}
+    for name, split in CHOOSE if args.choose else TEST:
+        data = view_features(args.shared, args.features, args.model, name, split)
+        for products in PRODUCTS:
+            for shots in SHOTS:
+                found = compare(data, products, shots, args.draws, args.frames)
+                if found is not None:
+                    figures[key := f"{name}/{split} P={products} K={shots}"] = found
+                    print(args.model, key, json.dumps(found), flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    document = {**circumstances(), "draws": args.draws, "figures": figures}
-    name = "open_set_choose.json" if args.choose else "open_set.json"
+    document = {**circumstances(), "draws": args.draws, "model": args.model, "figures": figures}
+    kind = "choose" if args.choose else "test"
+    name = f"open_set-{args.model}-{kind}-{args.frames}.json"
     (args.out / name).write_text(json.dumps(document, indent=2) + "\n")
 
 

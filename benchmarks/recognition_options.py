@@ -38,7 +38,7 @@ from vision_edge.runtime.pipeline.frame_views import FrameViews, ViewSettings
 from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
 from vision_edge.runtime.recognition.domains import shift_between
 from vision_edge.runtime.recognition.patch_ranking import PatchRanking
-from vision_edge.runtime.recognition.prototypes import centre_of, centred_cosine
+from vision_edge.runtime.recognition.product_scores import centre_of, centred_cosine
 from vision_edge.runtime.system.files import atomic_file
 from vision_edge.toolkit.data.dataset import open_dataset
 

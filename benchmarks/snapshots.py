@@ -26,7 +26,7 @@ from vision_edge.runtime.images.crops import cropped
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.images.quality import inspect_picture
 from vision_edge.runtime.inference.session import Session
-from vision_edge.runtime.recognition.prototypes import centred_cosine
+from vision_edge.runtime.recognition.product_scores import centred_cosine
 from vision_edge.toolkit.data.dataset import open_dataset
 
 SETS = (("grocery", "train", 10), ("mini_imagenet", "val", 16))

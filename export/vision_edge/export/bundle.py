@@ -17,6 +17,7 @@ from torch import nn
 
 from vision_edge.export.gate.calibration_split import split, without
 from vision_edge.export.gate.explain import worst_step
+from vision_edge.export.gate.fewshot_trial import in_batches
 from vision_edge.export.gate.gate import Contenders, GateImages, judge
 from vision_edge.export.gate.patch_agreement import judge_patches, unjudged
 from vision_edge.export.model.embedder import TorchEmbedder
@@ -39,10 +40,19 @@ from vision_edge.runtime.bundles.manifest import (
 from vision_edge.runtime.errors import ExportError
 from vision_edge.runtime.images.generated_scenes import SOURCE, generated_scenes
 from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
+from vision_edge.runtime.inference.embedder import Embedder
 from vision_edge.runtime.inference.session import open_session
+from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
+from vision_edge.runtime.recognition.bundle_calibration import (
+    centre_factor,
+    same_picture,
+    tried_centre_factor,
+)
 
 GENERATED_IMAGES = 96
 MIN_GATE_IMAGES = 2
+VIEWED_IMAGES = 96
+"""On so many images it is measured how near a frame is to its own snapshot."""
 _TOOLS = ("vision-edge", "torch", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
@@ -134,7 +144,7 @@ def export_bundle(
         reference = reference_patches(twin.model, spec, gate, patches)
         fields["patches"] = judge_patches(candidate, gate, reference, settings)
     fields["parity"] = _with_calibration(parity, variant, settings, pictures, calibration)
-    fields["scoring"] = _scoring(cohort, pictures.cohort)
+    fields["scoring"] = _scoring(cohort, pictures.cohort, models.candidate, labelled)
     write_bundle(out, fields, {MODEL_FILE: variant.data, COHORT_FILE: _npy(cohort)})
     return load_bundle(out)
 
@@ -216,10 +226,20 @@ def _unwritten(fields: dict[str, Any], data: bytes) -> Bundle:
     return Bundle(Path(fields["name"]), manifest, data, placeholder)
 
 
-def _scoring(cohort: Embeddings, images: ExportImages) -> ScoringInfo:
-    centre = cohort.mean(axis=0, dtype=np.float64)
+def _scoring(
+    cohort: Embeddings, images: ExportImages, embedder: Embedder, labelled: LabelledImages | None
+) -> ScoringInfo:
+    """Measure what scoring takes from the bundle."""
+    centre = cohort.mean(axis=0, dtype=np.float32)
+    factor = centre_factor(cohort)
+    if labelled is not None and labelled.serves_trial:
+        factor = tried_centre_factor(in_batches(embedder, labelled.images), labelled.labels, centre)
+    shown = images.images[:VIEWED_IMAGES]
+    snapshots = np.stack([embed_snapshot(embedder, image) for image in shown])
     return ScoringInfo(
-        centre=tuple(float(value) for value in centre.astype(np.float32)),
+        centre=tuple(float(value) for value in centre),
+        centre_factor=factor,
+        same_picture=same_picture(cohort[: len(shown)], snapshots, factor * centre),
         cohort_source=images.source,
         cohort_from_station=images.from_station,
         cohort_photographs=True if images.photographs and not images.from_station else None,

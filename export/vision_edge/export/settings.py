@@ -135,3 +135,8 @@ class LabelledImages:
     def members(self) -> list[NDArray[np.int64]]:
         """Return, of each class, the rows of its images."""
         return [np.flatnonzero(self.labels == label) for label in np.unique(self.labels)]
+
+    @property
+    def serves_trial(self) -> bool:
+        """Whether products and strangers can be played with them: four real classes or more."""
+        return not self.own_views and sum(len(rows) > 1 for rows in self.members()) >= 4

@@ -26,7 +26,7 @@ from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.inference.embedder import Embedder
 from vision_edge.runtime.inference.options import SessionOptions
 from vision_edge.runtime.inference.session import open_session
-from vision_edge.runtime.pipeline.gallery_classifier import cohort_of
+from vision_edge.runtime.pipeline.gallery_classifier import cohort_of, prior_of
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 
 RIVALS = "vision_edge.bench_rivals"
@@ -60,7 +60,7 @@ def products_of(bundle: Bundle, count: int) -> PrototypeClassifier:
     offsets = spread * rng.standard_normal((count, bundle.manifest.embedding_dim))
     prototypes = (bundle.centre + offsets).astype(np.float32)
     labels = [f"product {number}" for number in range(count)]
-    return PrototypeClassifier(labels, prototypes, bundle.centre, cohort_of(bundle))
+    return PrototypeClassifier(labels, prototypes, prior_of(bundle), cohort_of(bundle))
 
 
 def open_case(request: dict[str, Any]) -> tuple[Opened, dict[str, Any]]:

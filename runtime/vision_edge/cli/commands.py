@@ -40,6 +40,7 @@ COMMANDS = [
     Command(
         "gallery", "vision_edge.cli.gallery", "Look at and change registered products.", _DEVICE
     ),
+    Command("validate", "vision_edge.cli.validate", "Try a gallery on labelled pictures.", _DEVICE),
     Command(
         "compile", "vision_edge.cli.compile", "Compile a bundle for this device's GPU.", _DEVICE
     ),

@@ -89,6 +89,35 @@ def _write_sheets(opened: GalleryReader, labels: list[str] | None, out: Path) ->
 
 
 @app.command()
+def check(
+    bundle: BundlePath,
+    gallery: GalleryPath,
+    far: Annotated[
+        float, typer.Option("--far", help="False-accept rate: share of strangers that may pass.")
+    ] = 0.05,
+    as_json: AsJson = False,
+) -> None:
+    """Tell how good the gallery is: each snapshot left out once and judged by the others.
+
+    Which products will be taken for one another, which snapshot is odd or bears a wrong label, and
+    what share of parts will be named. The status is 1 if a label looks wrong.
+    """
+    from vision_edge.cli.gallery_check import document, lines
+    from vision_edge.runtime.bundles.bundle import load_bundle
+    from vision_edge.runtime.pipeline.gallery_classifier import checked_gallery
+
+    loaded = load_bundle(bundle)
+    with Gallery(gallery, loaded.manifest.identity) as opened, opened.reading():
+        state, found = opened.state(), checked_gallery(opened, loaded, false_accept_rate=far)
+    if as_json:
+        typer.echo(json.dumps(document(found, state), ensure_ascii=False, indent=2))
+    else:
+        typer.echo("\n".join(lines(found, state)))
+    if any(one.mislabelled for one in found.snapshots):
+        raise typer.Exit(1)
+
+
+@app.command()
 def drop(
     snapshot: Annotated[int, typer.Argument(help="The snapshot's number, as `show` names it.")],
     gallery: GalleryPath,

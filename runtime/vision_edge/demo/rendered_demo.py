@@ -35,10 +35,6 @@ from vision_edge.runtime.sources.files import VideoSource
 from vision_edge.runtime.system.files import atomic_file
 
 TURNS = 4
-THRESHOLD = 0.6
-"""A line that knows its own parts may set the score itself. On seeds 100 to 104 this one names all
-116 passages of products rightly and refuses all 59 of strangers. The default, a rate of strangers,
-is too strict where the registered parts resemble each other (seed 1)."""
 
 
 @dataclass
@@ -167,7 +163,7 @@ def _register(
 def _inspect(
     out: Path, cast: Cast, session: Session, presence: Presence, gallery: Gallery
 ) -> Inspection:
-    classifier = classifier_for(gallery, session, threshold=THRESHOLD)
+    classifier = classifier_for(gallery, session)
     inspector = Inspector(session, classifier, presence, inspection_window(cast.config))
     source = VideoSource(out / "line.mp4")
     try:

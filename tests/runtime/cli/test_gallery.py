@@ -7,9 +7,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
-from support.runtime import LABELS, invoke, invoked, make_bundle, vision_edge, weights
+from support.runtime import (
+    LABELS,
+    invoke,
+    invoked,
+    make_bundle,
+    noisy,
+    picture,
+    vision_edge,
+    weights,
+)
 
 from vision_edge.runtime.bundles.manifest import ModelIdentity
 from vision_edge.runtime.errors import GalleryError, ImageError
@@ -195,3 +205,27 @@ def test_an_export_goes_to_a_new_file_only(registered: Path) -> None:
     result = invoke("gallery", "export", "--gallery", registered, "--out", registered)
     assert isinstance(result.exception, GalleryError)
     assert registered.read_bytes() == before
+
+
+def test_check_names_a_wrong_label_and_the_share_that_will_be_named(
+    bundle_path: Path, tmp_path: Path
+) -> None:
+    gallery = ["--gallery", tmp_path / "g"]
+    for number, label in enumerate(LABELS):
+        shots = []
+        for seed in range(3):
+            shows = picture(2, 96) if (number, seed) == (0, 2) else picture(number, 96)
+            path = tmp_path / f"{label}-{seed}.png"
+            cv2.imwrite(str(path), noisy(shows, 10 * number + seed, 40))
+            shots.append(path)
+        invoked("register", bundle_path, label, *shots, *gallery, "--force")
+    result = invoke("gallery", "check", bundle_path, *gallery)
+    assert result.exit_code == 1
+    assert "3 product(s), 9 snapshot(s)" in result.output
+    assert "% of parts will be named rightly, at 5 % of strangers" in result.output
+    assert "snapshot 3 of 'bolt' looks like 'washer': wrong label?" in result.output
+    told = json.loads(invoke("gallery", "check", bundle_path, *gallery, "--json").output)
+    assert [row["snapshot"] for row in told["mislabelled"]] == [3]
+    assert 0 <= told["named"] <= 1
+    invoked("gallery", "drop", "3", *gallery)
+    assert "wrong label" not in invoked("gallery", "check", bundle_path, *gallery)

@@ -32,7 +32,7 @@ from vision_edge.runtime.images.coding import decode_image, encode_jpeg
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.pipeline.frame_verdicts import RunStatistics, verdicts
-from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
+from vision_edge.runtime.pipeline.gallery_classifier import classifier_for, prior_of
 from vision_edge.runtime.pipeline.registration import (
     register,
     snapshot_of,
@@ -40,6 +40,7 @@ from vision_edge.runtime.pipeline.registration import (
     take_frame,
 )
 from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot, kept_snapshot
+from vision_edge.runtime.recognition.product_scores import PRIOR_WEIGHT
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.strangers import Cohort
 from vision_edge.runtime.sources.files import ImageSource
@@ -224,9 +225,8 @@ def test_the_classifier_of_a_gallery_has_its_products_and_the_bundles_centre(
     got = classifier_for(gallery, session, threshold=0.25)
     assert got.labels == tuple(LABELS)
     assert got.threshold == 0.25
-    weight = 4.0
-    prototypes = gallery.prototypes()[1]
-    expected = (weight * session.bundle.centre + prototypes.sum(axis=0)) / (weight + 3)
+    prototypes, prior = gallery.prototypes()[1], prior_of(session.bundle)
+    expected = (PRIOR_WEIGHT * prior + prototypes.sum(axis=0)) / (PRIOR_WEIGHT + 3)
     assert np.allclose(got.centre, expected, atol=1e-5)
     strict, lax = (classifier_for(gallery, session, false_accept_rate=rate) for rate in (0.01, 0.5))
     assert (strict.false_accept_rate, lax.false_accept_rate) == (0.01, 0.5)

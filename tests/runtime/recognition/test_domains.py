@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vision_edge.runtime.recognition.domains import shift_between
-from vision_edge.runtime.recognition.prototypes import centred_cosine
+from vision_edge.runtime.recognition.product_scores import centred_cosine
 
 DIM = 24
 

@@ -10,14 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.runtime.recognition.prototypes import (
+from vision_edge.runtime.recognition.product_scores import (
     PRIOR_WEIGHT,
-    Negatives,
-    PrototypeClassifier,
     centre_of,
     centred_cosine,
-    negative_euclidean,
     normalise,
+)
+from vision_edge.runtime.recognition.prototypes import (
+    Negatives,
+    PrototypeClassifier,
+    negative_euclidean,
 )
 from vision_edge.runtime.recognition.strangers import Cohort
 
@@ -86,7 +88,7 @@ def test_the_prior_counts_for_its_weight_in_products(count: int) -> None:
 
 def test_many_products_outweigh_the_prior() -> None:
     prototypes, far = points(1, 2000), np.full(D, 50.0, np.float32)
-    assert np.abs(centre_of(prototypes, far) - prototypes.mean(axis=0)).max() < 0.15
+    assert np.abs(centre_of(prototypes, far) - prototypes.mean(axis=0)).max() < 0.3
     assert np.array_equal(centre_of(points(1, 0), far), far)
 
 

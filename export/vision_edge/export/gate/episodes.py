@@ -14,12 +14,8 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.errors import DataError
-from vision_edge.runtime.recognition.prototypes import (
-    Scores,
-    centre_of,
-    centred_cosine,
-    negative_euclidean,
-)
+from vision_edge.runtime.recognition.product_scores import Scores, centre_of, centred_cosine
+from vision_edge.runtime.recognition.prototypes import negative_euclidean
 
 Indices = NDArray[np.int64]
 

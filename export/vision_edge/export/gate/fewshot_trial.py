@@ -12,6 +12,7 @@ from vision_edge.export.settings import LabelledImages
 from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.bundles.manifest import AccuracyInfo, VerdictInfo
 from vision_edge.runtime.inference.embedder import Embedder
+from vision_edge.runtime.recognition.bundle_calibration import centre_factor
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.strangers import Cohort
 
@@ -115,7 +116,7 @@ def _verdicts(
     classifier = PrototypeClassifier(
         [str(row) for row in registered],
         embedded.pictures[registered],
-        embedded.cohort.mean(axis=0, dtype=np.float32),
+        centre_factor(embedded.cohort) * embedded.cohort.mean(axis=0, dtype=np.float32),
         Cohort(embedded.cohort, from_station=photographs, photographs=photographs),
     )
     return [decision.label for decision in classifier.classify(embedded.pictures[judged])]

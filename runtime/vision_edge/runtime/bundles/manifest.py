@@ -186,15 +186,21 @@ class ScoringInfo(_Grown):
         cohort_size: How many cohort embeddings `cohort.npy` holds.
         cohort_photographs: Whether they are photographs though not the station's: what resembles
             them resembles everything, but they set no thresholds.
+        centre_factor: Which share of `centre` scores are taken about, chosen at export; None where
+            an older program exported it.
+        same_picture: Likeness to a snapshot from which on a frame is that very picture, measured
+            at export.
     """
 
-    newer = frozenset({"cohort_photographs"})
+    newer = frozenset({"cohort_photographs", "centre_factor", "same_picture"})
 
     centre: tuple[float, ...]
     cohort_source: str
     cohort_from_station: bool
     cohort_size: int
     cohort_photographs: bool | None = None
+    centre_factor: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    same_picture: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
 
 
 class PatchInfo(_Part):

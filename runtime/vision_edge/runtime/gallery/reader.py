@@ -139,6 +139,27 @@ class GalleryReader:
                 raise ValueError("an embedding is not finite")
         return list(state), stacked
 
+    def product_snapshots(
+        self, shift: Embeddings | None = None
+    ) -> tuple[list[str], list[Embeddings]]:
+        """Return the products' labels, and of each its snapshots' embeddings, float32 (K, D).
+
+        Args:
+            shift: float32 (D,), what is added to the embeddings of catalogue pictures.
+        """
+        with self.reading(), self._db.consistent():
+            state, model = self.contents().products, self.model
+            vectors = self.snapshots.all_vectors(model)
+            if shift is not None:
+                vectors.update({i: vectors[i] + shift for i in self.snapshots.catalogue()})
+            every = [
+                np.asarray([vectors[i] for i in ids], np.float32).reshape(-1, model.embedding_dim)
+                for ids in state.values()
+            ]
+            if not all(np.isfinite(rows).all() for rows in every):
+                raise ValueError("an embedding is not finite")
+        return list(state), every
+
     def product_means(self, *, catalogue: bool) -> Embeddings:
         """Return the mean of each product's pictures of one kind: float32 (P', D).
 

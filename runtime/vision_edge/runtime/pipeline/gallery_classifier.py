@@ -16,10 +16,13 @@ from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.images.catalogue import is_catalogue
 from vision_edge.runtime.inference.session import Session
+from vision_edge.runtime.recognition.bundle_calibration import centre_factor
 from vision_edge.runtime.recognition.domains import shift_between
+from vision_edge.runtime.recognition.gallery_check import GalleryCheck, check_gallery
 from vision_edge.runtime.recognition.patch_ranking import PatchRanking
 from vision_edge.runtime.recognition.prototypes import (
     NOTHING_KNOWN,
+    SAME_PICTURE,
     Decision,
     Negatives,
     PrototypeClassifier,
@@ -112,12 +115,13 @@ def classifier_for(
     threshold: float | None = None,
 ) -> PrototypeClassifier:
     """Return a classifier over a gallery's products, with the bundle's centre and cohort."""
-    labels, prototypes = gallery.prototypes(catalogue_shift(gallery, session.bundle))
+    labels, snapshots = gallery.product_snapshots(catalogue_shift(gallery, session.bundle))
     return PrototypeClassifier(
         labels,
-        prototypes,
-        session.bundle.centre,
+        snapshots,
+        prior_of(session.bundle),
         cohort_of(session.bundle),
+        same_picture=same_picture_of(session.bundle),
         false_accept_rate=false_accept_rate,
         threshold=threshold,
         negatives=negatives_of(gallery),
@@ -186,6 +190,42 @@ def as_compared(
         replace(snapshot, embedding=snapshot.embedding + shift) if moved else snapshot
         for snapshot, moved in zip(snapshots, catalogue, strict=True)
     ]
+
+
+def checked_gallery(
+    gallery: GalleryReader, bundle: Bundle, *, false_accept_rate: float = 0.05
+) -> GalleryCheck:
+    """Return what a gallery's own snapshots say of it, each left out once.
+
+    Raises:
+        VisionEdgeError: If the gallery holds no product, or the rate is none.
+    """
+    labels, snapshots = gallery.product_snapshots(catalogue_shift(gallery, bundle))
+    return check_gallery(
+        labels,
+        snapshots,
+        prior_of(bundle),
+        cohort_of(bundle),
+        false_accept_rate=false_accept_rate,
+    )
+
+
+def prior_of(bundle: Bundle) -> Embeddings:
+    """Return the point that a few products are compared from: float32 (D,).
+
+    Export chose which share of the cohort's mean it is; of an older bundle, which does not say,
+    the cohort tells it.
+    """
+    chosen = bundle.manifest.scoring.centre_factor
+    factor = centre_factor(bundle.cohort) if chosen is None else chosen
+    prior: Embeddings = (factor * bundle.centre).astype(np.float32)
+    return prior
+
+
+def same_picture_of(bundle: Bundle) -> float:
+    """Return from which likeness to a snapshot on a frame is that very picture."""
+    measured = bundle.manifest.scoring.same_picture
+    return SAME_PICTURE if measured is None else measured
 
 
 def cohort_of(bundle: Bundle) -> Cohort:

@@ -16,83 +16,25 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings, Patches
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.runtime.recognition.strangers import (
-    COHORT_NEAREST,
-    Cohort,
-    cohort_shift,
-    fit_cohort,
-    stranger_models,
+from vision_edge.runtime.recognition.product_scores import (
+    ProductScores,
+    Scores,
+    cosines,
+    normalise,
 )
+from vision_edge.runtime.recognition.strangers import Cohort, cohort_shift, fit_strangers
 
-Scores = NDArray[np.float32]
 Band = Literal["accept", "review", "unknown"]
-PRIOR_WEIGHT = 4.0
-"""How many products the bundle's centre counts for; chosen on train splits: see scoring.md."""
-
 MIN_RATE = 1e-6
 REVIEW_FACTOR, MAX_REVIEW_RATE = 5.0, 0.5
 """A person looks at what so many times the asked share of strangers would reach."""
+SAME_PICTURE = 0.9
+"""A frame this near to a snapshot is the very picture; a snapshot is the mean of its crops, so a
+registered picture's own frame is not at 1. Export measures the bundle's own figure."""
 
 Floats = NDArray[np.float64]
 REJECTED = np.float32(-2.0)
 """A score below any cosine: the product is out of the race."""
-
-_EPSILON = 1e-12
-
-
-def centre_of(
-    prototypes: Embeddings, prior: Embeddings | None = None, weight: float = PRIOR_WEIGHT
-) -> Embeddings:
-    """Return the point from which directions are compared.
-
-    The mean of the prototypes describes the station's own domain best, but needs several
-    products: one alone would be its own centre, and two would always be opposites. So it is drawn
-    towards the bundle's mean embedding, which counts for `weight` products:
-    `(weight * prior + sum(prototypes)) / (weight + P)`.
-
-    Args:
-        prototypes: float32 (P, D).
-        prior: float32 (D,), the bundle's centre; without it the plain mean is returned, as in an
-            N-way episode.
-        weight: Number of products that the prior counts for.
-
-    Returns:
-        float32 (D,).
-    """
-    if prior is None:
-        mean: Embeddings = prototypes.mean(axis=0, dtype=np.float32)
-        return mean
-    total = weight * prior.astype(np.float64) + prototypes.sum(axis=0, dtype=np.float64)
-    centre: Embeddings = (total / (weight + len(prototypes))).astype(np.float32)
-    return centre
-
-
-def normalise(embeddings: Embeddings, centre: Embeddings) -> Embeddings:
-    """Subtract the centre and scale each row to length 1: float32 (N, D)."""
-    centred = embeddings - centre
-    length = np.linalg.norm(centred, axis=-1, keepdims=True)
-    unit: Embeddings = (centred / np.maximum(length, _EPSILON)).astype(np.float32)
-    return unit
-
-
-def centred_cosine(queries: Embeddings, prototypes: Embeddings, centre: Embeddings) -> Scores:
-    """Score queries by cosine similarity about a centre.
-
-    Args:
-        queries: float32 (N, D).
-        prototypes: float32 (P, D).
-        centre: float32 (D,).
-
-    Returns:
-        float32 (N, P), from -1 to 1; larger is nearer.
-    """
-    return _cosines(normalise(queries, centre), normalise(prototypes, centre))
-
-
-def _cosines(left: Embeddings, right: Embeddings) -> Scores:
-    """Return the products of unit rows, within [-1, 1] whatever rounding does."""
-    scores: Scores = np.clip(left @ right.T, -1.0, 1.0)
-    return scores
 
 
 def negative_euclidean(queries: Embeddings, prototypes: Embeddings) -> Scores:
@@ -113,7 +55,8 @@ class Decision:
     Attributes:
         label: The nearest product, or None when the answer is *unknown*.
         nearest: The nearest product, also when the answer is unknown.
-        score: Centred cosine similarity to the nearest product, from -1 to 1.
+        score: Likeness to the nearest product, from -1 to 1: a centred cosine with one snapshot,
+            and as comparable with more (`ProductScores`).
         margin: That score minus the runner-up's, from 0 to 2 (with patches: of what they were
             ranked by); None with one product.
         known: Whether the answer is a product.
@@ -176,7 +119,8 @@ class PrototypeClassifier:
 
     Args:
         labels: The products' names, P of them.
-        prototypes: float32 (P, D).
+        prototypes: float32 (P, D), each product's one snapshot; or, for products of several, of
+            each its snapshots, float32 (K, D).
         prior: float32 (D,), the bundle's centre.
         cohort: Images that are none of the products.
         false_accept_rate: Share of strangers that may be taken for a product, in (0, 1).
@@ -186,6 +130,7 @@ class PrototypeClassifier:
         ranking: Ranks the nearest products anew by their patches.
         cohort_alone: Whether products do not tell what strangers reach, a cohort from the station
             alone does: pictures of a catalogue are more alike, and more unlike, than a camera's.
+        same_picture: Cosine to a snapshot from which on a frame is that very picture.
 
     Raises:
         VisionEdgeError: If there are no products, or shapes or rates do not fit.
@@ -194,7 +139,7 @@ class PrototypeClassifier:
     def __init__(
         self,
         labels: Sequence[str],
-        prototypes: Embeddings,
+        prototypes: Embeddings | Sequence[Embeddings],
         prior: Embeddings,
         cohort: Cohort,
         *,
@@ -203,8 +148,9 @@ class PrototypeClassifier:
         negatives: Negatives | None = None,
         ranking: Ranking | None = None,
         cohort_alone: bool = False,
+        same_picture: float = SAME_PICTURE,
     ) -> None:
-        _check_products(labels, prototypes, prior, false_accept_rate)
+        snapshots = checked_products(labels, prototypes, prior, false_accept_rate)
         if threshold is not None and not np.isfinite(threshold):
             raise VisionEdgeError(
                 f"a threshold on the score must be a number; got {threshold}",
@@ -214,21 +160,21 @@ class PrototypeClassifier:
         self.threshold = threshold
         self.false_accept_rate = false_accept_rate
         self.review_rate = min(MAX_REVIEW_RATE, REVIEW_FACTOR * false_accept_rate)
-        self.centre = centre_of(prototypes, prior)
-        self._unit = normalise(prototypes, self.centre)
-        impostors = cohort.embeddings if cohort.photographs else cohort.embeddings[:0]
-        own = Cohort(normalise(impostors, self.centre), cohort.from_station)
-        self._cohort = own.embeddings
-        alone = cohort_alone and own.from_station and len(own.embeddings) > COHORT_NEAREST
-        self._strangers = (
-            (fit_cohort(self._unit, own.embeddings),) if alone else stranger_models(self._unit, own)
-        )
+        self._products = ProductScores(snapshots, prior)
+        self._same_picture = same_picture
+        self._cohort = self._products.units(cohort.impostors)
+        self._strangers = fit_strangers(snapshots, prior, cohort, cohort_alone=cohort_alone)
         self._ranking = ranking
         self._rejects = _Rejects(self.labels, self.centre, negatives) if negatives else None
 
+    @property
+    def centre(self) -> Embeddings:
+        """float32 (D,): the point from which directions are compared."""
+        return self._products.centre
+
     def scores(self, embeddings: Embeddings) -> Scores:
-        """Return the centred cosine of float32 (N, D) with each product: float32 (N, P)."""
-        return _cosines(normalise(np.atleast_2d(embeddings), self.centre), self._unit)
+        """Return the score of float32 (N, D) embeddings for each product: float32 (N, P)."""
+        return self._products.of(self._products.units(embeddings))
 
     def classify(
         self, embeddings: Embeddings, patches: Sequence[Patches | None] | None = None
@@ -241,19 +187,20 @@ class PrototypeClassifier:
                 where there is a ranking they have a say in which product it is, and none in
                 whether it is known.
         """
-        queries = normalise(np.atleast_2d(embeddings), self.centre)
-        scores = _cosines(queries, self._unit)
+        queries = self._products.units(embeddings)
+        scores = self._products.of(queries)
         if self._rejects is not None:
             scores = self._rejects.apply(queries, scores)
         ranked = scores
         if self._ranking is not None and patches is not None:
             ranked = self._ranking.preferences(scores, patches)
-        best = ranked.argmax(axis=1)
-        top = scores[np.arange(len(scores)), best]
-        margins = None
-        if len(self.labels) > 1:
-            margins = np.ptp(np.partition(ranked, -2, axis=1)[:, -2:], axis=1)
-        rates = None if self.threshold is not None else self._rates(queries, top, best)
+        best, same = self._preferred(queries, scores, ranked)
+        rows = np.arange(len(scores))
+        top = scores[rows, best]
+        margins = self._margins(ranked, best) if len(self.labels) > 1 else None
+        rates = None
+        if self.threshold is None:
+            rates = np.where(same, 0.0, self._rates(queries, top))
         return [
             self._decide(
                 int(best[n]),
@@ -261,21 +208,36 @@ class PrototypeClassifier:
                 None if margins is None else float(margins[n]),
                 None if rates is None else float(rates[n]),
             )
-            for n in range(len(scores))
+            for n in rows
         ]
+
+    def _preferred(
+        self, queries: Embeddings, scores: Scores, ranked: Scores
+    ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Return the nearest product of each query, and whether it is a registered picture."""
+        best = ranked.argmax(axis=1)
+        holders, likeness = self._products.nearest_snapshot(queries, best)
+        allowed = scores[np.arange(len(scores)), holders] > REJECTED
+        same = (likeness >= self._same_picture) & allowed
+        return np.where(same, holders, best), same
+
+    @staticmethod
+    def _margins(scores: Scores, best: NDArray[np.intp]) -> Scores:
+        """Return the lead of the nearest product over the best of the others, at least 0."""
+        others = scores.copy()
+        rows = np.arange(len(scores))
+        others[rows, best] = -np.inf
+        lead: Scores = np.maximum(scores[rows, best] - others.max(axis=1), 0.0)
+        return lead
 
     def rates_for(self, embeddings: Embeddings, label: str) -> Floats:
         """Return the share of strangers that would be as near to one product: float64 (N,)."""
-        queries = normalise(np.atleast_2d(embeddings), self.centre)
-        column = self.labels.index(label)
-        scores = _cosines(queries, self._unit[column : column + 1])[:, 0]
-        return self._rates(queries, scores, np.full(len(queries), column))
+        queries = self._products.units(embeddings)
+        return self._rates(queries, self._products.of(queries)[:, self.labels.index(label)])
 
-    def _rates(self, queries: Embeddings, top: Scores, best: NDArray[np.intp]) -> Floats:
-        """Return the share of strangers as near, by the model that allows the most."""
-        normalised = top - cohort_shift(queries, self._cohort)
-        rates: Floats = np.max([m.rate(normalised, best) for m in self._strangers], axis=0)
-        return rates
+    def _rates(self, queries: Embeddings, top: Scores) -> Floats:
+        """Return the share of strangers that would be as near."""
+        return self._strangers.rate(top - cohort_shift(queries, self._cohort))
 
     def _decide(
         self, best: int, score: float, margin: float | None, rate: float | None
@@ -308,16 +270,20 @@ class _Rejects:
 
     def apply(self, queries: Embeddings, scores: Scores) -> Scores:
         """Return float32 (N, P) scores, `REJECTED` where a negative is at least as near."""
-        likeness = _cosines(queries, self._unit)  # (N, K)
+        likeness = cosines(queries, self._unit)  # (N, K)
         for column, products in enumerate(self._columns):
             part = scores[:, products]
             scores[:, products] = np.where(likeness[:, column, None] >= part, REJECTED, part)
         return scores
 
 
-def _check_products(
-    labels: Sequence[str], prototypes: Embeddings, prior: Embeddings, rate: float
-) -> None:
+def checked_products(
+    labels: Sequence[str],
+    prototypes: Embeddings | Sequence[Embeddings],
+    prior: Embeddings,
+    rate: float,
+) -> list[Embeddings]:
+    """Return each product's snapshots, float32 (K, D)."""
     if not labels:
         raise VisionEdgeError(
             "there are no products to compare with",
@@ -328,8 +294,17 @@ def _check_products(
             f"the false-accept rate must lie between 0 and 1, at least {MIN_RATE:g}; got {rate}",
             fix="0.05 accepts one stranger in twenty",
         )
-    if prototypes.shape != (len(labels), prior.shape[-1]):
+    dim = prior.shape[-1]
+    if isinstance(prototypes, np.ndarray):
+        if prototypes.shape != (len(labels), dim):
+            raise VisionEdgeError(
+                f"{len(labels)} labels need prototypes ({len(labels)}, {dim}); "
+                f"got {prototypes.shape}"
+            )
+        return list(prototypes[:, None])
+    shapes = [rows.shape for rows in prototypes]
+    if len(shapes) != len(labels) or any(len(s) != 2 or s[0] < 1 or s[1] != dim for s in shapes):
         raise VisionEdgeError(
-            f"{len(labels)} labels need prototypes ({len(labels)}, {prior.shape[-1]}); "
-            f"got {prototypes.shape}"
+            f"{len(labels)} labels need as many arrays of snapshots (K, {dim}); got {shapes[:5]}"
         )
+    return list(prototypes)

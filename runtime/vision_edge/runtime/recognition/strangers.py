@@ -1,28 +1,36 @@
 """How many strangers would score as high? What *unknown* is decided by.
 
-Two steps, both of which need no stranger of the station's own:
+What a stranger may reach is told by draws of it, none of which needs a stranger of one's own:
 
-1. Cohort normalisation. A query that resembles many impostors scores high with anything, so half
-   of its mean similarity to its nearest impostors is taken off its score (a one-sided, additive
-   form of the adaptive t-norm of speaker verification: Sturim and Reynolds 2005, Adaptive speaker
-   normalization using a Tnorm-based method).
-2. A model of strangers. Each product is a stranger to the others: the best score that its snapshot
-   reaches among them is a draw of what a stranger reaches. Their mean, corrected for there being
-   one product fewer, and their spread, drawn towards a prior, give a stranger's distribution.
+1. Each registered snapshot is a stranger to the *other* products, seen from a centre without its
+   own. It is a single picture, as a stranger's will be; the mean of a product's snapshots is not.
+2. Frames of the station that show no product are strangers indeed, where there are any.
+3. Few draws say little, so they are held together by a prior: Student's distribution about their
+   mean, whose width is that of strangers in general. It counts for so many draws of its own: the
+   rate is the predictive distribution of a Dirichlet process (Ferguson 1973, A Bayesian analysis
+   of some nonparametric problems), with draws smoothed by a kernel. With many products the draws
+   alone speak, whatever the shape of their distribution.
 
-The constants were fitted on train and val splits only, by the experiments that
-docs/explanation/scoring.md names.
+Beside that, where photographs of anything but the station are at hand, a query that resembles
+many of them scores high with anything, so half of its mean similarity to the nearest is taken off
+(a one-sided, additive form of the adaptive t-norm of speaker verification: Sturim and Reynolds
+2005, Adaptive speaker normalization using a Tnorm-based method).
+
+The constants were fitted on train and val splits only, by the experiments that docs/scoring.md
+names.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings
+from vision_edge.runtime.recognition.product_scores import ProductScores
 
 Floats = NDArray[np.float64]
 
@@ -31,22 +39,34 @@ COHORT_WEIGHT = 0.5
 COHORT_NEAREST = 10
 """How many impostors are near."""
 
-PRIOR_VARIANCE, PRIOR_PRODUCTS = 0.014, 8.0
-"""Variance of strangers' scores before any are known, and how many products it counts for."""
-MEAN_VARIANCE = 0.04
-"""Variance of the mean itself, for one product: what few products do not know."""
-ONE_FEWER = 0.5
-"""A stranger meets all P products, a product the P - 1 others: it scores this / P higher."""
-OWN_SHARE = 0.15
-"""Share of a product's own likeness to the others that its threshold follows."""
-LONE_MEAN, LONE_STD = 0.4, 0.2
+FRAME_SHARE = 0.97
+"""A frame is one view, a snapshot the mean of its crops: a frame's cosines are so much smaller."""
+ONE_MORE = 0.09
+"""A stranger meets all P products, a snapshot the P - 1 others: it scores higher by this times the
+difference of the expected largest of P and of P - 1 normals."""
+PRIOR_MEAN, PRIOR_SPREAD = 0.39, 0.295
+"""What strangers reach with one product, before any others are known, and how domains differ."""
+NOISE, NOISE_POWER, SNAPSHOT_NOISE = 2.44, 0.78, 2.5
+"""Variance of the draws' mean, in variances of a draw: `NOISE / P ** NOISE_POWER`, and
+`SNAPSHOT_NOISE / K` more of it where products have K snapshots."""
+WIDTH, WIDTH_SLOPE, WIDTH_PRODUCTS, LEAST_WIDTH = 0.031, 0.118, 1.28, 0.04
+"""Strangers' standard deviation grows with their mean: `WIDTH + WIDTH_SLOPE * mean`; that counts
+for so many products beside the draws' own."""
+PRIOR_DRAWS, FEWER_DRAWS = 3.15, 0.64
+"""How many draws the prior counts for, against the `P - FEWER_DRAWS` of the products."""
+KERNEL, KERNEL_WIDTH, KERNEL_PRODUCTS = 0.3, 0.1, 3.0
+"""Width of the draws' kernel, in standard deviations of a draw; that standard deviation before any
+products are known, and how many of them it counts for."""
+LONE_MEAN, LONE_WIDTH = 0.36, 0.16
 """Strangers' scores with one product, which says nothing of its domain: rather too strict."""
-FREEDOM = 80.0
-"""Degrees of freedom of Student's distribution: strangers' tails are heavier than normal."""
-FEW_PRODUCTS = 2
-"""Up to so many products a cohort from the station alone says what a stranger scores."""
+STATION_DRAWS = 100.0
+"""The frames of a station count for at most so many draws: neighbours in time are alike."""
+INTRUDER_RATE, MOST_INTRUDERS = 0.002, 0.2
+"""A frame so near to a product is one of it rather than a stranger, and is left out: of the
+nearest, at most this share."""
 
-_CHUNK = 1024
+MOST_DRAWS = 256
+_EXACT_CENTRES = 64
 
 
 @dataclass(frozen=True)
@@ -66,24 +86,58 @@ class Cohort:
     from_station: bool
     photographs: bool = True
 
+    @property
+    def impostors(self) -> Embeddings:
+        """What a score is lowered for resembling, float32 (M', D): photographs of anything.
 
-def cohort_shift(queries: Embeddings, cohort: Embeddings, *, own: bool = False) -> Floats:
+        Not the station's own: its frames resemble one another far more than any product.
+        """
+        return self.embeddings[
+            : len(self.embeddings) * (self.photographs and not self.from_station)
+        ]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Scores that strangers reached.
+
+    Attributes:
+        scores: float64 (N,).
+        weights: float64 (N,), which sum to 1.
+        count: How many independent draws they count for.
+        kernel: Standard deviation of the normal distribution that each stands for.
+    """
+
+    scores: Floats
+    weights: Floats
+    count: float = 1.0
+    kernel: float = KERNEL * KERNEL_WIDTH
+
+    @property
+    def mean(self) -> float:
+        """Their weighted mean."""
+        return float(self.scores @ self.weights)
+
+    @property
+    def variance(self) -> float:
+        """Their weighted variance."""
+        return float(np.square(self.scores - self.mean) @ self.weights)
+
+
+def cohort_shift(queries: Embeddings, cohort: Embeddings) -> Floats:
     """Return what is taken off the scores of queries for resembling impostors.
 
     Args:
         queries: float32 (N, D), centred unit embeddings.
         cohort: float32 (M, D), centred unit embeddings.
-        own: Whether the queries are the cohort itself: none is its own impostor.
 
     Returns:
         float64 (N,); zeros without a cohort.
     """
-    count = min(COHORT_NEAREST, len(cohort) - own)
+    count = min(COHORT_NEAREST, len(cohort))
     if count < 1:
         return np.zeros(len(queries))
     likeness = queries @ cohort.T
-    if own:
-        np.fill_diagonal(likeness, -np.inf)
     nearest = np.partition(likeness, -count, axis=1)[:, -count:]
     shift: Floats = COHORT_WEIGHT * nearest.mean(axis=1, dtype=np.float64)
     return shift
@@ -91,104 +145,177 @@ def cohort_shift(queries: Embeddings, cohort: Embeddings, *, own: bool = False) 
 
 @dataclass(frozen=True)
 class Strangers:
-    """Student's distribution of the best normalised score that a stranger reaches.
+    """The distribution of the best score that a stranger reaches.
 
     Attributes:
-        mean: Over all products.
-        std: Spread about it.
-        offsets: float64 (P,): by how much each product's strangers score higher than `mean`.
+        mean: Of the prior, as the products moved it.
+        width: Its standard deviation, what is not known of the mean included.
+        prior_draws: How many draws the prior counts for.
+        draws: By where they come from.
     """
 
     mean: float
-    std: float
-    offsets: Floats
+    width: float
+    prior_draws: float
+    draws: tuple[Draws, ...] = ()
 
-    def rate(self, scores: Floats, products: NDArray[np.intp]) -> Floats:
+    def rate(self, scores: Floats) -> Floats:
         """Return the share of strangers that would score at least as high.
 
         Args:
             scores: float64 (N,), normalised scores.
-            products: int (N,), the product that each is for.
 
         Returns:
             float64 (N,), from 0 to 1.
         """
-        deviations = (scores - self.mean - self.offsets[products]) / self.std
-        return np.array([1.0 - NormalDist().cdf(z) for z in _as_normal(deviations)])
+        total = self.prior_draws * student_tail((scores - self.mean) / self.width)
+        count = self.prior_draws
+        for draws in self.draws:
+            tails = normal_tail((scores[:, None] - draws.scores) / draws.kernel)
+            total = total + draws.count * (tails @ draws.weights)
+            count += draws.count
+        rates: Floats = np.clip(total / count, 0.0, 1.0)
+        return rates
 
 
-def fit_strangers(products: Embeddings, cohort: Embeddings) -> Strangers:
-    """Fit the distribution to the products, each a stranger to the others.
-
-    Args:
-        products: float32 (P, D), centred unit prototypes, P at least 1.
-        cohort: float32 (M, D), centred unit embeddings.
-    """
-    count = len(products)
-    if count == 1:
-        return Strangers(LONE_MEAN, LONE_STD, np.zeros(1))
-    reached, received = _best_among_others(products, cohort_shift(products, cohort))
-    pooled = PRIOR_PRODUCTS * PRIOR_VARIANCE + count * float(reached.var())
-    variance = pooled / (PRIOR_PRODUCTS + count) + MEAN_VARIANCE / count
-    mean = float(reached.mean()) + ONE_FEWER / count
-    return Strangers(mean, float(np.sqrt(variance)), OWN_SHARE * (received - received.mean()))
-
-
-def fit_cohort(products: Embeddings, cohort: Embeddings) -> Strangers:
-    """Fit the distribution to a cohort from the station: strangers indeed.
+def fit_strangers(
+    snapshots: Sequence[Embeddings],
+    prior: Embeddings,
+    cohort: Cohort,
+    *,
+    cohort_alone: bool = False,
+) -> Strangers:
+    """Fit the distribution to the products, each a stranger to the others, and to a cohort.
 
     Args:
-        products: float32 (P, D), centred unit prototypes.
-        cohort: float32 (M, D), centred unit embeddings, M at least 2.
+        snapshots: Of each of P products its snapshots, float32 (K, D), K at least 1.
+        prior: float32 (D,), the bundle's centre.
+        cohort: Images that show none of the products, not centred.
+        cohort_alone: Whether only a cohort from the station says what strangers reach, if there is
+            enough of one.
     """
-    best = (cohort @ products.T).max(axis=1).astype(np.float64)
-    scores = best - cohort_shift(cohort, cohort, own=True)
-    std = max(float(scores.std()), float(np.sqrt(PRIOR_VARIANCE)) / 4)
-    return Strangers(float(scores.mean()), std, np.zeros(len(products)))
+    products = ProductScores(snapshots, prior)
+    speaking = cohort.from_station and len(cohort.embeddings) > COHORT_NEAREST
+    own = None
+    if len(snapshots) > 1 and not (cohort_alone and speaking):
+        own = _leave_one_out(snapshots, prior, cohort)
+    fitted = _by_products(products, own)
+    return _with_station(fitted, products, cohort) if speaking else fitted
 
 
-def stranger_models(products: Embeddings, cohort: Cohort) -> tuple[Strangers, ...]:
-    """Return the models that a score must satisfy, all of them.
+def _by_products(products: ProductScores, own: Draws | None) -> Strangers:
+    """Return the distribution as the products alone tell it."""
+    count = len(products.counts)
+    if own is None:
+        return Strangers(LONE_MEAN, LONE_WIDTH, PRIOR_DRAWS)
+    uncertainty = NOISE / count**NOISE_POWER
+    mean, trust = _moved_mean(own.mean, count, uncertainty)
+    few = 1.0 + SNAPSHOT_NOISE * float(np.mean(1.0 / products.counts))
+    known = count - 1 if count > 2 else 0  # two products reach the same: no spread is seen
+    spread = own.variance * count / (count - 1)
+    expected = max(WIDTH + WIDTH_SLOPE * mean, LEAST_WIDTH) ** 2
+    variance = (WIDTH_PRODUCTS * expected + known * spread) / (WIDTH_PRODUCTS + known)
+    smooth = (KERNEL_PRODUCTS * KERNEL_WIDTH**2 + known * spread) / (KERNEL_PRODUCTS + known)
+    width = float(np.sqrt(variance * (1.0 + trust * uncertainty * few)))
+    drawn = replace(own, count=count - FEWER_DRAWS, kernel=KERNEL * float(np.sqrt(smooth * few)))
+    return Strangers(mean, width, PRIOR_DRAWS, (drawn,))
 
-    Args:
-        products: float32 (P, D), centred unit prototypes.
-        cohort: Centred unit embeddings.
+
+def _moved_mean(seen: float, count: int, uncertainty: float) -> tuple[float, float]:
+    """Return the prior's mean, drawn to what was seen, and how far it was trusted, 0 to 1."""
+    noise = uncertainty * 0.12**2
+    trust = PRIOR_SPREAD**2 / (PRIOR_SPREAD**2 + noise)
+    expected = PRIOR_MEAN + ONE_MORE * _largest_of(count)
+    return trust * seen + (1.0 - trust) * expected, trust
+
+
+def _with_station(fitted: Strangers, products: ProductScores, cohort: Cohort) -> Strangers:
+    """Add what the station's own frames say: they tell the prior, too."""
+    units = products.units(cohort.embeddings)
+    best = products.of(units).max(axis=1).astype(np.float64)
+    best = np.sort(best)
+    intruders = int((fitted.rate(best) <= INTRUDER_RATE).sum())
+    best = best[: len(best) - min(intruders, int(MOST_INTRUDERS * len(best)))]
+    draws = Draws(best, np.full(len(best), 1.0 / len(best)), min(len(best) / 2, STATION_DRAWS))
+    width = max(float(np.sqrt(draws.variance)), LEAST_WIDTH)
+    draws = replace(draws, kernel=KERNEL * width)
+    return Strangers(draws.mean, width, PRIOR_DRAWS, (*fitted.draws, draws))
+
+
+def _leave_one_out(snapshots: Sequence[Embeddings], prior: Embeddings, cohort: Cohort) -> Draws:
+    """Return the best scores that snapshots reach with the other products, as a frame would."""
+    count = len(snapshots)
+    reached = (
+        _reached_exactly(snapshots, prior, cohort.impostors)
+        if count <= _EXACT_CENTRES
+        else _reached_by_some(snapshots, prior, cohort.impostors)
+    )
+    more = ONE_MORE * (_largest_of(count) - _largest_of(count - 1))
+    weights = np.concatenate([np.full(len(r), 1.0 / len(r)) for r in reached]) / len(reached)
+    return Draws(np.concatenate(reached) + more, weights)
+
+
+def _reached_exactly(
+    snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
+) -> list[Floats]:
+    """Return what each product's snapshots reach, from a centre that does not contain it."""
+    reached = []
+    for own, rows in enumerate(snapshots):
+        others = ProductScores([*snapshots[:own], *snapshots[own + 1 :]], prior)
+        units = others.units(rows)
+        best = FRAME_SHARE * others.of(units).max(axis=1).astype(np.float64)
+        reached.append(best - cohort_shift(units, others.units(impostors)))
+    return reached
+
+
+def _reached_by_some(
+    snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
+) -> list[Floats]:
+    """Return what up to `MOST_DRAWS` products' first and last snapshots reach.
+
+    Among so many one product more or less moves the centre by nothing, and a sample tells as much
+    as all.
     """
-    if not cohort.from_station or len(cohort.embeddings) <= COHORT_NEAREST:
-        return (fit_strangers(products, cohort.embeddings),)
-    station = fit_cohort(products, cohort.embeddings)
-    if len(products) <= FEW_PRODUCTS:
-        return (station,)
-    return (fit_strangers(products, cohort.embeddings), station)
+    products = ProductScores(snapshots, prior)
+    chosen = np.unique(np.linspace(0, len(snapshots) - 1, MOST_DRAWS).astype(int))
+    centred = products.units(impostors)
+    reached = []
+    for own in chosen:
+        rows = snapshots[own]
+        units = products.units(rows if len(rows) < 3 else rows[[0, -1]])
+        scores = products.of(units)
+        scores[:, own] = -np.inf
+        best = FRAME_SHARE * scores.max(axis=1).astype(np.float64)
+        reached.append(best - cohort_shift(units, centred))
+    return reached
 
 
-def _best_among_others(products: Embeddings, shift: Floats) -> tuple[Floats, Floats]:
-    """Return the best score each product reaches among the others, and receives from them.
+def _largest_of(count: int) -> float:
+    """Return the expected largest of `count` standard normals (Blom 1958), 0 for one."""
+    return NormalDist().inv_cdf((count - 0.375) / (count + 0.25)) if count > 1 else 0.0
 
-    Args:
-        products: float32 (P, D), centred unit prototypes.
-        shift: float64 (P,), taken off each one's scores.
 
-    Returns:
-        Two float64 (P,).
+def student_tail(deviations: Floats) -> Floats:
+    """Return how much of Student's distribution with 6 degrees of freedom lies above.
+
+    In closed form (Abramowitz and Stegun 26.7.4).
     """
-    count = len(products)
-    reached, received = np.empty(count), np.full(count, -np.inf)
-    for start in range(0, count, _CHUNK):
-        stop = min(start + _CHUNK, count)
-        scores = products[start:stop] @ products.T - shift[start:stop, None]
-        scores[np.arange(stop - start), np.arange(start, stop)] = -np.inf
-        reached[start:stop] = scores.max(axis=1)
-        received = np.maximum(received, scores.max(axis=0))
-    return reached, received
+    sine = deviations / np.sqrt(6.0 + np.square(deviations))
+    cosine = 1.0 - np.square(sine)
+    tail: Floats = 0.5 * (1.0 - sine * (1.0 + cosine / 2.0 + 0.375 * np.square(cosine)))
+    return tail
 
 
-def _as_normal(deviations: Floats) -> Floats:
-    """Turn deviations by Student's distribution into normal ones of the same rank.
+def normal_tail(deviations: Floats) -> Floats:
+    """Return how much of the normal distribution lies above; exact to 1e-7.
 
-    Wallace's approximation (1959, Bounds on normal approximations to Student's and the
-    chi-square distributions), in its simple form; exact to 0.001 in the rate.
+    By Abramowitz and Stegun 26.2.17.
     """
-    squeezed = deviations * (1 - 1 / (4 * FREEDOM))
-    normal: Floats = squeezed / np.sqrt(1 + deviations**2 / (2 * FREEDOM))
-    return normal
+    size = np.abs(deviations)
+    k = 1.0 / (1.0 + 0.2316419 * size)
+    series = k * (
+        0.319381530 + k * (-0.356563782 + k * (1.781477937 + k * (-1.821255978 + k * 1.330274429)))
+    )
+    upper = np.exp(-0.5 * np.square(size)) / np.sqrt(2.0 * np.pi) * series
+    tail: Floats = np.where(deviations >= 0, upper, 1.0 - upper)
+    return tail

@@ -13,15 +13,15 @@ from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.inference.embedder import Embedder, embed_frame
-from vision_edge.runtime.pipeline.gallery_classifier import cohort_of
+from vision_edge.runtime.pipeline.gallery_classifier import (
+    cohort_of,
+    prior_of,
+    same_picture_of,
+)
 from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot, kept_snapshot
 from vision_edge.runtime.recognition.domains import shift_between
-from vision_edge.runtime.recognition.prototypes import (
-    Negatives,
-    PrototypeClassifier,
-    centre_of,
-    centred_cosine,
-)
+from vision_edge.runtime.recognition.product_scores import ProductScores
+from vision_edge.runtime.recognition.prototypes import Negatives, PrototypeClassifier
 from vision_edge.station.fleet.bundles.trial_report import Figures, Report, judged
 from vision_edge.station.settings.fleet import ShadowLimits
 
@@ -127,7 +127,7 @@ class _Answers:
     ) -> None:
         self._judged = len(material.snapshots)
         self._names = [label for label, _ in (*material.snapshots, *material.pages)]
-        self._centre = trial.bundle.centre
+        self._centre = prior_of(trial.bundle)
         embed = _Embedding(trial, rest)
         shown = [image for _, image in material.snapshots]
         others = [image for _, image in material.negatives]
@@ -166,19 +166,20 @@ class _Answers:
             return [None] * len(queries)
         classifier = PrototypeClassifier(
             products,
-            np.stack([self._prototype(product) for product in products]),
+            [self._snapshots(product) for product in products],
             self._centre,
             cohort_of(bundle),
+            same_picture=same_picture_of(bundle),
             false_accept_rate=scoring.false_accept_rate,
             threshold=scoring.threshold,
             negatives=negatives,
         )
         return [decision.label for decision in classifier.classify(queries)]
 
-    def _prototype(self, product: str, without: int | None = None) -> Embeddings:
+    def _snapshots(self, product: str, without: int | None = None) -> Embeddings:
         rows = [row for row, name in enumerate(self._names) if name == product and row != without]
-        mean: Embeddings = self._vectors[rows].mean(axis=0, dtype=np.float32)
-        return mean
+        found: Embeddings = self._vectors[rows]
+        return found
 
     def _leave_one_out(self) -> tuple[float | None, int]:
         products = list(dict.fromkeys(self._names))
@@ -186,15 +187,14 @@ class _Answers:
         several = [row for row, name in judged if self._names.count(name) > 1]
         if not several or len(products) < 2:
             return None, 0
-        prototypes = np.stack([self._prototype(product) for product in products])
+        snapshots = [self._snapshots(product) for product in products]
         right = 0
         for row in several:
             column = products.index(self._names[row])
-            held = prototypes.copy()
-            held[column] = self._prototype(products[column], without=row)
-            centre = centre_of(held, self._centre)
-            scores = centred_cosine(self._views[row : row + 1], held, centre)
-            right += int(scores.argmax()) == column
+            held = list(snapshots)
+            held[column] = self._snapshots(products[column], without=row)
+            scores = ProductScores(held, self._centre)
+            right += int(scores.of(scores.units(self._views[row])).argmax()) == column
         return right / len(several), len(several)
 
 

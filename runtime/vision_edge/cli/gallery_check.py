@@ -1,0 +1,71 @@
+"""What `vision-edge gallery check` says of a gallery, for people and for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vision_edge.runtime.recognition.gallery_check import Checked, GalleryCheck
+
+FEW = 5
+"""So many snapshots or fewer of a product are worth adding to, when little will be named."""
+
+
+def document(check: GalleryCheck, identifiers: dict[str, list[int]]) -> dict[str, Any]:
+    """Return the check as JSON values.
+
+    Args:
+        check: The check.
+        identifiers: Of each product its snapshots' numbers in the gallery.
+    """
+    return {
+        "false_accept_rate": check.false_accept_rate,
+        "products": check.products,
+        "snapshots": len(check.snapshots),
+        "named": None if check.named is None else round(check.named, 4),
+        "by_product": {name: round(share, 4) for name, share in check.by_product().items()},
+        "one_snapshot": check.lone,
+        "taken_for": [
+            {"product": product, "taken_for": other, "snapshots": count}
+            for product, other, count in check.confusions()
+        ],
+        "mislabelled": [_named(one, identifiers) for one in check.snapshots if one.mislabelled],
+        "odd": [_named(one, identifiers) for one in check.snapshots if one.odd],
+    }
+
+
+def lines(check: GalleryCheck, identifiers: dict[str, list[int]]) -> list[str]:
+    """Return the check in words, a line each."""
+    told = [f"{check.products} product(s), {len(check.snapshots)} snapshot(s)"]
+    asked = f"at {100 * check.false_accept_rate:g} % of strangers"
+    if check.named is None:
+        told.append("no product has two snapshots, so nothing can be left out and judged")
+    else:
+        told.append(f"about {100 * check.named:.0f} % of parts will be named rightly, {asked}")
+    for name, share in sorted(check.by_product().items(), key=lambda row: row[1])[:FEW]:
+        if share < 1.0:
+            told.append(f"  {100 * share:3.0f} %  {name}")
+    for product, other, count in check.confusions():
+        told.append(f"{product!r} will be taken for {other!r} ({count} snapshot(s))")
+    for one in check.snapshots:
+        number = identifiers[one.product][one.number]
+        if one.mislabelled:
+            told.append(
+                f"snapshot {number} of {one.product!r} looks like {one.nearest!r}: wrong label?"
+            )
+        elif one.odd:
+            told.append(
+                f"snapshot {number} of {one.product!r} is unlike its others: a bad picture?"
+            )
+    if check.lone:
+        told.append("one snapshot only, add another: " + ", ".join(map(repr, check.lone)))
+    return told
+
+
+def _named(one: Checked, identifiers: dict[str, list[int]]) -> dict[str, Any]:
+    return {
+        "snapshot": identifiers[one.product][one.number],
+        "product": one.product,
+        "nearest": one.nearest,
+        "score": None if one.score is None else round(one.score, 4),
+        "other": None if one.other is None else round(one.other, 4),
+    }

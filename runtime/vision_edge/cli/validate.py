@@ -1,0 +1,176 @@
+"""`vision-edge validate`: a gallery on labelled pictures, before production."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vision_edge.cli.app import command_app
+from vision_edge.cli.options import BundlePath, GalleryPath, Provider
+from vision_edge.runtime.bundles.bundle import load_bundle
+from vision_edge.runtime.errors import DataError, ImageError
+from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.images.coding import read_image
+from vision_edge.runtime.images.picture_kinds import IMAGE_SUFFIXES
+from vision_edge.runtime.inference.embedder import embed_frame
+from vision_edge.runtime.inference.session import Session, open_session
+from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
+from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
+from vision_edge.runtime.recognition.validation import EXPLORED, Limits, Tried, Validation
+from vision_edge.runtime.system.files import atomic_file
+
+app = command_app("Try a gallery on labelled pictures: named, confused, reviewed, let in.")
+
+
+@app.command()
+def validate(
+    bundle: BundlePath,
+    pictures: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PICTURES",
+            help="A folder with one folder a product, named as it is registered; pictures in "
+            "any other folder are strangers.",
+        ),
+    ],
+    gallery: GalleryPath,
+    far: Annotated[
+        float, typer.Option("--far", help="False-accept rate: share of strangers that may pass.")
+    ] = 0.05,
+    min_named: Annotated[
+        float | None,
+        typer.Option("--min-named", min=0, max=1, help="Fail if a smaller share is named rightly."),
+    ] = None,
+    max_wrong: Annotated[
+        float | None,
+        typer.Option("--max-wrong", min=0, max=1, help="Fail if more are named as another."),
+    ] = None,
+    max_strangers: Annotated[
+        float | None,
+        typer.Option("--max-strangers", min=0, max=1, help="Fail if more strangers get in."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option("--page", help="Write them as a page here.")] = None,
+    provider: Provider = "auto",
+) -> None:
+    """Judge labelled pictures; the status is 1 if a limit is missed or a picture unreadable."""
+    session = open_session(load_bundle(bundle), provider)
+    with Gallery(gallery, session.bundle.manifest.identity) as opened, opened.reading():
+        classifier = classifier_for(opened, session, false_accept_rate=far)
+    bad: list[str] = []
+    tried = [
+        one
+        for folder in _folders(pictures)
+        for one in _judged(folder, pictures, session, classifier, bad)
+    ]
+    if not tried:
+        raise DataError(
+            f"{pictures}: no readable picture in its folders",
+            fix="put pictures in PICTURES/PRODUCT",
+        )
+    done = Validation(tuple(tried), far)
+    failures = done.failures(Limits(min_named, max_wrong, max_strangers))
+    told = document(done, failures, bad)
+    typer.echo("\n".join(lines(done, failures, classifier.labels)))
+    if json_file is not None:
+        with atomic_file(json_file) as temporary:
+            text = json.dumps(told, ensure_ascii=False, indent=2) + "\n"
+            temporary.write_text(text, encoding="utf-8")
+    if page is not None:
+        _write_page(page, done, failures)
+    if failures or bad:
+        raise typer.Exit(1)
+
+
+def _folders(pictures: Path) -> list[Path]:
+    if not pictures.is_dir():
+        raise DataError(f"{pictures}: is no folder", fix="give a folder with one folder a product")
+    return sorted(entry for entry in pictures.iterdir() if entry.is_dir())
+
+
+def _judged(
+    folder: Path, root: Path, session: Session, classifier: PrototypeClassifier, bad: list[str]
+) -> list[Tried]:
+    """Judge a folder's pictures; say which cannot be read."""
+    truth = folder.name if folder.name in classifier.labels else None
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+            continue
+        try:
+            (decision,) = classifier.classify(embed_frame(session, read_image(path)))
+        except ImageError as error:
+            bad.append(str(error))
+            typer.secho(f"skipped: {error}", err=True, fg=typer.colors.YELLOW)
+            continue
+        found.append(Tried(str(path.relative_to(root)), truth, decision))
+    return found
+
+
+def document(done: Validation, failures: list[str], bad: list[str]) -> dict[str, Any]:
+    """Return the validation as JSON values."""
+    return {
+        "passed": not failures and not bad,
+        "failures": failures,
+        "unreadable": bad,
+        "pictures": len(done.products),
+        "strangers": len(done.strangers),
+        **{("false_accept_rate" if k == "rate" else k): v for k, v in asdict(done.shares).items()},
+        "confusion": {
+            truth or "strangers": {said or "unknown": count for said, count in row.items()}
+            for truth, row in done.confusion().items()
+        },
+        "rates": [asdict(done.at(rate)) for rate in EXPLORED],
+    }
+
+
+def lines(done: Validation, failures: list[str], labels: tuple[str, ...]) -> list[str]:
+    """Return the validation in words, a line each."""
+    shares = done.shares
+    told = [f"{len(done.products)} picture(s) of products, {len(done.strangers)} of strangers"]
+    for what, value in (
+        ("named rightly", shares.named),
+        ("named as another product", shares.wrong),
+        ("for review", shares.review),
+        ("strangers taken for a product", shares.strangers),
+    ):
+        told.append(f"  {'no such pictures' if value is None else f'{100 * value:5.1f} %'}  {what}")
+    for truth, row in done.confusion().items():
+        for said, count in sorted(row.items(), key=lambda pair: -pair[1]):
+            if said and said != truth:
+                told.append(f"  {truth or 'a stranger'} taken for {said}: {count}")
+    shown = {one.truth for one in done.products}
+    if missing := [label for label in labels if label not in shown]:
+        told.append("no pictures of " + ", ".join(map(repr, missing[:10])))
+    told += [f"missed: {failure}" for failure in failures]
+    return told
+
+
+def _write_page(page: Path, done: Validation, failures: list[str]) -> None:
+    from vision_edge.runtime.reports.pages import write_page
+
+    confusion = done.confusion()
+    answers = sorted({said for row in confusion.values() for said in row}, key=lambda x: (not x, x))
+    rows = [
+        [truth or "strangers", *(row.get(said, 0) for said in answers)]
+        for truth, row in sorted(confusion.items(), key=lambda pair: (not pair[0], pair[0]))
+    ]
+    write_page(
+        page,
+        Path(__file__).parent / "templates" / "validation.html",
+        title="Validation",
+        made="vision-edge validate",
+        shares=done.shares,
+        explored=[done.at(rate) for rate in EXPLORED],
+        answers=[said or "unknown" for said in answers],
+        rows=rows,
+        failures=failures,
+        pictures=len(done.products),
+        strangers=len(done.strangers),
+    )
