@@ -26,6 +26,7 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ses
     """The present bundle, an equal one, and one that tells nothing apart."""
     folder = tmp_path_factory.mktemp("bundles")
     blind = np.zeros_like(weights())
+    blind[:, 0] = weights()[:, 0] * 1e-4
     matrices = {"present": weights(), "equal": weights() * 2.0, "blind": blind}
     yield {
         name: open_session(load_bundle(make_bundle(folder / name, matrix=matrix)), "cpu", 1)
