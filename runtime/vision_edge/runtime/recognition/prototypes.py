@@ -219,6 +219,9 @@ class PrototypeClassifier:
         holders, likeness = self._products.nearest_snapshot(queries, best)
         allowed = scores[np.arange(len(scores)), holders] > REJECTED
         same = (likeness >= self._same_picture) & allowed
+        for row in np.flatnonzero(same & (ranked is not scores)):  # patches decide between equals
+            (own,) = self._products.likeness(queries[row], best[row : row + 1])
+            holders[row] = best[row] if own >= self._same_picture else holders[row]
         return np.where(same, holders, best), same
 
     @staticmethod

@@ -191,8 +191,9 @@ class _Answers:
         right = 0
         for row in several:
             column = products.index(self._names[row])
-            held = list(snapshots)
-            held[column] = self._snapshots(products[column], without=row)
+            own = self._snapshots(products[column], without=row)
+            held = [rows[: len(own)] for rows in snapshots]  # by as many as it, to be fair
+            held[column] = own
             scores = ProductScores(held, self._centre)
             right += int(scores.of(scores.units(self._views[row])).argmax()) == column
         return right / len(several), len(several)
