@@ -33,8 +33,8 @@ from vision_edge.export.model.merge import LowRank, merge
 from vision_edge.export.model.pruning import Pruning
 from vision_edge.toolkit.adapters.adapter import Adapter
 from vision_edge.toolkit.adapters.heads import Head
+from vision_edge.toolkit.averaging.average import average_hub
 from vision_edge.toolkit.averaging.factors import factor_average
-from vision_edge.toolkit.averaging.products import AverageSettings, average_hub
 from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone
 from vision_edge.toolkit.data.dataset import Dataset, open_dataset
 from vision_edge.toolkit.evaluation.episodes import EpisodeSettings, draw_episodes, episode_accuracy
@@ -48,7 +48,7 @@ from vision_edge.toolkit.pool.inverted import Inverted
 from vision_edge.toolkit.pool.pool import PoolPart, open_pool
 from vision_edge.toolkit.pool.tasks import TaskShape
 from vision_edge.toolkit.recycle.pipeline import recycle_hub
-from vision_edge.toolkit.recycle.settings import RecycleSettings, Where
+from vision_edge.toolkit.recycle.settings import PLAIN_MEAN, RecycleSettings, Where
 from vision_edge.toolkit.tuning.injection import inject
 
 Updates = Mapping[str, LowRank]
@@ -103,7 +103,7 @@ def recycled(
     print(f"  {hub.name}: {len(first.parts)} adapters, stages {first.stages}", flush=True)
     states: dict[str, Updates] = {
         "LoRAs Avg (paper)": factor_average(hub, backbone),
-        "average of products": average_hub(hub, backbone, AverageSettings()).updates,
+        "average of products": average_hub(hub, backbone, PLAIN_MEAN).updates,
         "subspace average": first.subspace.updates,
     }
     paper = MetaSettings(lr=1e-3, metric="euclidean", temperature=1.0, sparsity=0.75, shape=shape)

@@ -41,7 +41,7 @@ from vision_edge.runtime.inference.session import open_session
 from vision_edge.runtime.pipeline.gallery_classifier import cohort_of
 from vision_edge.toolkit.adapters.adapter import read_adapter
 from vision_edge.toolkit.adapters.peft_format import CONFIG_FILE, MODEL_FILE
-from vision_edge.toolkit.averaging.products import AverageSettings, average_hub
+from vision_edge.toolkit.averaging.average import AverageSettings, average_hub
 from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone
 from vision_edge.toolkit.cli import evaluate as evaluate_module
 from vision_edge.toolkit.recycle import building
@@ -97,7 +97,7 @@ def test_build_writes_the_average_and_a_report(tuned: Path, meta: Path, weights_
     assert (adapter.method, adapter.head) == ("average", None)
     report = json.loads((meta / "report.json").read_text())
     assert report["adapters"] == expected.report["adapters"]
-    assert report["settings"] == {"rank": 3, "scale": 4.0}
+    assert report["settings"] == {"rank": 3, "scale": 1.0, "ridge": 0.5, "weights_of": []}
     assert {"created", "seconds", "energy_kept", "skipped", "hub", "seed"} <= report.keys()
 
 
@@ -270,7 +270,7 @@ def test_an_interrupted_build_leaves_the_older_one(
     assert {path.name: path.read_bytes() for path in (tmp_path / "meta").iterdir()} == before
     assert leftovers(tmp_path) == []
     run_command(*build)
-    assert json.loads((tmp_path / "meta" / "report.json").read_text())["settings"]["rank"] == 4
+    assert json.loads((tmp_path / "meta" / "report.json").read_text())["settings"]["rank"] == 96
 
 
 def test_build_refuses_settings_that_make_no_sense(

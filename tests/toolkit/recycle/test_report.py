@@ -17,7 +17,7 @@ import pytest
 from support.html import Balanced
 from support.toolkit import adapter_in, hub_in, leftovers, qv_updates, random_head
 
-from vision_edge.toolkit.averaging.subspace import SubspaceSettings
+from vision_edge.toolkit.averaging.average import AverageSettings
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.inversion.settings import InversionSettings
 from vision_edge.toolkit.meta.settings import MetaSettings
@@ -30,7 +30,7 @@ from vision_edge.toolkit.recycle.report.words import SYNTHETIC, summary
 from vision_edge.toolkit.recycle.settings import RecycleSettings, Where
 
 SETTINGS = RecycleSettings(
-    subspace=SubspaceSettings(rank=4),
+    subspace=AverageSettings(rank=4),
     inversion=InversionSettings(per_class=3, iterations=3),
     meta=MetaSettings(
         steps=4, tasks=2, shape=TaskShape(2, 1, 2), evaluate_every=2, evaluate_tasks=2
@@ -121,7 +121,7 @@ class TestReport:
     ) -> None:
         report = recycle_report(result, replace(SETTINGS, start=start), backbone, "hub", None)
         expected = {
-            "subspace": result.subspace.energy_kept,
+            "subspace": result.subspace.report["energy_kept"],
             "average": result.average.report["energy_kept"],
             "random": None,
         }

@@ -22,13 +22,9 @@ if TYPE_CHECKING:
         adapter_paths,
         read_hub,
     )
-    from vision_edge.toolkit.averaging.products import (
+    from vision_edge.toolkit.averaging.average import (
         AverageSettings,
         average_hub,
-    )
-    from vision_edge.toolkit.averaging.subspace import (
-        SubspaceSettings,
-        subspace_average,
     )
     from vision_edge.toolkit.backbones.backbone import (
         Backbone,
@@ -86,13 +82,9 @@ _HOMES = {
         "adapter_paths",
         "read_hub",
     ),
-    "averaging.products": (
+    "averaging.average": (
         "AverageSettings",
         "average_hub",
-    ),
-    "averaging.subspace": (
-        "SubspaceSettings",
-        "subspace_average",
     ),
     "backbones.backbone": (
         "Backbone",
@@ -142,7 +134,6 @@ __all__ = [
     "InversionSettings",
     "MetaSettings",
     "RecycleSettings",
-    "SubspaceSettings",
     "TuneSettings",
     "Watch",
     "Where",
@@ -159,7 +150,6 @@ __all__ = [
     "read_adapter",
     "read_hub",
     "recycle_hub",
-    "subspace_average",
     "tune_hub",
     "write_adapter",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor, nn
 
 from vision_edge.export.model.merge import LowRank
 from vision_edge.toolkit.backbones.timm_names import QKV_ORDER
@@ -37,3 +38,18 @@ def joined(parts: dict[str, LowRank]) -> LowRank:
         placed[QKV_ORDER[part] * width : (QKV_ORDER[part] + 1) * width] = update.B
         blocks.append(placed)
     return LowRank(torch.cat([u.A for u in parts.values()]), torch.cat(blocks, dim=1))
+
+
+def weight_of(model: nn.Module, projection: str) -> Tensor:
+    """Return the weight that a projection's update is added to.
+
+    Args:
+        model: A timm vision transformer.
+        projection: A name as `projections` yields it, such as `blocks.0.attn.qkv:q`.
+
+    Returns:
+        float32 (out, in); of a fused `qkv` the projection's rows.
+    """
+    module, _, part = projection.partition(":")
+    weight: Tensor = model.get_submodule(module).weight.detach()  # type: ignore[assignment, operator]
+    return weight.chunk(len(QKV_ORDER))[QKV_ORDER[part]] if part else weight

@@ -2,26 +2,27 @@
 
 Source: LoRA Recycle (Hu et al., CVPR 2025, section 5.1, "LoRAs Avg"). It is a baseline only: each
 LoRA is written in its own random basis, so the mean of the A's times the mean of the B's has
-little to do with any of them. See `average` and `subspace`.
+little to do with any of them. Its size is as the paper has it. See `average` and `subspace`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.errors import AdapterError
-from vision_edge.toolkit.adapters.hub import ignore, read_hub
 from vision_edge.toolkit.adapters.projections import joined, projections
+from vision_edge.toolkit.averaging.usable import usable_adapters
 from vision_edge.toolkit.backbones.backbone import Backbone
 
 
 def factor_average(
     hub: Path,
     backbone: Backbone,
-    skipped: frozenset[str] = frozenset(),
+    skipped: Mapping[str, str] | None = None,
     *,
     trust_base: bool = False,
 ) -> dict[str, LowRank]:
@@ -30,7 +31,7 @@ def factor_average(
     Args:
         hub: A folder of adapters.
         backbone: What they belong to.
-        skipped: Names of adapters to leave out.
+        skipped: Why adapters are left out, by name.
         trust_base: Take adapters whatever base they record.
 
     Returns:
@@ -42,7 +43,7 @@ def factor_average(
     sums: dict[str, LowRank] = {}
     count = 0
 
-    for adapter in read_hub(hub, backbone, on_bad=ignore(skipped), trust_base=trust_base):
+    for adapter in usable_adapters(hub, backbone, skipped or {}, trust_base=trust_base):
         count += 1
         for name, update in projections(adapter.updates):
             if name not in sums:

@@ -29,7 +29,7 @@ from vision_edge.toolkit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from vision_edge.toolkit.averaging.products import AverageSettings
+    from vision_edge.toolkit.averaging.average import AverageSettings
     from vision_edge.toolkit.backbones.backbone import Backbone
 
 app = command_app()
@@ -88,22 +88,29 @@ def build(
         Method,
         typer.Option(
             "--method",
-            help="average: the scaled mean of products, in seconds. recycle: the subspace "
-            "average, LoRA Inversion and meta-learning.",
+            help="average: what the adapters have in common, in seconds, without inversion. "
+            "recycle: starts from that, then LoRA Inversion and meta-learning.",
         ),
     ] = Method.average,
     rank: Annotated[
         int | None,
-        typer.Option(
-            "--rank", min=1, help="Rank of each projection; default: 4 (average), 96 (recycle)."
-        ),
+        typer.Option("--rank", min=1, help="Most rank-one terms of each projection; default: 96."),
     ] = None,
     scale: Annotated[
-        float | None,
+        float,
         typer.Option(
             "--scale",
-            help="Coefficient on the mean (average; default 4). For recycle the size follows "
-            "from how far the adapters agree, and this is its gain (default 40).",
+            help="Multiple of the size that turns embeddings as far as the rule says: 1 is the "
+            "rule's, 0.7 milder, 1.3 about as far as it goes.",
+        ),
+    ] = 1.0,
+    weights_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights-of",
+            metavar="PATTERN=WEIGHT",
+            help="Weight of the adapters whose names match, such as 'grocery-*=2'; 0 leaves them "
+            "out; may be given again.",
         ),
     ] = None,
     skip_bad: Annotated[
@@ -167,7 +174,11 @@ def build(
     ] = None,
     test: Annotated[
         Path | None,
-        _option("--test", "Labelled images to fill the report's table with, when all is done."),
+        typer.Option(
+            "--test",
+            help="Labelled images on which the plain backbone is compared, when all is done; says "
+            "loudly if the meta-LoRA is worse.",
+        ),
     ] = None,
     size: Size = None,
     mean: Mean = None,
@@ -181,15 +192,17 @@ def build(
     """
     require("torch")
 
+    from vision_edge.toolkit.averaging.usable import parse_weights
     from vision_edge.toolkit.recycle.building import refuse_overwrite
 
     refuse_overwrite(out)
+    given = parse_weights(weights_of or [])
     loaded = chosen_backbone(backbone, weights, size, mean, std, interpolation)
     if method is Method.average:
-        from vision_edge.toolkit.averaging.products import AverageSettings
+        from vision_edge.toolkit.averaging.average import AverageSettings
 
-        settings = AverageSettings(rank or 4, 4.0 if scale is None else scale)
-        _average(hub, out, loaded, settings, skip_bad, trust_base, seed)
+        settings = AverageSettings(rank=rank or AverageSettings.rank, scale=scale, weights_of=given)
+        _average(hub, out, loaded, settings, skip_bad, trust_base, seed, test)
         return
     from vision_edge.toolkit.cli.build_recycle import RecycleOptions, recycle
 
@@ -202,7 +215,8 @@ def build(
             preset=preset.value if preset else None,
             work=work or out.with_name(out.name + ".work"),
             rank=rank,
-            gain=scale,
+            scale=scale,
+            weights_of=given,
             seed=seed,
             skip_bad=skip_bad,
             trust_base=trust_base,
@@ -233,9 +247,12 @@ def _average(
     skip_bad: bool,
     trust_base: bool,
     seed: int,
+    test: Path | None,
 ) -> None:
+    from vision_edge.toolkit.data.dataset import open_dataset
     from vision_edge.toolkit.recycle.building import build_average
 
+    data = None if test is None else open_dataset(test, default="test")
     with _status("averaging") as status:
         report = build_average(
             hub,
@@ -245,6 +262,7 @@ def _average(
             skip_bad=skip_bad,
             trust_base=trust_base,
             seed=seed,
+            test=data,
             progress=lambda name: status.update(f"averaging {name}"),
         )
     summarise_hub(report)

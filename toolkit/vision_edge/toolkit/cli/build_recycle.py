@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vision_edge.export.model.pruning import Pruning
-from vision_edge.toolkit.averaging.products import AverageSettings
-from vision_edge.toolkit.averaging.subspace import SubspaceSettings
+from vision_edge.toolkit.averaging.usable import Weights
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.cli.build_report import summarise_hub
 from vision_edge.toolkit.cli.options import chosen_device
@@ -41,7 +40,8 @@ class RecycleOptions:
     preset: str | None
     work: Path
     rank: int | None
-    gain: float | None
+    scale: float
+    weights_of: Weights
     seed: int
     skip_bad: bool
     trust_base: bool
@@ -74,11 +74,12 @@ def settings_of(options: RecycleOptions, device: str, depth: int) -> RecycleSett
         VisionEdgeError: If one is out of its range.
     """
     amount = PRESETS[options.preset or ("gpu" if device.startswith("cuda") else "cpu")]
-    gain = SubspaceSettings.gain if options.gain is None else options.gain
+    sized = {"scale": options.scale, "weights_of": options.weights_of}
+    defaults = RecycleSettings()
     lr = MetaSettings.lr if options.meta_lr is None else options.meta_lr
     return RecycleSettings(
-        subspace=SubspaceSettings(rank=options.rank or SubspaceSettings.rank, gain=gain),
-        average=AverageSettings(rank=options.rank or AverageSettings.rank),
+        subspace=replace(defaults.subspace, rank=options.rank or defaults.subspace.rank, **sized),
+        average=replace(defaults.average, rank=options.rank or defaults.average.rank, **sized),
         inversion=InversionSettings(
             per_class=options.per_class or amount.per_class,
             iterations=options.iterations or amount.iterations,

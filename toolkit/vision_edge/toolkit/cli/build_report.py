@@ -16,9 +16,21 @@ def summarise_hub(report: dict[str, Any]) -> None:
         typer.echo(f"note: {note}", err=True)
     for note, names in _by_note(adapters).items():
         typer.echo(f"note: {_listed(names)}: {note}", err=True)
-    outliers = [fact["name"] for fact in adapters if fact["outlier"]]
-    if outliers:
-        typer.echo(f"note: hardly agree with the rest: {', '.join(outliers)}", err=True)
+    for text in report["counsel"]:
+        typer.echo(f"note: {text}", err=True)
+    for table in report.get("evaluations", ()):
+        typer.echo(_scores(table), err=True)
+    for text in report["warnings"]:
+        typer.secho(f"WARNING: {text}", err=True, fg=typer.colors.RED, bold=True)
+
+
+def _scores(table: dict[str, Any]) -> str:
+    """Return what an evaluation found, in a line."""
+    found = ", ".join(
+        f"{result['name']} {result['accuracy']:.1f} ± {result['ci95']:.1f} %"
+        for result in table["results"]
+    )
+    return f"{table['data']}, {table['way']}-way {table['shot']}-shot: {found}"
 
 
 def _by_note(adapters: list[dict[str, Any]]) -> dict[str, list[str]]:

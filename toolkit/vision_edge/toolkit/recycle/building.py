@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from vision_edge.export.model.merge import LowRank, merge
 from vision_edge.runtime.errors import AdapterError, VisionEdgeError
 from vision_edge.runtime.system.files import atomic_folder
 from vision_edge.toolkit.adapters.adapter import write_adapter
+from vision_edge.toolkit.averaging.average import AverageSettings, average_hub, settings_document
+from vision_edge.toolkit.averaging.counsel import below_plain
 from vision_edge.toolkit.averaging.factors import factor_average
-from vision_edge.toolkit.averaging.products import AverageSettings, average_hub
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.data.dataset import Dataset
 from vision_edge.toolkit.evaluation.episodes import EpisodeSettings
@@ -29,11 +29,14 @@ from vision_edge.toolkit.recycle.pipeline import RecycleResult, recycle_hub
 from vision_edge.toolkit.recycle.report.facts import recycle_report
 from vision_edge.toolkit.recycle.report.page import write_page
 from vision_edge.toolkit.recycle.report.pool_sheet import pool_sheet
+from vision_edge.toolkit.recycle.report.words import RECYCLED
 from vision_edge.toolkit.recycle.settings import RecycleSettings, Watch, Where
 
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
 SHEET_FILE = "pool.png"
+AVERAGED = "average"
+"""What tables call the meta-LoRA of `build_average`."""
 
 
 def build_average(
@@ -45,18 +48,20 @@ def build_average(
     skip_bad: bool = False,
     trust_base: bool = False,
     seed: int = 0,
+    test: Dataset | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Write the scaled average of a hub's products as a meta-LoRA.
+    """Write the average of a hub as a meta-LoRA.
 
     Args:
         hub: A folder of adapters.
         out: The meta-LoRA's folder; an adapter that is there is replaced.
         backbone: What they belong to.
-        settings: Rank and size.
+        settings: Rank, size, direction, weights.
         skip_bad: Leave out adapters that cannot be used, and name them in the report.
         trust_base: Take adapters whatever base they record.
         seed: Noted in the report; nothing is drawn.
+        test: Labelled images on which the plain backbone is compared; nothing is chosen by them.
         progress: Called with the name of each adapter.
 
     Returns:
@@ -71,8 +76,18 @@ def build_average(
     result = average_hub(
         hub, backbone, chosen, skip_bad=skip_bad, trust_base=trust_base, progress=progress
     )
-    report = {**result.report, **_origin(hub, seed, started)}
-    info = {"method": "average", "settings": asdict(chosen), "hub": hub.name}
+    tables = []
+    if test is not None:
+        states = {backbone.name: {}, AVERAGED: result.updates}
+        tables.append(_real_table(test, backbone, states, "cpu"))
+    said = [*result.report["warnings"], *_warned(tables, AVERAGED)]
+    report = {
+        **result.report,
+        **_origin(hub, seed, started),
+        "evaluations": tables,
+        "warnings": said,
+    }
+    info = {"method": "average", "settings": settings_document(chosen), "hub": hub.name}
     with atomic_folder(out) as folder:
         write_adapter(folder, result.updates, backbone, info=info)
         _write_report(folder, report)
@@ -121,6 +136,7 @@ def build_recycled(
         **recycle_report(result, chosen, backbone, hub.name, tables),
         **_origin(hub, chosen.meta.seed, started),
     }
+    report["warnings"] += _warned(tables[1:], RECYCLED)
     info = {"method": "recycle", "settings": chosen.document(), "hub": hub.name}
     sheet = bytes(cv2.imencode(".png", pool_sheet(result.parts))[1])
     with atomic_folder(out) as folder:
@@ -159,6 +175,11 @@ def _write_report(folder: Path, report: dict[str, Any]) -> None:
     (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
+def _warned(tables: Sequence[dict[str, Any]], own: str) -> list[str]:
+    """Return what tables of real images speak against a meta-LoRA."""
+    return [said for table in tables if (said := below_plain(table, own)) is not None]
+
+
 def _states(
     hub: Path,
     backbone: Backbone,
@@ -168,7 +189,7 @@ def _states(
 ) -> dict[str, Mapping[str, LowRank]]:
     """Return what the report compares, by name, the plain backbone first."""
     states: dict[str, Mapping[str, LowRank]] = {backbone.name: {}}
-    skipped = frozenset(result.average.report["skipped"])
+    skipped = result.average.report["skipped"]
     try:
         states["LoRAs Avg (factors)"] = factor_average(
             hub, backbone, skipped, trust_base=trust_base

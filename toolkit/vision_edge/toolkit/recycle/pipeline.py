@@ -20,8 +20,7 @@ import torch
 
 from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.system.files import atomic_file
-from vision_edge.toolkit.averaging.products import AverageResult, average_hub
-from vision_edge.toolkit.averaging.subspace import SubspaceAverage, subspace_average
+from vision_edge.toolkit.averaging.average import AverageResult, AverageSettings, average_hub
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.backbones.tokens import check_tokens
 from vision_edge.toolkit.meta.learner import MetaResult, Row, meta_learn
@@ -49,7 +48,7 @@ class RecycleResult:
 
     updates: dict[str, LowRank]
     average: AverageResult
-    subspace: SubspaceAverage
+    subspace: AverageResult
     meta: MetaResult
     parts: list[PoolPart]
     stages: dict[str, dict[str, float]]
@@ -82,22 +81,18 @@ def recycle_hub(
     settings.inversion.pruning.check(len(backbone.model.blocks))
     stages: dict[str, dict[str, float]] = {}
     with _measured(stages, "average", watch):
-        average = average_hub(
-            hub,
-            backbone,
-            settings.average,
-            skip_bad=where.skip_bad,
-            trust_base=where.trust_base,
-            progress=watch.adapter,
-        )
-        subspace = subspace_average(
-            hub,
-            backbone,
-            settings.subspace,
-            skipped=average.report["skipped"],
-            trust_base=where.trust_base,
-            progress=watch.adapter,
-        )
+
+        def averaged(chosen: AverageSettings) -> AverageResult:
+            return average_hub(
+                hub,
+                backbone,
+                chosen,
+                skip_bad=where.skip_bad,
+                trust_base=where.trust_base,
+                progress=watch.adapter,
+            )
+
+        average, subspace = averaged(settings.average), averaged(settings.subspace)
     with _measured(stages, "invert", watch):
         parts = fill_pool(hub, backbone, settings, where, watch, average.report["skipped"])
     with _measured(stages, "meta-learn", watch):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.toolkit.averaging.products import AverageSettings
-from vision_edge.toolkit.averaging.subspace import SubspaceSettings
+from vision_edge.toolkit.averaging.average import AverageSettings, settings_document
 from vision_edge.toolkit.inversion.prior import BatchNormPrior
 from vision_edge.toolkit.inversion.settings import InversionSettings
 from vision_edge.toolkit.meta.learner import Row
@@ -17,6 +16,8 @@ from vision_edge.toolkit.meta.settings import MetaSettings
 from vision_edge.toolkit.processes import Ranks
 
 STARTS = ("subspace", "average", "random")
+PLAIN_MEAN = AverageSettings(rank=4, ridge=None)
+"""The mean of products at the rank that the paper tunes LoRAs at; as large as the rule says."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class RecycleSettings:
         batch: Images inverted together; adapters are grouped to fill it. None: by the device.
     """
 
-    subspace: SubspaceSettings = field(default_factory=SubspaceSettings)
-    average: AverageSettings = field(default_factory=AverageSettings)
+    subspace: AverageSettings = field(default_factory=AverageSettings)
+    average: AverageSettings = PLAIN_MEAN
     inversion: InversionSettings = field(default_factory=InversionSettings)
     meta: MetaSettings = field(default_factory=MetaSettings)
     start: str = "subspace"
@@ -55,8 +56,8 @@ class RecycleSettings:
     def document(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
         return {
-            "subspace": asdict(self.subspace),
-            "average": asdict(self.average),
+            "subspace": settings_document(self.subspace),
+            "average": settings_document(self.average),
             "inversion": self.inversion.document(),
             "meta": self.meta.document(),
             "start": self.start,

@@ -56,6 +56,9 @@ def _hub_facts(result: RecycleResult) -> dict[str, Any]:
         "adapters": _adapters(average, result.parts),
         "skipped": average["skipped"],
         "hub_notes": average["hub_notes"],
+        "groups": average["groups"],
+        "warnings": result.subspace.report["warnings"],
+        "counsel": result.subspace.report["counsel"],
         "pool": _pool(average["adapters"], result.parts),
         "averages": _averages(result),
     }
@@ -102,19 +105,15 @@ def _pool(adapters: Sequence[Mapping[str, Any]], parts: Sequence[PoolPart]) -> d
 
 
 def _averages(result: RecycleResult) -> dict[str, Any]:
-    average, subspace = result.average.report, result.subspace
-    return {
-        "products": {key: average[key] for key in ("mean_norm", "energy_kept")},
-        "subspace": {
-            key: getattr(subspace, key) for key in ("agreement", "signal", "norm", "energy_kept")
-        },
-    }
+    reports = {"products": result.average.report, "subspace": result.subspace.report}
+    keys = ("mean_norm", "agreement", "size", "energy_kept")
+    return {name: {key: report[key] for key in keys} for name, report in reports.items()}
 
 
 def _energy_kept(result: RecycleResult, start: str) -> float | None:
     """Return the share of its energy that the start of meta-learning kept at its rank."""
     if start == "subspace":
-        return result.subspace.energy_kept
+        return float(result.subspace.report["energy_kept"])
     return float(result.average.report["energy_kept"]) if start == "average" else None
 
 
