@@ -24,6 +24,8 @@ def test_an_ordinary_hub_is_not_warned_of() -> None:
 def test_too_large_too_few_and_untried_are_warned_of() -> None:
     large = {"turn": 0.2, "share": 0.12, "scale": 2.0, "limit": ""}
     assert any("--scale" in text for text in warnings(_report([20] * 3, size=large)))
+    noise = {"turn": 0.05, "share": 0.29, "scale": 1.0, "limit": ""}
+    assert any("29 %" in text for text in warnings(_report([20] * 3, size=noise)))
     assert any("2 classes" in text for text in warnings(_report([2])))
     assert warnings(_report([2, None])) == [], "what is not known is not warned of"
     report = _report([20])

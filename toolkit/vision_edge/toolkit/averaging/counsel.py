@@ -20,6 +20,9 @@ FEW = 10
 TRIED_RANK, TRIED_ADAPTERS = 64, 120
 """The highest rank and the most adapters that the rule was tried with."""
 
+TRIED_SHARE = 0.12
+"""Share of the weights' norm beyond what any hub that was tried came to (0.01 to 0.09)."""
+
 HARDLY = 0.005
 """Agreement (mean cosine) below which adapters have hardly anything in common."""
 
@@ -40,6 +43,11 @@ def _of_size(size: Report) -> Iterator[str]:
         yield (
             f"it turns embeddings by {size['turn']:.2f}; from {HARM:g} on, hubs that were tried "
             "ended below the plain backbone on some set. A smaller --scale is safer"
+        )
+    if size["share"] > TRIED_SHARE:
+        yield (
+            f"its norm is {100 * size['share']:.0f} % of that of the weights it changes; hubs that "
+            "were tried came to 1 to 9 %, so its adapters may be noise. Test it (--test)"
         )
 
 
