@@ -8,7 +8,7 @@ from vision_edge.runtime.errors import AdapterError
 from vision_edge.toolkit.adapters.adapter import read_adapter
 from vision_edge.toolkit.adapters.hub import adapter_paths, hub_notes, read_hub
 from vision_edge.toolkit.adapters.hub_search import MAX_DEPTH, search_hub
-from vision_edge.toolkit.averaging.products import average_hub
+from vision_edge.toolkit.averaging.average import average_hub
 from vision_edge.toolkit.backbones.backbone import Backbone
 
 

@@ -17,7 +17,7 @@ from vision_edge.runtime.errors import AdapterError
 from vision_edge.runtime.inference.embedder import Embedder
 from vision_edge.runtime.system.cpus import usable_cpus
 from vision_edge.toolkit.adapters.adapter import read_adapter
-from vision_edge.toolkit.averaging.products import average_hub
+from vision_edge.toolkit.averaging.average import average_hub
 from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone
 
 

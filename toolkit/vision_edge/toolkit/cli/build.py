@@ -60,7 +60,7 @@ RECYCLE = Only(
     lambda o: o["method"] is Method.recycle,
     "device", "preset", "work", "per_class", "iterations", "prune", "prior", "prior_weights",
     "init", "pool", "start", "sparsity", "meta_steps", "meta_lr", "accumulate", "batch",
-    "compiled", "test",
+    "compiled",
 )  # fmt: skip
 
 
