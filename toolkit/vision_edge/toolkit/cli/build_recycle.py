@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vision_edge.export.model.pruning import Pruning
+from vision_edge.toolkit.averaging.average import AverageSettings
 from vision_edge.toolkit.averaging.usable import Weights
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.cli.build_report import summarise_hub
@@ -74,12 +75,11 @@ def settings_of(options: RecycleOptions, device: str, depth: int) -> RecycleSett
         VisionEdgeError: If one is out of its range.
     """
     amount = PRESETS[options.preset or ("gpu" if device.startswith("cuda") else "cpu")]
-    sized = {"scale": options.scale, "weights_of": options.weights_of}
     defaults = RecycleSettings()
     lr = MetaSettings.lr if options.meta_lr is None else options.meta_lr
     return RecycleSettings(
-        subspace=replace(defaults.subspace, rank=options.rank or defaults.subspace.rank, **sized),
-        average=replace(defaults.average, rank=options.rank or defaults.average.rank, **sized),
+        subspace=_averaging(options, defaults.subspace),
+        average=_averaging(options, defaults.average),
         inversion=InversionSettings(
             per_class=options.per_class or amount.per_class,
             iterations=options.iterations or amount.iterations,
@@ -115,6 +115,16 @@ def _pruning(given: str | None, preset: str, depth: int) -> Pruning:
             err=True,
         )
     return fitted
+
+
+def _averaging(options: RecycleOptions, default: AverageSettings) -> AverageSettings:
+    """Return an average's settings: the options before its defaults."""
+    return replace(
+        default,
+        rank=options.rank or default.rank,
+        scale=options.scale,
+        weights_of=options.weights_of,
+    )
 
 
 def recycle(hub: Path, out: Path, backbone: Backbone, options: RecycleOptions) -> None:
