@@ -68,14 +68,16 @@ def _rank(values: Tensor) -> int:
 def _polar(matrix: Tensor) -> Tensor:
     """Return the orthogonal matrix nearest to another (Procrustes)."""
     U, _, Vh = torch.linalg.svd(matrix, full_matrices=False)
-    return U @ Vh
+    found: Tensor = U @ Vh
+    return found
 
 
 def iso_c(products: Products) -> Tensor:
     """Iso-C (Marczak et al., ICML 2025, "No Task Left Behind", section 4.1): a flat spectrum."""
     U, S, Vh = torch.linalg.svd(dense(products).sum(0), full_matrices=False)
     k = _rank(S)
-    return U[:, :k] @ Vh[:k] * S[:k].mean()
+    found: Tensor = U[:, :k] @ Vh[:k] * S[:k].mean()
+    return found
 
 
 def iso_cts(products: Products, common: float = 0.8) -> Tensor:
@@ -99,7 +101,8 @@ def tsv(products: Products) -> Tensor:
     U, S, Vh = torch.linalg.svd(D, full_matrices=False)
     top = S[:, :k].flatten().argsort(descending=True)[:most]
     left = torch.cat([*U[:, :, :k]], dim=1)[:, top]
-    return _polar(left) * S[:, :k].flatten()[top] @ _polar(torch.cat([*Vh[:, :k]])[top])
+    found: Tensor = _polar(left) * S[:, :k].flatten()[top] @ _polar(torch.cat([*Vh[:, :k]])[top])
+    return found
 
 
 def ties(updates: Tensor, keep: float = 0.2) -> Tensor:
@@ -124,7 +127,8 @@ def knots(products: Products) -> Tensor:
     U, S, Vh = torch.linalg.svd(side_by_side, full_matrices=False)
     k = _rank(S)
     right = Vh[:k].reshape(k, count, width).permute(1, 0, 2).contiguous()
-    return U[:, :k] * S[:k] @ ties(right)
+    found: Tensor = U[:, :k] * S[:k] @ ties(right)
+    return found
 
 
 def core_space(products: Products) -> Tensor:
@@ -133,7 +137,8 @@ def core_space(products: Products) -> Tensor:
     right = torch.linalg.svd(torch.cat([p.A for p in products]), full_matrices=False)[2]
     core = sum(((left.T @ p.B) @ (p.A @ right.T) for p in products), torch.zeros(()))
     U, S, Vh = torch.linalg.svd(core, full_matrices=False)
-    return left @ (U @ Vh * S.mean()) @ right
+    found: Tensor = left @ (U @ Vh * S.mean()) @ right
+    return found
 
 
 def own_covariance(products: Products, ridge: float = 0.02) -> Tensor:
@@ -143,7 +148,8 @@ def own_covariance(products: Products, ridge: float = 0.02) -> Tensor:
     gram = gram / gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None].clamp_min(1e-20)
     width = D.shape[2]
     total = gram.sum(0) + ridge * len(D) / width * torch.eye(width)
-    return torch.linalg.solve(total, (D @ gram).sum(0).T).T
+    found: Tensor = torch.linalg.solve(total, (D @ gram).sum(0).T).T
+    return found
 
 
 METHODS: dict[str, Method] = {

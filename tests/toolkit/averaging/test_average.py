@@ -112,7 +112,7 @@ def _by_projection(updates: dict[str, LowRank]) -> dict[str, np.ndarray]:
 def _factor(got: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> float:
     """Return the one number by which everything wanted is multiplied."""
     inner = sum((got[name] * wanted[name]).sum() for name in wanted)
-    return float(inner / sum((m**2).sum() for m in wanted.values()))
+    return float(inner / sum(float((m**2).sum()) for m in wanted.values()))
 
 
 @pytest.mark.parametrize("rank", [64, 7, 2, 1])
@@ -146,8 +146,8 @@ def test_scale_multiplies_whatever_the_direction(tmp_path: Path, backbone: Backb
             average_hub(folder, backbone, AverageSettings(scale=s, ridge=ridge)).updates
             for s in (1.0, 0.5)
         )
-        for name, update in one.items():
-            torch.testing.assert_close(half[name].product(), 0.5 * update.product())
+        for name, whole in one.items():
+            torch.testing.assert_close(half[name].product(), 0.5 * whole.product())
 
 
 def test_the_size_does_not_follow_the_adapters_sizes(tmp_path: Path, backbone: Backbone) -> None:
