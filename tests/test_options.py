@@ -247,6 +247,7 @@ WORK: dict[str, list[tuple[str, Any]]] = {
         (f"{TOOLKIT}.cli.build_recycle.open_dataset", "dataset"),
         (f"{TOOLKIT}.cli.build_recycle.chosen_device", "cpu"),
         (f"{TOOLKIT}.recycle.building.build_average", ReachedError),
+        (f"{TOOLKIT}.data.dataset.open_dataset", "dataset"),
         (f"{TOOLKIT}.cli.build_recycle.build_recycled", ReachedError),
     ],
     "tune": [
@@ -299,7 +300,7 @@ NEEDS: dict[str, list[str]] = {
 VALUES = {
     "preset": "gpu", "method": None, "prune": "1:0.5", "sparsity": "0.3", "meta_lr": "0.001",
     "device": "cuda", "prior": "none", "lr": "0.01", "scale": "3.0", "empty": "other.png",
-    "precision_hint": "tf32", "exposure": "3", "views": "3",
+    "precision_hint": "tf32", "exposure": "3", "weights_of": "grocery-*=2", "views": "3",
 }  # fmt: skip
 NOT_HERE = {("build", "average", "seed")}
 """Recorded in the report alone, and given to the function: see `build_average`."""

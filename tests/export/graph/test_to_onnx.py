@@ -106,6 +106,8 @@ def test_nothing_of_this_machine_is_in_the_file(exported: Exported, tmp_path: Pa
 class _Looped(nn.Module):
     """Its control flow depends on its data."""
 
+    patches = None
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         result = images.float().mean((1, 2))
         while result.sum() > 1:
@@ -115,6 +117,8 @@ class _Looped(nn.Module):
 
 class _Frozen(nn.Module):
     """Its batch is written into the graph."""
+
+    patches = None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.float().mean((1, 2))[:2].reshape(2, 3)
@@ -154,9 +158,9 @@ def _signature(batch_in: str | int, batch_out: str | int, **changes: Any) -> onn
     ],
 )
 def test_a_graph_of_another_signature_is_refused(graph: onnx.ModelProto) -> None:
-    onnx_graph._assert_signature(_signature("batch", "batch"), SIZE)
+    onnx_graph._assert_signature(_signature("batch", "batch"), SIZE, onnx_graph.OUTPUTS[:1])
     with pytest.raises(ExportError, match="symbolic batch"):
-        onnx_graph._assert_signature(graph, SIZE)
+        onnx_graph._assert_signature(graph, SIZE, onnx_graph.OUTPUTS[:1])
 
 
 def test_another_input_size_than_the_model_s_is_refused(backbone: Backbone) -> None:

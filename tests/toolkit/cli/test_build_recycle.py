@@ -150,7 +150,6 @@ def test_without_a_prior_it_warns(hub: Path, weights_file: Path, tmp_path: Path)
         (("--prune", "x"), VisionEdgeError, "'x'"),
         (("--sparsity", "1.5"), VisionEdgeError, "sparsity"),
         (("--start", "middle"), VisionEdgeError, "'middle'"),
-        (("--pool", "{out}"), DataError, "no pool"),
         (("--test", "{out}"), DataError, "no such folder"),
         (("--init", "{out}"), DataError, "no such folder"),
     ],
@@ -170,6 +169,14 @@ def test_mistakes_are_explained(
     assert isinstance(got, error)
     assert words in str(got)
     assert not (tmp_path / "m").exists()
+
+
+def test_a_pool_that_is_none_is_refused(hub: Path, weights_file: Path, tmp_path: Path) -> None:
+    words = ("--method", "recycle", "--pool", tmp_path / "nowhere")
+    out = ("--out", tmp_path / "m")
+    got = refused_command("build", hub, "--weights", weights_file, *out, *words)
+    assert isinstance(got, DataError)
+    assert "no pool" in str(got)
 
 
 def test_an_adapter_that_diverges_is_named(

@@ -51,5 +51,5 @@ def weight_of(model: nn.Module, projection: str) -> Tensor:
         float32 (out, in); of a fused `qkv` the projection's rows.
     """
     module, _, part = projection.partition(":")
-    weight: Tensor = model.get_submodule(module).weight.detach()  # type: ignore[assignment, operator]
+    weight: Tensor = model.get_submodule(module).weight.detach()  # type: ignore[operator]
     return weight.chunk(len(QKV_ORDER))[QKV_ORDER[part]] if part else weight
