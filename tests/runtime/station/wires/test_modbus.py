@@ -180,6 +180,7 @@ def test_triggers_can_be_switched_off_and_a_taken_port_is_said() -> None:
 
 
 def test_silent_clients_give_way_and_are_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pymodbus")
     from vision_edge.station.wires import modbus_server
 
     monkeypatch.setattr(modbus_server, "IDLE_SECONDS", 1.0)
