@@ -5,13 +5,14 @@ from __future__ import annotations
 import typer
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.grouped_command import command
 from vision_edge.runtime.bundles.shipped import list_assets
 from vision_edge.runtime.errors import VisionEdgeError
 
 app = command_app()
 
 
-@app.command()
+@command(app)
 def assets() -> None:
     """List the models that ship with the program, and verify each by its hash."""
     bad = []

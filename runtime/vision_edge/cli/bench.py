@@ -12,22 +12,56 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from vision_edge.bench.cases import (
+    TORCH,
+    Case,
+    Settings,
+    TorchModel,
+    cases_of,
+    parse_batches,
+    parse_frame,
+    parse_providers,
+)
 from vision_edge.cli.app import command_app
-from vision_edge.cli.modes import Only, modes
+from vision_edge.cli.declarations import Group, Option, present
+from vision_edge.cli.grouped_command import command
 from vision_edge.runtime.errors import VisionEdgeError, require
 
 if TYPE_CHECKING:
-    from vision_edge.bench.cases import Case, Settings, TorchModel
     from vision_edge.bench.measure import Outcome
 
 app = command_app()
 
 
-@app.command()
-@modes(
-    Only("--against torch", lambda o: o["against"] is not None, "backbone", "weights", "adapter"),
+TORCH_TOO = present("against", "--against torch")
+TIMING = Group(
+    Settings,
+    Option("rounds", "--rounds", int, "Turns that each case takes.", min=1),
+    Option("seconds", "--seconds", float, "Seconds a turn; at least 3 calls.", min=0.01),
+    Option("threads", "--threads", int, "CPU threads; default: all cores.", min=1),
+    Option(
+        "frame",
+        "--frame",
+        str,
+        "Size of the frames that are prepared; default: 1280x720.",
+        parse=parse_frame,
+    ),
+    Option("products", "--products", int, "Products to tell apart.", min=1, max=100_000),
+    Option("cold_starts", "--cold-starts", int, "Fresh processes to time; 0: none.", min=0),
 )
+RIVAL = Group(
+    TorchModel,
+    Option("backbone", "--backbone", str, "With --against torch: timm model name."),
+    Option("weights", "--weights", Path, "With --against torch: safetensors file.", parse=str),
+    Option("adapter", "--adapter", Path, "With --against torch: adapter to merge.", parse=str),
+    only=(TORCH_TOO,),
+)
+
+
+@command(app)
 def bench(
+    settings: Annotated[Settings, TIMING],
+    rival: Annotated[TorchModel, RIVAL],
     bundles: Annotated[
         list[Path] | None,
         typer.Argument(metavar="BUNDLE", help="Bundles; default: the one that ships."),
@@ -36,33 +70,8 @@ def bench(
         str, typer.Option("--provider", help="Providers, such as cpu,openvino,tensorrt.")
     ] = "auto",
     batch: Annotated[str, typer.Option("--batch", help="Images a call, such as 1,8,64.")] = "1,8",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads; default: all cores.")
-    ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns that each case takes.")] = 5,
-    seconds: Annotated[
-        float, typer.Option("--seconds", min=0.01, help="Seconds a turn; at least 3 calls.")
-    ] = 0.5,
-    frame: Annotated[
-        str, typer.Option("--frame", help="Size of the frames that are prepared.")
-    ] = "1280x720",
-    products: Annotated[
-        int, typer.Option("--products", min=1, max=100_000, help="Products to tell apart.")
-    ] = 20,
-    cold_starts: Annotated[
-        int, typer.Option("--cold-starts", min=0, help="Fresh processes to time; 0: none.")
-    ] = 5,
     against: Annotated[
         str | None, typer.Option("--against", help="torch: time the PyTorch model as well.")
-    ] = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", help="With --against torch: timm model name.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="With --against torch: safetensors file.")
-    ] = None,
-    adapter: Annotated[
-        Path | None, typer.Option("--adapter", help="With --against torch: adapter to merge.")
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all figures here.")
@@ -74,18 +83,10 @@ def bench(
     Each case runs in a process of its own, and the cases take turns, so that ratios are fair on a
     noisy machine. A case that cannot run is named, the others are timed, and the status is 1.
     """
-    from vision_edge.bench.cases import (
-        Settings,
-        cases_of,
-        parse_batches,
-        parse_frame,
-        parse_providers,
-    )
     from vision_edge.bench.report import show
 
-    settings = Settings(rounds, seconds, threads, parse_frame(frame), products, cold_starts)
     providers, batches = parse_providers(provider), parse_batches(batch)
-    torch = _torch(against, backbone, weights, adapter)
+    torch = _torch(against, rival)
     if plot is not None:
         from vision_edge.runtime.reports.drawing import check_svg
 
@@ -102,23 +103,18 @@ def bench(
         )
 
 
-def _torch(
-    against: str | None, backbone: str | None, weights: Path | None, adapter: Path | None
-) -> TorchModel | None:
+def _torch(against: str | None, rival: TorchModel) -> TorchModel | None:
     """Return the PyTorch model to compare with, if that was asked for.
 
     Raises:
-        VisionEdgeError: If the options contradict each other, or PyTorch is absent.
+        VisionEdgeError: If the rival is unknown, or PyTorch is absent.
     """
-    from vision_edge.bench.cases import TORCH, TorchModel
-
     if against is None:
         return None
     if against != TORCH:
         raise VisionEdgeError(f"--against {against!r}: known is torch", fix="--against torch")
     require("torch")
-    paths = (None if path is None else str(path) for path in (weights, adapter))
-    return TorchModel(backbone, *paths)
+    return rival
 
 
 def _shipped() -> Path:
@@ -189,7 +185,6 @@ def _cold_starts(
     outcome: Outcome, settings: Settings
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Start fresh processes of every bundle and provider that works, in turns."""
-    from vision_edge.bench.cases import TORCH
     from vision_edge.bench.cold_start import cold_start, medians
 
     working = {m.case.model: m for m in outcome.measured if m.case.provider != TORCH}

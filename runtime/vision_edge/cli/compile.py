@@ -4,37 +4,72 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.modes import Only, modes
+from vision_edge.cli.declarations import (
+    Given,
+    Group,
+    Mode,
+    Only,
+    Option,
+    OptionError,
+    Values,
+    absent,
+)
+from vision_edge.cli.grouped_command import command
 from vision_edge.cli.options import BundlePath
 from vision_edge.runtime.bundles.bundle import Bundle, load_bundle
 from vision_edge.runtime.errors import EngineError, MissingExtraError, VisionEdgeError
+from vision_edge.runtime.inference.tensorrt.key import BatchProfile, BuildSettings, Flavour
 
 if TYPE_CHECKING:
     from vision_edge.runtime.inference.agreement import ProbeImages
     from vision_edge.runtime.inference.tensorrt.gpu import Gpu
-    from vision_edge.runtime.inference.tensorrt.key import BuildSettings, Flavour
     from vision_edge.runtime.inference.tensorrt.store import EngineRecord
 
 app = command_app()
 TARGETS = ("auto", "tensorrt", "tensorrt-rtx")
 
 
-@app.command("compile")
-@modes(
-    Only(
-        "an engine for this device (no --compute-capability), which is checked at once",
-        lambda o: not o["compute_capability"],
-        "gallery",
-        "min_cosine",
+HERE = absent(
+    "compute_capability",
+    "an engine for this device (no --compute-capability), which is checked at once",
+)
+NATIVE = Mode("--target tensorrt", lambda values: _takes_native(values))
+
+
+def _takes_native(values: Values) -> bool:
+    return _chosen_flavour(values["target"], values["compute_capability"]) != "tensorrt-rtx"
+
+
+BATCHES = Group(
+    BatchProfile,
+    Option("minimum", "--min-batch", int, "Smallest batch.", min=1),
+    Option("optimum", "--opt-batch", int, "Batch to tune for.", min=1),
+    Option("maximum", "--max-batch", int, "Largest batch.", min=1),
+)
+BUILD = Group(
+    BuildSettings,
+    Option("workspace_mb", "--workspace-mb", int, "Memory for building a layer.", min=1),
+    Option("tf32", "--tf32", bool, "Allow shorter float32 products: quicker, less exact."),
+    Option(
+        "version_compatible",
+        "--version-compatible",
+        bool,
+        "TensorRT: newer versions may run it too.",
+        only=(NATIVE,),
     ),
 )
+
+
+@command(app, "compile")
 def compile_command(
     bundle: BundlePath,
+    batches: Annotated[BatchProfile, BATCHES],
+    build: Annotated[Given[BuildSettings], BUILD],
     target: Annotated[
         str, typer.Option("--target", help="auto, tensorrt (Jetson), or tensorrt-rtx (RTX GPUs).")
     ] = "auto",
@@ -45,25 +80,15 @@ def compile_command(
             help="TensorRT-RTX: build ahead of time for this one, such as 8.9; repeatable.",
         ),
     ] = None,
-    min_batch: Annotated[int, typer.Option("--min-batch", min=1, help="Smallest batch.")] = 1,
-    opt_batch: Annotated[int, typer.Option("--opt-batch", min=1, help="Batch to tune for.")] = 1,
-    max_batch: Annotated[int, typer.Option("--max-batch", min=1, help="Largest batch.")] = 8,
-    workspace_mb: Annotated[
-        int | None, typer.Option("--workspace-mb", min=1, help="Memory for building a layer.")
-    ] = None,
-    tf32: Annotated[
-        bool, typer.Option("--tf32", help="Allow shorter float32 products: quicker, less exact.")
-    ] = False,
-    version_compatible: Annotated[
-        bool,
-        typer.Option("--version-compatible", help="TensorRT: newer versions may run it too."),
-    ] = False,
     gallery: Annotated[
         Path | None,
         typer.Option("--gallery", help="Check with this gallery's snapshots, not scenes."),
+        Only(HERE),
     ] = None,
     min_cosine: Annotated[
-        float | None, typer.Option("--min-cosine", help="Agreement that the check asks for.")
+        float | None,
+        typer.Option("--min-cosine", help="Agreement that the check asks for."),
+        Only(HERE),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build even if it is there.")] = False,
 ) -> None:
@@ -77,14 +102,12 @@ def compile_command(
 
     loaded = load_bundle(bundle)
     gpu = None if compute_capability else _gpu()
+    here = [gpu.compute_capability] if gpu is not None else []
     settings = _settings(
+        build,
         flavour=_flavour(target, compute_capability, gpu),
-        batch=(min_batch, opt_batch, max_batch),
-        workspace_mb=workspace_mb,
-        tf32=tf32,
-        version_compatible=version_compatible,
-        capabilities=compute_capability or [],
-        gpu=gpu,
+        batch=batches,
+        compute_capabilities=tuple(sorted(set(compute_capability or here))),
     )
     started = time.monotonic()
     typer.echo(f"compiling {loaded.manifest.name} with {settings.flavour} …", err=True)
@@ -93,7 +116,7 @@ def compile_command(
     words = "built" if done.new else "already there, whole and of the same key"
     typer.echo(
         f"{record.key.name}: {words}; {record.bytes / 1e6:.1f} MB, "
-        f"{time.monotonic() - started:.1f} s, batches {min_batch} to {max_batch}"
+        f"{time.monotonic() - started:.1f} s, batches {batches.minimum} to {batches.maximum}"
     )
     if gpu is None:
         typer.echo("not checked here: the device that first uses it checks it, for some seconds")
@@ -114,15 +137,23 @@ def _gpu() -> Gpu | None:
     return None
 
 
-def _flavour(target: str, capabilities: list[str] | None, gpu: Gpu | None) -> Flavour:
+def _chosen_flavour(target: str, capabilities: list[str] | None) -> str:
     """Return the compiler to use: TensorRT where it is installed, unless built for elsewhere."""
     from importlib.util import find_spec
 
     if target not in TARGETS:
-        raise VisionEdgeError(f"unknown target {target!r}", fix=f"use one of {', '.join(TARGETS)}")
-    if target == "auto":
-        native = not capabilities and find_spec("tensorrt") is not None
-        target = "tensorrt" if native else "tensorrt-rtx"
+        raise VisionEdgeError(
+            f"--target {target!r} is unknown", fix=f"use one of {', '.join(TARGETS)}"
+        )
+    if target != "auto":
+        return target
+    native = not capabilities and find_spec("tensorrt") is not None
+    return "tensorrt" if native else "tensorrt-rtx"
+
+
+def _flavour(target: str, capabilities: list[str] | None, gpu: Gpu | None) -> Flavour:
+    """Return the compiler to use, if it can build here."""
+    target = _chosen_flavour(target, capabilities)
     if target == "tensorrt" and capabilities:
         raise VisionEdgeError(
             "TensorRT builds for the GPU it runs on; --compute-capability is for TensorRT-RTX",
@@ -136,36 +167,19 @@ def _flavour(target: str, capabilities: list[str] | None, gpu: Gpu | None) -> Fl
     return cast("Flavour", target)
 
 
-def _settings(
-    *,
-    flavour: Flavour,
-    batch: tuple[int, int, int],
-    workspace_mb: int | None,
-    tf32: bool,
-    version_compatible: bool,
-    capabilities: list[str],
-    gpu: Gpu | None,
-) -> BuildSettings:
-    from pydantic import ValidationError
+def _settings(build: Given[BuildSettings], **more: Any) -> BuildSettings:
+    """Return how an engine is built.
 
-    from vision_edge.runtime.inference.tensorrt.key import BatchProfile, BuildSettings
-
-    here = [gpu.compute_capability] if gpu is not None else []
+    Raises:
+        VisionEdgeError: If a compute capability, which is checked with the rest, is none.
+    """
     try:
-        return BuildSettings(
-            flavour=flavour,
-            batch=BatchProfile(minimum=batch[0], optimum=batch[1], maximum=batch[2]),
-            workspace_mb=workspace_mb,
-            tf32=tf32,
-            version_compatible=version_compatible,
-            compute_capabilities=tuple(sorted(set(capabilities or here))),
-        )
-    except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"]) or "batch sizes"
+        return build.made(**more)
+    except OptionError as error:
+        named = ", ".join(more["compute_capabilities"])
         raise VisionEdgeError(
-            f"{field}: {problem['msg']}", fix="see `vision-edge compile --help`"
-        ) from error
+            f"--compute-capability {named}: {error.what}", fix=error.fix
+        ) from None
 
 
 def _check(

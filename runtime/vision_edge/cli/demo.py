@@ -9,31 +9,39 @@ from typing import Annotated, Any
 import typer
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.modes import Only, modes
+from vision_edge.cli.declarations import Only, absent, present
+from vision_edge.cli.grouped_command import command
 from vision_edge.runtime.system.files import atomic_file
 
 app = command_app()
 
 
-@app.command()
-@modes(
-    Only("the rendered line (no --source)", lambda o: o["source"] is None, "seed", "passes"),
-    Only("--source", lambda o: o["source"] is not None, "seconds"),
-)
+RENDERED = absent("source", "the rendered line (no --source)")
+
+
+@command(app)
 def demo(
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides parts, line and light.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option("--seed", min=0, help="Decides parts, line and light."),
+        Only(RENDERED),
+    ] = 0,
     out: Annotated[Path, typer.Option("--out", help="Folder for what it makes.")] = Path(
         "vision-edge-demo"
     ),
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the summary here too.")
     ] = None,
-    passes: Annotated[int, typer.Option("--passes", min=1, help="How often each part passes.")] = 3,
+    passes: Annotated[
+        int, typer.Option("--passes", min=1, help="How often each part passes."), Only(RENDERED)
+    ] = 3,
     source: Annotated[
         str | None, typer.Option("--source", help="Your camera instead of the rendered line.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=1, help="With --source: how long to inspect.")
+        float,
+        typer.Option("--seconds", min=1, help="With --source: how long to inspect."),
+        Only(present("source")),
     ] = 60.0,
 ) -> None:
     """Show the whole product at work: adapters, meta-LoRA, bundle, one snapshot each, verdicts.

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.modes import Only, modes
+from vision_edge.cli.declarations import Only, present
+from vision_edge.cli.grouped_command import command
 from vision_edge.doctor.examine import examine
 from vision_edge.doctor.finding import Finding, is_usable
 from vision_edge.doctor.system import own_version
@@ -28,8 +29,7 @@ _MARKS = {
 }
 
 
-@app.command()
-@modes(Only("BUNDLE", lambda o: o["bundle"] is not None, "provider"))
+@command(app)
 def doctor(
     bundle: Annotated[
         Path | None,
@@ -38,7 +38,11 @@ def doctor(
     gallery: Annotated[
         Path | None, typer.Option("--gallery", help="A gallery to verify, with BUNDLE if given.")
     ] = None,
-    provider: Annotated[str, typer.Option("--provider", help="What BUNDLE is run on.")] = "auto",
+    provider: Annotated[
+        str,
+        typer.Option("--provider", help="What BUNDLE is run on."),
+        Only(present("bundle", "BUNDLE")),
+    ] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, for programs and for support.")
     ] = False,

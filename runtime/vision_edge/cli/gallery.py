@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.modes import Only, modes
-from vision_edge.cli.options import Author, BundlePath, GalleryPath, Provider
+from vision_edge.cli.declarations import Given, Group, Only, present
+from vision_edge.cli.grouped_command import command
+from vision_edge.cli.options import Author, BundlePath, GalleryPath, Provider, far
 from vision_edge.runtime.errors import GalleryError
+from vision_edge.runtime.gallery.archive_import import OnConflict
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.labels import one_form
 from vision_edge.runtime.gallery.outliers import odd_ones
 from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.images.coding import encode_jpeg
+from vision_edge.runtime.pipeline.gallery_classifier import checked_gallery
 
 if TYPE_CHECKING:
     from vision_edge.runtime.gallery.archive_import import Reembedding
@@ -28,7 +31,7 @@ Label = Annotated[str, typer.Argument(help="The product's name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-@app.command("list")
+@command(app, "list")
 def list_products(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """List the products and how many snapshots each has."""
     with GalleryReader(gallery) as opened:
@@ -43,7 +46,7 @@ def list_products(gallery: GalleryPath, as_json: AsJson = False) -> None:
         typer.echo(f"  {count:4d}  {label}")
 
 
-@app.command()
+@command(app)
 def show(
     gallery: GalleryPath,
     out: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")],
@@ -88,13 +91,11 @@ def _write_sheets(opened: GalleryReader, labels: list[str] | None, out: Path) ->
         typer.echo(str(path))
 
 
-@app.command()
+@command(app)
 def check(
     bundle: BundlePath,
     gallery: GalleryPath,
-    far: Annotated[
-        float, typer.Option("--far", help="False-accept rate: share of strangers that may pass.")
-    ] = 0.05,
+    acceptance: Annotated[Given[Any], Group(checked_gallery, far())],
     as_json: AsJson = False,
 ) -> None:
     """Tell how good the gallery is: each snapshot left out once and judged by the others.
@@ -104,11 +105,10 @@ def check(
     """
     from vision_edge.cli.gallery_check import document, lines
     from vision_edge.runtime.bundles.bundle import load_bundle
-    from vision_edge.runtime.pipeline.gallery_classifier import checked_gallery
 
     loaded = load_bundle(bundle)
     with Gallery(gallery, loaded.manifest.identity) as opened, opened.reading():
-        state, found = opened.state(), checked_gallery(opened, loaded, false_accept_rate=far)
+        state, found = opened.state(), checked_gallery(opened, loaded, **acceptance.values)
     if as_json:
         typer.echo(json.dumps(document(found, state), ensure_ascii=False, indent=2))
     else:
@@ -117,7 +117,7 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
+@command(app)
 def drop(
     snapshot: Annotated[int, typer.Argument(help="The snapshot's number, as `show` names it.")],
     gallery: GalleryPath,
@@ -128,14 +128,14 @@ def drop(
         typer.echo(f"dropped snapshot {snapshot}; version {opened.drop(snapshot)}")
 
 
-@app.command()
+@command(app)
 def remove(label: Label, gallery: GalleryPath, author: Author = None) -> None:
     """Remove a product; its history stays, and `rollback` brings it back."""
     with Gallery(gallery, author=author) as opened:
         typer.echo(f"removed {label!r}; version {opened.remove(label)}")
 
 
-@app.command()
+@command(app)
 def rename(
     label: Label,
     new: Annotated[str, typer.Argument(help="The new name.")],
@@ -147,7 +147,7 @@ def rename(
         typer.echo(f"renamed {label!r} to {new!r}; version {opened.rename(label, new)}")
 
 
-@app.command()
+@command(app)
 def history(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """List every change: version, time, author, what."""
     with GalleryReader(gallery) as opened:
@@ -160,7 +160,7 @@ def history(gallery: GalleryPath, as_json: AsJson = False) -> None:
         typer.echo(f"{event.version:5d}  {event.time}  {event.author}  {event.kind}  {what}")
 
 
-@app.command()
+@command(app)
 def rollback(
     version: Annotated[int, typer.Argument(min=0, help="The version to return to.")],
     gallery: GalleryPath,
@@ -171,7 +171,7 @@ def rollback(
         typer.echo(f"back to version {version}, as version {opened.rollback(version)}")
 
 
-@app.command()
+@command(app)
 def reembed(
     bundle: BundlePath, gallery: GalleryPath, provider: Provider = "auto", author: Author = None
 ) -> None:
@@ -182,7 +182,7 @@ def reembed(
     typer.echo(f"{gallery} now belongs to {bundle}; version {version}")
 
 
-@app.command("export")
+@command(app, "export")
 def export_archive(
     gallery: GalleryPath,
     out: Annotated[Path, typer.Option("--out", help="The archive to write; must not exist yet.")],
@@ -198,15 +198,14 @@ def export_archive(
     typer.echo(f"SHA-256 {sha256_file(out)}")
 
 
-@app.command("import")
-@modes(Only("--bundle", lambda o: o["bundle"] is not None, "provider"))
+@command(app, "import")
 def import_from(
     archive: Annotated[
         Path, typer.Argument(metavar="ARCHIVE", help="File that `gallery export` wrote.")
     ],
     gallery: GalleryPath,
     on_conflict: Annotated[
-        str,
+        OnConflict,
         typer.Option(
             "--on-conflict",
             help="Products that exist already: refuse, merge (add snapshots) or replace.",
@@ -216,15 +215,16 @@ def import_from(
         Path | None,
         typer.Option("--bundle", help="Embed the snapshots anew: for another bundle's archive."),
     ] = None,
-    provider: Provider = "auto",
+    provider: Annotated[Provider, Only(present("bundle"))] = "auto",
     author: Author = None,
 ) -> None:
     """Take an archive's products into a gallery: all of it, or nothing; `rollback` undoes it."""
-    from vision_edge.runtime.gallery.archive_import import OnConflict, import_archive
+    from vision_edge.runtime.gallery.archive_import import import_archive
 
-    way = cast("OnConflict", on_conflict)
     anew = None if bundle is None else _reembedding(bundle, provider)
-    done = import_archive(archive, gallery, on_conflict=way, reembedding=anew, author=author)
+    done = import_archive(
+        archive, gallery, on_conflict=on_conflict, reembedding=anew, author=author
+    )
     typer.echo(f"imported {done.snapshots} snapshot(s) into {gallery}; version {done.version}")
     typer.echo(f"to undo it: vision-edge gallery rollback {done.before} --gallery {gallery}")
 

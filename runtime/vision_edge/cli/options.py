@@ -1,21 +1,23 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the modes in which they count."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
-from vision_edge.runtime.errors import SourceError
+from vision_edge.cli.declarations import Group, Mode, Option, Values, chosen
+from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.images.coding import read_image
 from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading, parse_colour
-from vision_edge.runtime.inference.options import SessionOptions
-from vision_edge.runtime.inference.runner import Precision
-from vision_edge.runtime.sources.grabber import BACKENDS, GrabberOptions
-from vision_edge.runtime.sources.view import Flip as FlipName
+from vision_edge.runtime.inference.options import PRECISIONS, SessionOptions
+from vision_edge.runtime.inference.session import TRITON
+from vision_edge.runtime.pipeline.frame_views import ViewSettings
+from vision_edge.runtime.sources.addresses import live_address
+from vision_edge.runtime.sources.grabber import GrabberOptions
+from vision_edge.runtime.sources.opening import source_kind
 from vision_edge.runtime.sources.view import View, parse_roi
 
 BundlePath = Annotated[
@@ -29,116 +31,157 @@ Provider = Annotated[
         help="Provider: auto, tensorrt, cuda, openvino, cpu, or triton://host:port/model.",
     ),
 ]
-Threads = Annotated[
-    int | None,
-    typer.Option("--threads", min=1, help="CPU threads an inference; default: all cores."),
-]
-PrecisionHint = Annotated[
-    str,
-    typer.Option("--precision-hint", help="Arithmetic of float32 parts: f32, tf32, bf16 or f16."),
-]
-CudaGraph = Annotated[
-    bool, typer.Option("--cuda-graph", help="With cuda: replay each batch size as a CUDA graph.")
-]
 Author = Annotated[
     str | None, typer.Option("--author", help="Who makes this change; default: you.")
 ]
-Rotate = Annotated[
-    int, typer.Option("--rotate", help="Turn the camera's picture clockwise: 90, 180 or 270.")
-]
-Flip = Annotated[
-    str, typer.Option("--flip", help="Mirror the camera's picture: horizontal or vertical.")
-]
-Roi = Annotated[
-    str | None, typer.Option("--roi", help="Look only at x,y,width,height of the picture.")
-]
-Exposure = Annotated[
-    float | None,
-    typer.Option("--exposure", help="Fixed exposure of a USB camera, in its driver's unit."),
-]
-Backend = Annotated[
-    str,
-    typer.Option("--backend", help="What reads streams: auto, opencv or gstreamer."),
-]
-FrameViewsOption = Annotated[
+
+
+def _share(value: float) -> float:
+    if not 0 < value < 1:
+        raise VisionEdgeError("a share of strangers is between 0 and 1", fix="0.05 is the default")
+    return value
+
+
+def far(*modes: Mode) -> Option:
+    """Return `--far`, which counts in some modes alone."""
+    return Option(
+        "false_accept_rate",
+        "--far",
+        float,
+        "False-accept rate: share of strangers that may pass.",
+        only=modes,
+        parse=_share,
+    )
+
+
+# --- the source -----------------------------------------------------------------------------------
+
+
+def _addresses(values: Values) -> list[int | str]:
+    """Return the addresses of a command's cameras and streams."""
+    named = [values["source"], *(values.get("also") or [])]
+    found = (live_address(name) for name in named if name is not None)
+    return [address[0] for address in found if address is not None]
+
+
+def _is_usb(address: int | str) -> bool:
+    return isinstance(address, int) or address.startswith("/dev/")
+
+
+LIVE = Mode("a camera or stream as source", lambda values: bool(_addresses(values)))
+USB = Mode(
+    "a USB camera as source (an index, or /dev/video0)",
+    lambda values: any(map(_is_usb, _addresses(values))),
+)
+STREAM = Mode(
+    "a stream as source (rtsp://, http://, csi://, gst://)",
+    lambda values: not all(map(_is_usb, _addresses(values))),
+)
+VIDEO = Mode("a video file as source", lambda values: source_kind(values["source"]) == "video")
+PICTURES = Mode("pictures in files", lambda values: _reads_pictures(values))
+
+
+def _reads_pictures(values: Values) -> bool:
+    source = values["source"]
+    return (
+        bool(values.get("images"))
+        or values["empty"] is not None
+        or (source is not None and source_kind(source) == "pictures")
+    )
+
+
+VIEWS = Group(
+    ViewSettings,
+    Option("views", "--views", int, "Views a frame: 1, or 3 for three inferences.", min=1, max=3),
+    Option(
+        "budget_ms",
+        "--view-budget-ms",
+        float,
+        "With --views 3: one view is enough where three take longer.",
+        only=(chosen("views", "3"),),
+    ),
+)
+VIEW = Group(
+    View,
+    Option("rotate", "--rotate", int, "Turn the camera's picture clockwise: 90, 180 or 270."),
+    Option("flip", "--flip", str, "Mirror the camera's picture: horizontal or vertical."),
+    Option("roi", "--roi", str, "Look only at x,y,width,height of the picture.", parse=parse_roi),
+)
+GRABBER = Group(
+    GrabberOptions,
+    Option(
+        "exposure",
+        "--exposure",
+        float,
+        "Fixed exposure of a USB camera, in its driver's unit.",
+        only=(USB,),
+    ),
+    Option(
+        "backend",
+        "--backend",
+        str,
+        "What reads streams: auto, opencv or gstreamer.",
+        only=(STREAM,),
+    ),
+)
+BITS = Option(
+    "bits",
+    "--bits",
     int,
-    typer.Option("--views", min=1, max=3, help="Views a frame: 1, or 3 for three inferences."),
-]
-ViewBudget = Annotated[
-    float | None,
-    typer.Option(
-        "--view-budget-ms", help="With --views 3: one view is enough where three take longer."
-    ),
-]
-Empty = Annotated[
-    Path | None,
-    typer.Option("--empty", help="Picture of the empty scene: then parts are found and cut out."),
-]
-
-Bits = Annotated[
-    int | None,
-    typer.Option(
-        "--bits", min=8, max=16, help="Bits in use in 16-bit pictures: 12 for a 12-bit camera's."
-    ),
-]
-Background = Annotated[
+    "Bits in use in 16-bit pictures: 12 for a 12-bit camera's.",
+    min=8,
+    max=16,
+)
+BACKGROUND = Option(
+    "background",
+    "--background",
     str,
-    typer.Option("--background", help="Colour that transparent pictures are laid on, #rrggbb."),
-]
-
-
-@dataclass(frozen=True)
-class CameraOptions:
-    """What a command was told about the camera."""
-
-    rotate: int
-    flip: str
-    roi: str | None
-    exposure: float | None
-    backend: str
-
-    @property
-    def view(self) -> View:
-        """How the picture is turned, mirrored and cut.
-
-        Raises:
-            SourceError: If it cannot be so.
-        """
-        flip = cast("FlipName", self.flip)
-        return View(self.rotate, flip, None if self.roi is None else parse_roi(self.roi))
-
-    @property
-    def grabber(self) -> GrabberOptions:
-        """How the camera is opened.
-
-        Raises:
-            SourceError: If the backend is unknown.
-        """
-        if self.backend not in BACKENDS:
-            raise SourceError(
-                f"unknown backend {self.backend!r}", fix=f"use one of {', '.join(BACKENDS)}"
-            )
-        return GrabberOptions(backend=self.backend, exposure=self.exposure)
-
-
-def session_options(precision_hint: str, cuda_graph: bool) -> SessionOptions:
-    """Return the session's settings for a command's options.
-
-    Raises:
-        VisionEdgeError: If the precision is unknown.
-    """
-    return SessionOptions(precision=cast("Precision", precision_hint), cuda_graph=cuda_graph)
-
-
-def reading_of(bits: int | None, background: str) -> Reading:
-    """Return what a command was told of pictures that do not say it themselves.
-
-    Raises:
-        ImageError: If the colour is none.
-    """
-    return Reading(bits, parse_colour(background))
+    "Colour that transparent pictures are laid on, #rrggbb; default: white.",
+    parse=parse_colour,
+)
+READING = Group(Reading, BITS, BACKGROUND, only=(PICTURES,))
 
 
 def presence_of(empty: Path | None, view: View, reading: Reading = AS_IT_SAYS) -> Presence | None:
     """Return what knows the empty scene of a picture file, as the camera would show it."""
     return None if empty is None else Presence(view.apply(read_image(empty, reading)))
+
+
+# --- the session ----------------------------------------------------------------------------------
+
+LOCAL = Mode(
+    "a provider of this machine that takes threads (not engine)",
+    lambda values: values["provider"] != "engine" and not values["provider"].startswith(TRITON),
+)
+_HINTS = {"auto": ("f32", "tf32", "bf16", "f16"), "openvino": ("bf16", "f16"), "cuda": ("tf32",)}
+HINTED = Mode(
+    "--provider openvino (bf16, f16) or cuda (tf32)",
+    lambda values: (
+        values["precision_hint"] not in PRECISIONS  # which is told by the class
+        or values["precision_hint"] in _HINTS.get(values["provider"], ())
+    ),
+)
+GRAPHED = chosen("provider", "auto", "cuda")
+THREADS = Option(
+    "threads",
+    "--threads",
+    int,
+    "CPU threads an inference; default: all cores.",
+    min=1,
+    only=(LOCAL,),
+)
+PRECISION_HINT = Option(
+    "precision",
+    "--precision-hint",
+    str,
+    "Arithmetic of float32 parts: f32, tf32, bf16 or f16.",
+    only=(HINTED,),
+)
+CUDA_GRAPH = Option(
+    "cuda_graph",
+    "--cuda-graph",
+    bool,
+    "With cuda: replay each batch size as a CUDA graph.",
+    only=(GRAPHED,),
+)
+SESSION = Group(SessionOptions, THREADS, PRECISION_HINT, CUDA_GRAPH)

@@ -5,31 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.modes import Only, live, modes, takes_precision_hint
+from vision_edge.cli.declarations import Given, Group, Only, Option, absent, present
+from vision_edge.cli.grouped_command import command
 from vision_edge.cli.options import (
+    GRABBER,
+    PRECISION_HINT,
+    READING,
+    VIEW,
     Author,
-    Backend,
-    Background,
-    Bits,
     BundlePath,
-    CameraOptions,
-    Empty,
-    Exposure,
-    Flip,
     GalleryPath,
-    PrecisionHint,
     Provider,
-    Roi,
-    Rotate,
     presence_of,
-    reading_of,
-    session_options,
 )
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import VisionEdgeError
@@ -38,6 +32,7 @@ from vision_edge.runtime.gallery.labels import checked_label
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.images.reading import Reading
+from vision_edge.runtime.inference.options import SessionOptions
 from vision_edge.runtime.inference.session import Session, open_session
 from vision_edge.runtime.pipeline.burst import Burst, take_burst, worth_keeping
 from vision_edge.runtime.pipeline.gallery_classifier import as_compared, classifier_for
@@ -52,6 +47,7 @@ from vision_edge.runtime.pipeline.registration import (
 )
 from vision_edge.runtime.sources.files import images_in
 from vision_edge.runtime.sources.frame import Frame, Source
+from vision_edge.runtime.sources.grabber import GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings
 from vision_edge.runtime.sources.opening import open_source
 from vision_edge.runtime.sources.view import View, ViewedSource
@@ -61,63 +57,61 @@ ANY = "*"
 GIVE_UP_AFTER = 15.0
 
 
-@app.command()
-@modes(
-    Only(
-        "--source",
-        lambda o: o["source"] is not None,
-        "shots",
-        "burst",
-        "wait_key",
-        "rotate",
-        "flip",
-        "roi",
-    ),
-    Only("image files", lambda o: o["source"] is None, "bits", "background", "catalogue"),
-    Only("a register without --burst", lambda o: o["burst"] is None, "shots"),
-    Only("a register without --catalogue", lambda o: not o["catalogue"], "empty", "negative"),
-    Only("a --source that is a camera or stream", live(), "exposure", "backend"),
-    Only("--provider openvino or cuda", takes_precision_hint, "precision_hint"),
+SOURCE = present("source")
+FILES = absent("source", "image files")
+SNAPSHOTS = absent("catalogue", "a register without --catalogue")
+BURST = Group(
+    Burst,
+    Option("seconds", "--burst", float, "With --source: turn the part for so many seconds."),
+    only=(SOURCE,),
 )
+
+
+@command(app)
 def register(
     bundle: BundlePath,
     label: Annotated[str, typer.Argument(help="The product's name.")],
     gallery: GalleryPath,
+    view: Annotated[View, VIEW, Only(SOURCE)],
+    grabber: Annotated[GrabberOptions, GRABBER, Only(SOURCE)],
+    reading: Annotated[Reading, READING],
+    burst: Annotated[Given[Burst], BURST],
+    session_options: Annotated[SessionOptions, Group(SessionOptions, PRECISION_HINT)],
     images: Annotated[
         list[Path] | None, typer.Argument(help="Snapshots: image files, or folders of them.")
     ] = None,
     source: Annotated[
         str | None, typer.Option("--source", help="Take frames of this camera or video.")
     ] = None,
-    shots: Annotated[int, typer.Option("--shots", min=1, help="With --source: how many.")] = 1,
-    burst: Annotated[
-        float | None,
-        typer.Option("--burst", help="With --source: turn the part for so many seconds."),
-    ] = None,
+    shots: Annotated[
+        int,
+        typer.Option("--shots", min=1, help="With --source: how many."),
+        Only(SOURCE, absent("burst", "a register without --burst")),
+    ] = 1,
     wait_key: Annotated[
-        bool, typer.Option("--wait-key", help="With --source: press Enter for each snapshot.")
+        bool,
+        typer.Option("--wait-key", help="With --source: press Enter for each snapshot."),
+        Only(SOURCE),
     ] = False,
     catalogue: Annotated[
         bool,
         typer.Option("--catalogue", help="Catalogue pictures: the product alone, on white."),
+        Only(FILES),
     ] = False,
     negative: Annotated[
         bool,
         typer.Option("--negative", help='This is NOT that product ("*": no product at all).'),
+        Only(SNAPSHOTS),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Register in spite of what the checks find.")
     ] = False,
-    empty: Empty = None,
-    rotate: Rotate = 0,
-    flip: Flip = "none",
-    roi: Roi = None,
-    exposure: Exposure = None,
-    backend: Backend = "auto",
-    bits: Bits = None,
-    background: Background = "#ffffff",
+    empty: Annotated[
+        Path | None,
+        typer.Option("--empty", help="Picture of the empty scene: parts are found and cut out."),
+        Only(SNAPSHOTS),
+    ] = None,
     provider: Provider = "auto",
-    precision_hint: PrecisionHint = "f32",
     author: Author = None,
 ) -> None:
     """Register a product from one snapshot, or add snapshots to it.
@@ -128,19 +122,19 @@ def register(
     """
     anything = negative and label == ANY
     label = label if anything else checked_label(label)
-    camera = CameraOptions(rotate, flip, roi, exposure, backend)
-    settings = session_options(precision_hint, cuda_graph=False)
-    session = open_session(load_bundle(bundle), provider, options=settings)
-    reading = reading_of(bits, background)
-    presence = presence_of(empty, camera.view, reading)
-    if burst is not None:
-        taken = Burst(burst, presence, force)
-        _one_of(images or [], source)
-        snapshots = worth_keeping(_burst(taken, source or "", camera, wait_key), session)
+    _one_of(images or [], source)
+    if burst.values:
+        burst.made()  # found out now rather than before a camera
+    session = open_session(load_bundle(bundle), provider, options=session_options)
+    presence = presence_of(empty, view, reading)
+    if source is not None and burst.values:
+        taken = burst.made(presence=presence, force=force)
+        with _opened(source, grabber, reading) as camera:
+            snapshots = worth_keeping(_burst(taken, camera, view, wait_key), session)
     else:
-        items = _items(images or [], source, camera, shots, wait_key)
         pictures = [
-            _read(item, presence, reading, catalogue) for item in _viewed(items, camera.view)
+            _read(item, presence, reading, catalogue)
+            for item in _items(images or [], source, grabber, reading, shots, wait_key, view)
         ]
         if not force:
             refuse([(p.origin, finding) for p in pictures for finding in p.findings])
@@ -183,17 +177,16 @@ def _refuse_lookalikes(
     )
 
 
-def _burst(burst: Burst, source: str, camera: CameraOptions, wait_key: bool) -> list[Picture]:
+def _burst(burst: Burst, source: Source, view: View, wait_key: bool) -> list[Picture]:
     """Take a burst: now, or when Enter is pressed."""
-    with _opened(source, camera) as opened:
-        after = _pressed(opened, wait_key)
-        viewed = opened if camera.view.changes_nothing else ViewedSource(opened, camera.view)
-        typer.echo(f"turn the part for {burst.seconds:g} s", err=True)
-        return take_burst(viewed, burst, after=after)
+    after = _pressed(source, wait_key)
+    viewed = source if view.changes_nothing else ViewedSource(source, view)
+    typer.echo(f"turn the part for {burst.seconds:g} s", err=True)
+    return take_burst(viewed, burst, after=after)
 
 
 def _one_of(images: list[Path], source: str | None) -> None:
-    """Refuse nothing, and more than one thing, to register."""
+    """Raise unless there is one place to take snapshots from."""
     if bool(images) == (source is not None):
         raise VisionEdgeError(
             "nothing to register" if not images else "both images and --source were given",
@@ -202,15 +195,25 @@ def _one_of(images: list[Path], source: str | None) -> None:
 
 
 def _items(
-    images: list[Path], source: str | None, camera: CameraOptions, shots: int, wait_key: bool
+    images: list[Path],
+    source: str | None,
+    grabber: GrabberOptions,
+    reading: Reading,
+    shots: int,
+    wait_key: bool,
+    view: View,
 ) -> list[Path | Frame]:
     """Return what is to be registered: files, or frames of a source."""
-    _one_of(images, source)
     if source is None:
-        expanded = [_in_folder(path) if path.is_dir() else [path] for path in images]
-        return [path for paths in expanded for path in paths]
-    with _opened(source, camera) as opened:
-        return [_shot(opened, number, wait_key) for number in range(shots)]
+        return [*_files(images)]
+    with _opened(source, grabber, reading) as opened:
+        return [_viewed(_shot(opened, number, wait_key), view) for number in range(shots)]
+
+
+def _files(images: list[Path]) -> Iterator[Path]:
+    """Yield files, those of folders too."""
+    for path in images:
+        yield from _in_folder(path) if path.is_dir() else [path]
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -222,10 +225,10 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _opened(spec: str, camera: CameraOptions) -> Iterator[Source]:
+def _opened(spec: str, grabber: GrabberOptions, reading: Reading) -> Iterator[Source]:
     """Open the camera, and give up on it soon: someone waits."""
-    settings = LiveSettings(give_up_after=GIVE_UP_AFTER, grabber=camera.grabber)
-    opened = open_source(spec, live=settings)
+    settings = LiveSettings(give_up_after=GIVE_UP_AFTER, grabber=grabber)
+    opened = open_source(spec, live=settings, reading=reading)
     try:
         yield opened
     finally:
@@ -245,12 +248,6 @@ def _pressed(source: Source, wait_key: bool) -> float:
     return time.monotonic() if source.live and wait_key else 0.0
 
 
-def _viewed(items: list[Path | Frame], view: View) -> list[Path | Frame]:
-    """Turn, mirror and cut frames; files show what they are to show."""
-    if view.changes_nothing:
-        return items
-    return [item if isinstance(item, Path) else _changed(item, view) for item in items]
-
-
-def _changed(frame: Frame, view: View) -> Frame:
-    return Frame(view.apply(frame.image), frame.source, frame.number, frame.captured)
+def _viewed(frame: Frame, view: View) -> Frame:
+    """Turn, mirror and cut a frame."""
+    return frame if view.changes_nothing else replace(frame, image=view.apply(frame.image))

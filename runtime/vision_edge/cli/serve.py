@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.grouped_command import command
 from vision_edge.runtime.errors import require
 
 app = command_app()
@@ -20,7 +21,7 @@ PACKAGES = (
 """What a station needs beyond the base installation."""
 
 
-@app.command()
+@command(app)
 def serve(
     bundle: Annotated[
         Path | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import time
 import urllib.error
@@ -14,7 +15,8 @@ from urllib.parse import urlsplit
 import typer
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.modes import Only, modes
+from vision_edge.cli.declarations import Mode, Only, present
+from vision_edge.cli.grouped_command import command
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.system.files import atomic_file
 
@@ -28,11 +30,10 @@ class UpdateError(VisionEdgeError):
     """A station did not take a bundle, or could not be asked to."""
 
 
-@app.command()
-@modes(
-    Only("BUNDLE", lambda o: o["bundle"] is not None, "dry_run", "sha256", "out"),
-    Only("an https:// --station", lambda o: o["url"].startswith("https:"), "ca"),
-)
+TAKES = present("bundle", "BUNDLE")
+
+
+@command(app)
 def update(
     bundle: Annotated[
         str | None,
@@ -43,23 +44,33 @@ def update(
     url: Annotated[
         str, typer.Option("--station", help="The station's address.")
     ] = "http://127.0.0.1:8080",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only try it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only try it."), Only(TAKES)] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Return to the bundle before.")] = False,
     sha256: Annotated[
-        str | None, typer.Option("--sha256", help="Of the archive; default: BUNDLE.sha256 says it.")
+        str | None,
+        typer.Option("--sha256", help="Of the archive; default: BUNDLE.sha256 says it."),
+        Only(TAKES),
     ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option("--token-file", help="File with an engineer's token alone."),
     ] = None,
     ca: Annotated[
-        Path | None, typer.Option("--ca", help="PEM file of who vouches for the station.")
+        Path | None,
+        typer.Option("--ca", help="PEM file of who vouches for the station."),
+        Only(Mode("an https:// --station", lambda values: values["url"].startswith("https:"))),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--json", help="Write the report here."), Only(TAKES)
+    ] = None,
 ) -> None:
     """Have a running station take a new bundle, if it does well on the station's own pictures."""
     if (bundle is None) == (not undo):
         raise UpdateError("give a bundle, or --undo", fix="see vision-edge update --help")
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise UpdateError(
+            f"--sha256 {sha256!r} is no SHA-256", fix="give its 64 hexadecimal digits"
+        )
     station = _Station(url, token_file, ca)
     if bundle is None:
         station.call("POST", "/bundle/undo")

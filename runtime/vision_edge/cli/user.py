@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.grouped_command import command
 from vision_edge.station.http.users import (
     Account,
+    Role,
     UsersError,
     checked_user,
     digest_of,
@@ -27,11 +29,11 @@ app = command_app(
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 File = Annotated[Path, typer.Option("--file", help="The users' file: users_file in [server].")]
 RoleName = Annotated[
-    str, typer.Option("--role", help="operator: registers and reviews; engineer: everything.")
+    Role, typer.Option("--role", help="operator: registers and reviews; engineer: everything.")
 ]
 
 
-@app.command()
+@command(app)
 def add(name: Name, file: File, role: RoleName = "operator") -> None:
     """Add a user, or set another role and password; the password is asked for, or read from stdin.
 
@@ -44,7 +46,7 @@ def add(name: Name, file: File, role: RoleName = "operator") -> None:
     typer.echo(f"{name} is {role} in {file}", err=True)
 
 
-@app.command()
+@command(app)
 def remove(name: Name, file: File) -> None:
     """Remove a user; sessions end at once."""
     accounts = read_accounts(file)
@@ -57,14 +59,14 @@ def remove(name: Name, file: File) -> None:
     typer.echo(f"{name} is removed from {file}", err=True)
 
 
-@app.command("list")
+@command(app, "list")
 def list_users(file: File) -> None:
     """List users and roles."""
     for name, account in read_accounts(file).items():
         typer.echo(f"{account.user.role:10}{name}")
 
 
-@app.command()
+@command(app)
 def token(
     name: Annotated[str, typer.Argument(help="What the program is called, in the audit log.")],
     file: Annotated[Path, typer.Option("--file", help="The tokens' file: token_file in [server].")],

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.options import BundlePath, GalleryPath, Provider
+from vision_edge.cli.declarations import Given, Group, Option
+from vision_edge.cli.grouped_command import command
+from vision_edge.cli.options import BundlePath, GalleryPath, Provider, far
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import DataError, ImageError
 from vision_edge.runtime.gallery.gallery import Gallery
@@ -24,9 +26,24 @@ from vision_edge.runtime.recognition.validation import EXPLORED, Limits, Tried, 
 from vision_edge.runtime.system.files import atomic_file
 
 app = command_app("Try a gallery on labelled pictures: named, confused, reviewed, let in.")
+LIMITS = Group(
+    Limits,
+    Option(
+        "min_named",
+        "--min-named",
+        float,
+        "Fail if a smaller share is named rightly.",
+        min=0,
+        max=1,
+    ),
+    Option("max_wrong", "--max-wrong", float, "Fail if more are named as another.", min=0, max=1),
+    Option(
+        "max_strangers", "--max-strangers", float, "Fail if more strangers get in.", min=0, max=1
+    ),
+)
 
 
-@app.command()
+@command(app)
 def validate(
     bundle: BundlePath,
     pictures: Annotated[
@@ -38,21 +55,8 @@ def validate(
         ),
     ],
     gallery: GalleryPath,
-    far: Annotated[
-        float, typer.Option("--far", help="False-accept rate: share of strangers that may pass.")
-    ] = 0.05,
-    min_named: Annotated[
-        float | None,
-        typer.Option("--min-named", min=0, max=1, help="Fail if a smaller share is named rightly."),
-    ] = None,
-    max_wrong: Annotated[
-        float | None,
-        typer.Option("--max-wrong", min=0, max=1, help="Fail if more are named as another."),
-    ] = None,
-    max_strangers: Annotated[
-        float | None,
-        typer.Option("--max-strangers", min=0, max=1, help="Fail if more strangers get in."),
-    ] = None,
+    acceptance: Annotated[Given[Any], Group(classifier_for, far())],
+    limits: Annotated[Limits, LIMITS],
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here.")
     ] = None,
@@ -62,7 +66,7 @@ def validate(
     """Judge labelled pictures; the status is 1 if a limit is missed or a picture unreadable."""
     session = open_session(load_bundle(bundle), provider)
     with Gallery(gallery, session.bundle.manifest.identity) as opened, opened.reading():
-        classifier = classifier_for(opened, session, false_accept_rate=far)
+        classifier = classifier_for(opened, session, **acceptance.values)
     bad: list[str] = []
     tried = [
         one
@@ -74,8 +78,8 @@ def validate(
             f"{pictures}: no readable picture in its folders",
             fix="put pictures in PICTURES/PRODUCT",
         )
-    done = Validation(tuple(tried), far)
-    failures = done.failures(Limits(min_named, max_wrong, max_strangers))
+    done = Validation(tuple(tried), classifier.false_accept_rate)
+    failures = done.failures(limits)
     told = document(done, failures, bad)
     typer.echo("\n".join(lines(done, failures, classifier.labels)))
     if json_file is not None:

@@ -20,6 +20,7 @@ from support.runtime import (
     weights,
 )
 
+from vision_edge.cli.declarations import OptionError
 from vision_edge.runtime.errors import GalleryError, SourceError, VisionEdgeError
 
 KEYS = {"time", "source", "frame", "age_ms", "label", "score", "margin", "known", "nearest"}
@@ -197,6 +198,17 @@ def test_a_gallery_that_does_not_serve_is_refused(
         invoked("gallery", "remove", label, "--gallery", registered)
     said = refused(VisionEdgeError, bundle_path, line, "--gallery", registered)
     assert "no products to compare with" in said
+
+
+def test_options_of_parts_are_refused_where_frames_are_judged(
+    bundle_path: Path, registered: Path, line: Path, tmp_path: Path
+) -> None:
+    parts = ["--debounce", "5", "--interval", "9", "--consensus", "votes"]
+    others = ["--rotate-mb", "1", "--empty", "/nonexistent.jpg"]
+    for option in (parts[:2], parts[2:4], parts[4:], others[:2], others[2:]):
+        given = [bundle_path, line, "--gallery", registered, "--csv", tmp_path / "o", *option]
+        assert f"{option[0]} belongs to --" in refused(OptionError, *given)
+        assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("rate", ["0", "1", "-0.5", "nan"])

@@ -13,10 +13,11 @@ import pytest
 from support.cli import refused_command, run_command, run_process
 from support.toolkit import class_folders, edit_tensors, first_factor, hub_in, leftovers
 
+from vision_edge.cli.declarations import OptionError
+from vision_edge.export.model.pruning import Pruning
 from vision_edge.runtime.errors import AdapterError, BackboneError, DataError, VisionEdgeError
 from vision_edge.toolkit.adapters.adapter import read_adapter
 from vision_edge.toolkit.backbones.backbone import Backbone
-from vision_edge.toolkit.cli import build_recycle as command
 from vision_edge.toolkit.recycle.presets import PRESETS
 
 FEW = ("--method", "recycle", "--per-class", 6, "--iterations", 4, "--meta-steps", 4)
@@ -148,8 +149,10 @@ def test_without_a_prior_it_warns(hub: Path, weights_file: Path, tmp_path: Path)
         (("--prior", "resnet5"), BackboneError, "'resnet5'"),
         (("--prune", "6:0.5"), VisionEdgeError, "2 blocks"),
         (("--prune", "x"), VisionEdgeError, "'x'"),
-        (("--sparsity", "1.5"), VisionEdgeError, "sparsity"),
-        (("--start", "middle"), VisionEdgeError, "'middle'"),
+        (("--sparsity", "1.5"), VisionEdgeError, "--sparsity 1.5"),
+        (("--start", "middle"), VisionEdgeError, "--start middle"),
+        (("--scale", "-1"), VisionEdgeError, "--scale -1"),
+        (("--per-class", "1"), VisionEdgeError, "--per-class 1"),
         (("--test", "{out}"), DataError, "no such folder"),
         (("--init", "{out}"), DataError, "no such folder"),
     ],
@@ -177,6 +180,35 @@ def test_a_pool_that_is_none_is_refused(hub: Path, weights_file: Path, tmp_path:
     got = refused_command("build", hub, "--weights", weights_file, *out, *words)
     assert isinstance(got, DataError)
     assert "no pool" in str(got)
+
+
+def test_a_value_out_of_range_fails_before_any_work(
+    hub: Path, weights_file: Path, tmp_path: Path
+) -> None:
+    given = ("build", hub, "--weights", weights_file, "--out", tmp_path / "m", *FEW)
+    refused_command(*given, "--per-class", "1")
+    assert not (tmp_path / "m.work").exists()
+
+
+def test_the_preset_s_pruning_is_fitted_to_a_small_backbone(
+    hub: Path, weights_file: Path, tmp_path: Path
+) -> None:
+    few = [word for word in FEW if word not in ("--prune", "1:0.5")]
+    given = ("build", hub, "--weights", weights_file, "--out", tmp_path / "m")
+    said = " ".join(run_command(*given, *few).split())
+    assert "the preset's --prune is 3:0.5,6:0.5, the backbone has 2 blocks" in said
+    assert "patches are not pruned" in said
+
+
+def test_options_of_recycle_do_not_pass_an_average(
+    hub: Path, weights_file: Path, tmp_path: Path
+) -> None:
+    recycling = ("--meta-steps", 100, "--preset", "cpu", "--prior", "none", "--sparsity", 7)
+    given = ("build", hub, "--weights", weights_file, "--out", tmp_path / "m")
+    got = refused_command(*given, "--method", "average", *recycling)
+    assert isinstance(got, OptionError)
+    assert "belongs to --method recycle" in str(got)
+    assert not (tmp_path / "m").exists()
 
 
 def test_an_adapter_that_diverges_is_named(
@@ -223,5 +255,5 @@ def test_two_processes_share_the_work(
 def test_presets_are_complete() -> None:
     assert set(PRESETS) == {"gpu", "cpu"}
     for amount in PRESETS.values():
-        command.Pruning.parse(amount.prune).check(12)
+        Pruning.parse(amount.prune).check(12)
         assert amount.query < amount.per_class

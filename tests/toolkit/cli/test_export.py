@@ -13,7 +13,7 @@ from support.toolkit import class_folders, image_of, leftovers, tiny_backbone, w
 from typer.testing import CliRunner
 
 from vision_edge.cli.app import app
-from vision_edge.cli.modes import OptionError
+from vision_edge.cli.declarations import OptionError
 from vision_edge.export.gate.parity import compare
 from vision_edge.export.model.embedder import TorchEmbedder
 from vision_edge.export.model.pruning import Pruning, pruned
@@ -219,8 +219,9 @@ def test_a_limit_that_is_missed_leaves_the_older_bundle(
     [
         (("--precision", "fp16", "--half-weights"), ExportError, "--half-weights"),
         (("--fused-attention", "--half-weights"), ExportError, "--half-weights"),
-        (("--fused-attention", "--target", "tensorrt-rtx"), ExportError, "unknown to tensorrt"),
+        (("--fused-attention", "--target", "tensorrt-rtx"), OptionError, "--target onnx"),
         (("--gate-data", "absent"), DataError, "absent"),
+        (("--precision", "int8", "--calibrate", "absent"), DataError, "absent"),
         (("--calibrate", "absent"), OptionError, "--precision int8"),
         (("--compute-capability", "8.9"), OptionError, "tensorrt-rtx"),
         (("--repository", "models"), OptionError, "--target triton"),

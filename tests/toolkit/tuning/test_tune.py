@@ -18,7 +18,8 @@ from vision_edge.toolkit.adapters.peft_format import MODEL_FILE
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.data.dataset import Dataset, open_dataset
 from vision_edge.toolkit.tuning import tune
-from vision_edge.toolkit.tuning.tune import HUB_FILE, TuneSettings, tune_hub
+from vision_edge.toolkit.tuning.settings import TuneSettings
+from vision_edge.toolkit.tuning.tune import HUB_FILE, tune_hub
 
 FEW = TuneSettings(tasks=3, way=2, steps=3, rank=2, batch=4, lr=1e-2)
 LEARNING = TuneSettings(tasks=2, way=3, steps=40, rank=4, batch=12, lr=1e-2)

@@ -67,8 +67,10 @@ if TYPE_CHECKING:
         Watch,
         Where,
     )
-    from vision_edge.toolkit.tuning.tune import (
+    from vision_edge.toolkit.tuning.settings import (
         TuneSettings,
+    )
+    from vision_edge.toolkit.tuning.tune import (
         tune_hub,
     )
 
@@ -117,10 +119,8 @@ _HOMES = {
         "Watch",
         "Where",
     ),
-    "tuning.tune": (
-        "TuneSettings",
-        "tune_hub",
-    ),
+    "tuning.settings": ("TuneSettings",),
+    "tuning.tune": ("tune_hub",),
 }
 
 __all__ = [

@@ -118,7 +118,7 @@ class IntervalTrigger:
         seconds: Length of a passage.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float = 2.0) -> None:
         self._seconds = seconds
         self._started: float | None = None
 

@@ -15,8 +15,10 @@ from typing import Literal
 import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings, Patches
+from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.recognition.part_consensus import (
     EVIDENCE,
+    METHODS,
     Box,
     Consensus,
     Method,
@@ -48,6 +50,9 @@ class PartSettings:
         gap: Seconds out of view after which a part is gone; at least 2.5 looks.
         deadline: Seconds after the first judged frame at which a part is reported, settled or not.
         most: The same for `report = "leave"`: a part that stays.
+
+    Raises:
+        VisionEdgeError: If one of the words is unknown.
     """
 
     method: Method = "mean"
@@ -56,6 +61,17 @@ class PartSettings:
     gap: float = 0.15
     deadline: float = 1.0
     most: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check the words."""
+        for word, known, what in (
+            (self.method, METHODS, "consensus"),
+            (self.report, REPORTS, "report"),
+        ):
+            if word not in known:
+                raise VisionEdgeError(
+                    f"unknown {what} {word!r}", fix=f"use one of {', '.join(known)}"
+                )
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from vision_edge.runtime.arrays import Image
+from vision_edge.runtime.errors import SourceError
 
 Backend = Literal["auto", "opencv", "gstreamer"]
 
@@ -47,9 +49,24 @@ class GrabberOptions:
         exposure: Fixed exposure of a USB camera, in the driver's unit (V4L2: 100 microseconds).
         open_timeout: Seconds that opening may take.
         read_timeout: Seconds that a frame may take.
+
+    Raises:
+        SourceError: If the backend is unknown, or the exposure is no number.
     """
 
     backend: Backend = "auto"
     exposure: float | None = None
     open_timeout: float = 5.0
     read_timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.exposure is not None and not math.isfinite(self.exposure):
+            raise SourceError(
+                f"an exposure is a number; got {self.exposure}",
+                fix="see `v4l2-ctl --list-ctrls` for the camera's range",
+            )
+        if self.backend not in BACKENDS:
+            raise SourceError(
+                f"unknown backend {self.backend!r}", fix=f"use one of {', '.join(BACKENDS)}"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,9 @@ class LiveSettings:
         give_up_after: Seconds without a new frame after which iteration raises; None: never.
         wait: Whether a camera that does not answer at the start is waited for like a lost one.
         grabber: How connections are opened.
+
+    Raises:
+        SourceError: If a time is not above 0.
     """
 
     stale_after: float = 1.0
@@ -47,6 +51,15 @@ class LiveSettings:
     give_up_after: float | None = None
     wait: bool = False
     grabber: GrabberOptions = field(default_factory=GrabberOptions)
+
+    def __post_init__(self) -> None:
+        """Check the times."""
+        for name in ("stale_after", "lost_after", "give_up_after"):
+            seconds = getattr(self, name)
+            if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+                raise SourceError(
+                    f"{name} is a time above 0; got {seconds}", fix="give it in seconds"
+                )
 
 
 class LiveSource:

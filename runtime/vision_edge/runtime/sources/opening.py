@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vision_edge.runtime.errors import ImageError, SourceError
 from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
@@ -23,6 +23,10 @@ from vision_edge.runtime.sources.several import SeveralCameras
 
 if TYPE_CHECKING:
     from vision_edge.runtime.sources.live import LiveSettings, LiveState
+
+
+SourceKind = Literal["live", "video", "pictures"]
+"""A camera or stream, a video file, or pictures in files."""
 
 
 def open_sources(
@@ -85,6 +89,18 @@ def _told(
     if on_state is None:
         return None
     return lambda state, reason: on_state(name, state, reason)
+
+
+def source_kind(spec: str) -> SourceKind:
+    """Return what a source would be opened as; nothing is opened for good.
+
+    Args:
+        spec: As `open_source` takes it.
+    """
+    if live_address(spec) is not None:
+        return "live"
+    path = Path(spec)
+    return "video" if path.is_file() and not is_still(path) else "pictures"
 
 
 def open_source(

@@ -12,20 +12,21 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from vision_edge.export.model.pruning import Pruning
-from vision_edge.toolkit.averaging.usable import Weights
-from vision_edge.toolkit.backbones.backbone import Backbone
+from vision_edge.cli.declarations import Given
+from vision_edge.toolkit.averaging.average import AverageSettings
+from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions
+from vision_edge.toolkit.cli.build_options import Work
 from vision_edge.toolkit.cli.build_report import summarise_hub
-from vision_edge.toolkit.cli.options import chosen_device
-from vision_edge.toolkit.data.dataset import open_dataset
+from vision_edge.toolkit.cli.options import chosen_backbone, chosen_device
+from vision_edge.toolkit.data.dataset import Dataset, open_dataset, sample_of
 from vision_edge.toolkit.inversion.prior import BatchNormPrior, load_prior
 from vision_edge.toolkit.inversion.settings import InversionSettings
 from vision_edge.toolkit.meta.learner import Row
 from vision_edge.toolkit.meta.settings import MetaSettings
-from vision_edge.toolkit.pool.tasks import TaskShape
+from vision_edge.toolkit.pool.pool import existing_pool
 from vision_edge.toolkit.processes import joined_ranks
 from vision_edge.toolkit.recycle.building import PAGE_FILE, build_recycled
-from vision_edge.toolkit.recycle.presets import PRESETS
+from vision_edge.toolkit.recycle.presets import preset_settings
 from vision_edge.toolkit.recycle.settings import RecycleSettings, Watch, Where
 
 if TYPE_CHECKING:
@@ -33,125 +34,67 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RecycleOptions:
-    """The command's options; what is None comes from the preset. See `vision-edge build --help`."""
+class Said:
+    """What was said of the pipeline's settings; the rest comes from the preset.
 
-    device: str
-    preset: str | None
-    work: Path
-    rank: int | None
-    scale: float
-    weights_of: Weights
-    seed: int
-    skip_bad: bool
-    trust_base: bool
-    per_class: int | None
-    iterations: int | None
-    prune: str | None
-    prior: str | None
-    prior_weights: Path | None
-    init: Path | None
-    pool: Path | None
-    start: str
-    sparsity: float | None
-    meta_steps: int | None
-    meta_lr: float | None
-    accumulate: int
-    batch: int | None
-    compiled: bool | None
-    test: Path | None
-
-
-def settings_of(options: RecycleOptions, device: str, depth: int) -> RecycleSettings:
-    """Return the pipeline's settings: the options before the preset.
-
-    Args:
-        options: What was given.
-        device: What it runs on, which decides the preset.
-        depth: Blocks of the backbone; a preset's pruning at blocks beyond is left out, and said.
-
-    Raises:
-        VisionEdgeError: If one is out of its range.
+    Attributes:
+        average: Of `AverageSettings`: rank, size and weights of both averages.
+        inversion: Of `InversionSettings`.
+        meta: Of `MetaSettings`.
+        pipeline: Of `RecycleSettings` itself.
     """
-    amount = PRESETS[options.preset or ("gpu" if device.startswith("cuda") else "cpu")]
-    defaults = RecycleSettings()
-    lr = MetaSettings.lr if options.meta_lr is None else options.meta_lr
-    return RecycleSettings(
-        subspace=replace(
-            defaults.subspace,
-            rank=options.rank or defaults.subspace.rank,
-            scale=options.scale,
-            weights_of=options.weights_of,
-        ),
-        average=replace(
-            defaults.average,
-            rank=options.rank or defaults.average.rank,
-            scale=options.scale,
-            weights_of=options.weights_of,
-        ),
-        inversion=InversionSettings(
-            per_class=options.per_class or amount.per_class,
-            iterations=options.iterations or amount.iterations,
-            pruning=_pruning(options.prune, amount.prune, depth),
-            seed=options.seed,
-        ),
-        meta=MetaSettings(
-            steps=amount.meta_steps if options.meta_steps is None else options.meta_steps,
-            shape=TaskShape(query=amount.query),
-            lr=lr,
-            sparsity=amount.sparsity if options.sparsity is None else options.sparsity,
-            accumulate=options.accumulate,
-            evaluate_tasks=amount.evaluate_tasks,
-            seed=options.seed,
-        ),
-        start=options.start,
-        batch=options.batch,
-    )
 
+    average: Given[AverageSettings]
+    inversion: Given[InversionSettings]
+    meta: Given[MetaSettings]
+    pipeline: Given[RecycleSettings]
 
-def _pruning(given: str | None, preset: str, depth: int) -> Pruning:
-    """Return what was given, or as much of the preset as the backbone has blocks for."""
-    if given is not None:
-        pruning = Pruning.parse(given)
-        pruning.check(depth)
-        return pruning
-    wanted = Pruning.parse(preset)
-    fitted = wanted.fitted(depth)
-    if fitted != wanted:
-        said = f"{fitted} is used" if fitted.steps else "patches are not pruned"
-        typer.echo(
-            f"note: the preset prunes at {wanted}, the backbone has {depth} blocks: {said}",
-            err=True,
+    def over(self, preset: RecycleSettings) -> RecycleSettings:
+        """Return a preset's settings with what was said.
+
+        Raises:
+            VisionEdgeError: If a value is out of its range, with its option's name.
+        """
+        return self.pipeline.over(
+            preset,
+            subspace=self.average.over(preset.subspace),
+            average=self.average.over(preset.average),
+            inversion=self.inversion.over(preset.inversion),
+            meta=self.meta.over(preset.meta),
         )
-    return fitted
 
 
-def recycle(hub: Path, out: Path, backbone: Backbone, options: RecycleOptions) -> None:
+def recycle(
+    hub: Path,
+    out: Path,
+    said_of: Given[BackboneOptions],
+    said: Said,
+    work: Work,
+    *,
+    skip_bad: bool,
+    trust_base: bool,
+    test: Path | None,
+) -> None:
     """Run the pipeline, show how it gets on, and write the meta-LoRA with its report.
 
     Raises:
         VisionEdgeError: As `recycle_hub` does.
     """
-    device = chosen_device(options.device)
-    settings = settings_of(options, device, len(backbone.model.blocks))
-    test = None  # opened now rather than at the end
-    if options.test is not None:
-        test = open_dataset(options.test, default="test")
+    device = chosen_device(work.device)
+    preset = work.preset.value if work.preset else "gpu" if device.startswith("cuda") else "cpu"
+    settings = said.over(preset_settings(preset, work.seed))
+    backbone = chosen_backbone(said_of)
+    data = _opened_now(work, backbone, test)
+    settings = _fitted(
+        settings, len(backbone.model.blocks), named="pruning" in said.inversion.values
+    )
     with joined_ranks(device) as ranks:
         device = f"cuda:{ranks.local}" if device == "cuda" else device
-        where = Where(
-            work=options.work,
-            device=device,
-            compiled=device.startswith("cuda") if options.compiled is None else options.compiled,
-            ranks=ranks,
-            prior=_prior(options, device),
-            frames=options.init,
-            pool=options.pool,
-            skip_bad=options.skip_bad,
-            trust_base=options.trust_base,
+        where = replace(
+            _where(work, out, device), ranks=ranks, skip_bad=skip_bad, trust_base=trust_base
         )
         with _watching(settings, where) as watch:
-            report = build_recycled(hub, out, backbone, settings, where, watch, test=test)
+            report = build_recycled(hub, out, backbone, settings, where, watch, test=data)
         if report is not None:
             summarise_hub(report)
             typer.echo(
@@ -161,8 +104,61 @@ def recycle(hub: Path, out: Path, backbone: Backbone, options: RecycleOptions) -
         ranks.wait()
 
 
-def _prior(options: RecycleOptions, device: str) -> BatchNormPrior | None:
-    if options.prior == "none":
+def _opened_now(work: Work, backbone: Backbone, test: Path | None) -> Dataset | None:
+    """Open what is only needed late, so that what cannot be used is found out before any work.
+
+    Returns:
+        The labelled images of the report, if there are any.
+
+    Raises:
+        DataError: If something cannot be used.
+    """
+    if work.pool is not None:
+        existing_pool(work.pool, backbone)
+    if work.init is not None:
+        sample_of(work.init, 1)
+    return None if test is None else open_dataset(test, default="test")
+
+
+def _where(work: Work, out: Path, device: str) -> Where:
+    """Return on what, and with what at hand, the pipeline runs."""
+    return Where(
+        work=work.work or out.with_name(out.name + ".work"),
+        device=device,
+        compiled=device.startswith("cuda") if work.compiled is None else work.compiled,
+        prior=_prior(work, device) if work.pool is None else None,
+        frames=work.init,
+        pool=work.pool,
+    )
+
+
+def _fitted(settings: RecycleSettings, depth: int, *, named: bool) -> RecycleSettings:
+    """Return settings whose pruning fits a backbone: what was named must, a preset's is made to.
+
+    Args:
+        settings: Of the whole pipeline.
+        depth: Blocks of the backbone.
+        named: Whether the pruning was given, rather than a preset's.
+
+    Raises:
+        VisionEdgeError: If a block was named that there is not.
+    """
+    wanted = settings.inversion.pruning
+    if named:
+        wanted.check(depth)
+        return settings
+    fitted = wanted.fitted(depth)
+    if fitted == wanted:
+        return settings
+    said = f"{fitted} is used" if fitted.steps else "patches are not pruned"
+    typer.echo(
+        f"note: the preset's --prune is {wanted}, the backbone has {depth} blocks: {said}", err=True
+    )
+    return replace(settings, inversion=replace(settings.inversion, pruning=fitted))
+
+
+def _prior(work: Work, device: str) -> BatchNormPrior | None:
+    if work.prior == "none":
         typer.secho(
             "warning: without a prior only the total variation keeps images smooth; they say "
             "less about the adapters",
@@ -170,7 +166,7 @@ def _prior(options: RecycleOptions, device: str) -> BatchNormPrior | None:
             fg=typer.colors.YELLOW,
         )
         return None
-    prior = load_prior(options.prior, options.prior_weights).to(device)
+    prior = load_prior(work.prior, work.prior_weights).to(device)
     if device.startswith("cuda"):
         prior = prior.bfloat16()
     return prior

@@ -13,30 +13,26 @@ from rich.progress import Progress
 from rich.table import Table
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.modes import Only, modes
-from vision_edge.cli.options import Background, Bits, reading_of
+from vision_edge.cli.declarations import Given, Group, Mode, Only, Option, present
+from vision_edge.cli.grouped_command import command
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import AdapterError, VisionEdgeError, require
+from vision_edge.runtime.images.reading import Reading
 from vision_edge.runtime.inference.embedder import Embedder
 from vision_edge.runtime.inference.session import open_session
 from vision_edge.runtime.reports.drawing import check_svg
 from vision_edge.runtime.system.files import atomic_file
 from vision_edge.toolkit.cli.options import (
-    Activation,
+    BACKBONE_OPTIONS,
+    FILES_READ,
+    INPUT,
+    SEED,
     DataPath,
     Device,
-    Interpolation,
-    Mean,
-    Projection,
-    Seed,
-    Size,
     Split,
-    Std,
     TrustBase,
-    chosen_activation,
     chosen_device,
     say_notes,
-    triple,
 )
 from vision_edge.toolkit.data.dataset import open_dataset
 from vision_edge.toolkit.evaluation.episodes import EpisodeSettings
@@ -50,17 +46,26 @@ if TYPE_CHECKING:
 app = command_app()
 
 
-@app.command()
-@modes(
-    Only("--adapter", lambda o: bool(o["adapter"]), "trust_base"),
-    Only(
-        "a backbone (--backbone, --weights or --adapter)",
-        lambda o: bool(o["backbone"] or o["weights"] or o["adapter"] or not o["bundle"]),
-        "device", "size", "mean", "std", "interpolation", "activation", "projection",
-    ),
-)  # fmt: skip
+MODELS = Mode(
+    "a backbone (--backbone, --weights or --adapter)",
+    lambda v: bool(v["backbone"] or v["weights"] or v["adapter"] or not v["bundle"]),
+)
+PROTOCOL = Group(
+    EpisodeSettings,
+    Option("way", "--way", int, "Classes an episode.", min=2),
+    Option("shot", "--shot", int, "Support images a class.", min=1),
+    Option("query", "--query", int, "Query images a class.", min=1),
+    Option("episodes", "--episodes", int, "How many.", min=2),
+    SEED,
+)
+
+
+@command(app)
 def evaluate(
     data: DataPath,
+    settings: Annotated[EpisodeSettings, PROTOCOL],
+    reading: Annotated[Reading, FILES_READ],
+    prepared: Annotated[Given[Any], Group(BACKBONE_OPTIONS, *INPUT, only=(MODELS,))],
     bundle: Annotated[
         list[Path] | None, typer.Option("--bundle", help="A bundle; may be repeated.")
     ] = None,
@@ -75,52 +80,30 @@ def evaluate(
         list[Path] | None,
         typer.Option("--adapter", help="Adapter, put on the backbone it fits; may be repeated."),
     ] = None,
-    trust_base: TrustBase = False,
-    way: Annotated[int, typer.Option("--way", min=2, help="Classes an episode.")] = 5,
-    shot: Annotated[int, typer.Option("--shot", min=1, help="Support images a class.")] = 1,
-    query: Annotated[int, typer.Option("--query", min=1, help="Query images a class.")] = 15,
-    episodes: Annotated[int, typer.Option("--episodes", min=2, help="How many.")] = 600,
+    trust_base: Annotated[TrustBase, Only(present("adapter"))] = False,
     split: Split = None,
-    seed: Seed = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the results here.")
     ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw the results here: FILE.svg.")
     ] = None,
-    device: Device = "auto",
-    bits: Bits = None,
-    background: Background = "#ffffff",
-    size: Size = None,
-    mean: Mean = None,
-    std: Std = None,
-    interpolation: Interpolation = None,
-    activation: Activation = None,
-    projection: Projection = None,
+    device: Annotated[Device, Only(MODELS)] = "auto",
 ) -> None:
     """Compare backbones, adapters and bundles on the same N-way K-shot episodes.
 
     Where DATA has splits, `test` is used. A backbone is always shown without adapter too: plain
     nearest prototype (NN) is what an adapter has to beat. With --bundle alone no torch is needed.
     """
-    settings = EpisodeSettings(way, shot, query, episodes, seed)
     if plot is not None:
         check_svg(plot)
-    dataset = open_dataset(data, split, default="test", reading=reading_of(bits, background))
+    dataset = open_dataset(data, split, default="test", reading=reading)
     for line in dataset.found.lines():
         typer.echo(f"note: {data}: {line}", err=True)
     embedders: list[Embedder] = []
     if backbone or weights or adapter or not bundle:
         require("torch")
-        common = {
-            "size": size,
-            "mean": triple(mean, "--mean"),
-            "std": triple(std, "--std"),
-            "interpolation": interpolation,
-            "activation": chosen_activation(activation),
-            "projection": projection,
-        }
-        options = _options(backbone or [], weights or [], common)
+        options = _options(backbone or [], weights or [], prepared)
         embedders += _with_adapters(options, adapter or [], chosen_device(device), trust_base)
     embedders += [open_session(load_bundle(path)) for path in bundle or []]
     console = Console(stderr=True)
@@ -142,12 +125,10 @@ def evaluate(
 
 
 def _options(
-    names: list[str], weights: list[Path], common: dict[str, Any]
+    names: list[str], weights: list[Path], prepared: Given[BackboneOptions]
 ) -> list[BackboneOptions]:
-    from vision_edge.toolkit.backbones.backbone import BackboneOptions
-
     if not names and not weights:
-        return [BackboneOptions(**common)]
+        return [prepared.made()]
     if names and weights and len(names) != len(weights):
         raise VisionEdgeError(
             f"{len(names)} --backbone and {len(weights)} --weights do not pair up",
@@ -155,9 +136,7 @@ def _options(
         )
     count = max(len(names), len(weights))
     return [
-        BackboneOptions(
-            name=names[i] if names else None, weights=weights[i] if weights else None, **common
-        )
+        prepared.made(name=names[i] if names else None, weights=weights[i] if weights else None)
         for i in range(count)
     ]
 

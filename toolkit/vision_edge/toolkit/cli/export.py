@@ -11,22 +11,18 @@ import typer
 from rich.console import Console
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.modes import Only, modes
-from vision_edge.cli.options import Background, Bits, reading_of
+from vision_edge.cli.declarations import Given, Group, Mode, Only, Option, chosen, present
+from vision_edge.cli.grouped_command import command
 from vision_edge.runtime.bundles.bundle import Bundle
-from vision_edge.runtime.errors import DataError, ExportError, require
+from vision_edge.runtime.errors import DataError, require
+from vision_edge.runtime.images.reading import Reading
 from vision_edge.toolkit.cli.export_targets import TargetFormat, check_target, write_target
 from vision_edge.toolkit.cli.options import (
-    Activation,
-    BackboneName,
-    Interpolation,
-    Mean,
-    Projection,
-    Size,
-    Std,
+    BACKBONE,
+    FILES_READ,
     TrustBase,
-    Weights,
     chosen_backbone,
+    pruning,
 )
 
 app = command_app()
@@ -41,33 +37,80 @@ class Precision(str, Enum):
     int8 = "int8"
 
 
-@app.command()
-@modes(
-    Only("--adapter", lambda o: o["adapter"] is not None, "trust_base"),
-    Only("--images", lambda o: o["images"] is not None, "public"),
-    Only("--precision int8", lambda o: o["precision"] is Precision.int8, "calibrate"),
-    Only(
-        "pictures (--images, --calibrate or --gate-data)",
-        lambda o: any(o[name] is not None for name in ("images", "calibrate", "gate_data")),
-        "bits",
-        "background",
+INT8 = chosen("precision", "int8")
+EMBEDS_TOO = Mode(
+    "a target other than triton, which is asked for embeddings alone",
+    lambda values: values["target"] is not TargetFormat.triton,
+    "export another target",
+)
+SETTINGS = Group(
+    "vision_edge.export.settings:ExportSettings",
+    Option(
+        "precision",
+        "--precision",
+        Precision,
+        "Arithmetic, fp32 by default; int8 needs --calibrate.",
+        parse=lambda precision: precision.value,
     ),
-    Only("--gate-data", lambda o: o["gate_data"] is not None, "split"),
-    Only("--target triton", lambda o: o["target"] is TargetFormat.triton, "repository"),
-    Only(
-        "--target tensorrt-rtx",
-        lambda o: o["target"] is TargetFormat.tensorrt_rtx,
-        "compute_capability",
+    Option(
+        "pruning",
+        "--prune",
+        str,
+        "Leave out patches, BLOCK:SHARE: 9:0.5 drops half of them after the ninth block's "
+        "attention; 4:0.25,7:0.25 drops in two steps. Faster, less accurate.",
+        parse=pruning,
+    ),
+    Option(
+        "min_cosine",
+        "--min-cosine",
+        float,
+        "Least cosine of an image to PyTorch's embedding (fp32 0.9999, fp16 0.999, int8 0.98); "
+        "with --prune, least mean to the model with all patches.",
+    ),
+    Option(
+        "max_accuracy_drop",
+        "--max-accuracy-drop",
+        float,
+        "Most points of few-shot accuracy that it may cost.",
+    ),
+    Option(
+        "half_weights",
+        "--half-weights",
+        bool,
+        "Store weights in float16, compute in float32: half the size.",
+    ),
+    Option(
+        "fused_attention",
+        "--fused-attention",
+        bool,
+        "Write attention as ONNX Runtime's own operator: quicker with --provider cuda, not for "
+        "TensorRT and OpenVINO.",
+        only=(chosen("target", "onnx", "triton"),),
+    ),
+    Option(
+        "patches",
+        "--patches",
+        bool,
+        "Return patches as well, by which the nearest products are ranked anew.",
+        only=(EMBEDS_TOO,),
     ),
 )
+ANY_PICTURES = Mode(
+    "pictures (--images, --calibrate or --gate-data)",
+    lambda values: bool(values["images"] or values["calibrate"] or values["gate_data"]),
+)
+
+
+@command(app)
 def export(
     out: Annotated[Path, typer.Option("--out", help="The bundle's folder.")],
-    backbone: BackboneName = None,
-    weights: Weights = None,
+    backbone: Annotated[Given[Any], BACKBONE],
+    said: Annotated[Given[Any], SETTINGS],
+    reading: Annotated[Reading, FILES_READ, Only(ANY_PICTURES)],
     adapter: Annotated[
         Path | None, typer.Option("--adapter", help="Adapter to merge, such as a meta-LoRA.")
     ] = None,
-    trust_base: TrustBase = False,
+    trust_base: Annotated[TrustBase, Only(present("adapter"))] = False,
     images: Annotated[
         Path | None,
         typer.Option(
@@ -85,15 +128,13 @@ def export(
             help="The --images are photographs of whatever, not of this station: they tell what "
             "resembles everything, but set no thresholds.",
         ),
+        Only(present("images")),
     ] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name; default: the folder's.")] = None,
     evaluation: Annotated[
         Path | None,
         typer.Option("--evaluation", help="JSON of `vision-edge evaluate` to carry along."),
     ] = None,
-    precision: Annotated[
-        Precision, typer.Option("--precision", help="Arithmetic; int8 needs --calibrate.")
-    ] = Precision.fp32,
     calibrate: Annotated[
         Path | None,
         typer.Option(
@@ -101,15 +142,8 @@ def export(
             help="For int8: folder or zip of images like those the device will see, a pool that "
             "`build` left, or a gallery. A quarter is held out for the parity gate.",
         ),
+        Only(INT8),
     ] = None,
-    prune: Annotated[
-        str,
-        typer.Option(
-            "--prune",
-            help="Leave out patches, BLOCK:SHARE: 9:0.5 drops half of them after the ninth "
-            "block's attention; 4:0.25,7:0.25 drops in two steps. Faster, less accurate.",
-        ),
-    ] = "",
     gate_data: Annotated[
         Path | None,
         typer.Option(
@@ -122,42 +156,8 @@ def export(
     split: Annotated[
         str | None,
         typer.Option("--split", help="First-level folder of --gate-data; default: test."),
+        Only(present("gate_data")),
     ] = None,
-    min_cosine: Annotated[
-        float | None,
-        typer.Option(
-            "--min-cosine",
-            help="Least cosine of an image to PyTorch's embedding (fp32 0.9999, fp16 0.999, int8 "
-            "0.98); with --prune, least mean to the model with all patches.",
-        ),
-    ] = None,
-    max_accuracy_drop: Annotated[
-        float | None,
-        typer.Option(
-            "--max-accuracy-drop", help="Most points of few-shot accuracy that it may cost."
-        ),
-    ] = None,
-    half_weights: Annotated[
-        bool,
-        typer.Option(
-            "--half-weights", help="Store weights in float16, compute in float32: half the size."
-        ),
-    ] = False,
-    fused_attention: Annotated[
-        bool,
-        typer.Option(
-            "--fused-attention",
-            help="Write attention as ONNX Runtime's own operator: quicker with --provider cuda, "
-            "not for TensorRT and OpenVINO.",
-        ),
-    ] = False,
-    patches: Annotated[
-        bool,
-        typer.Option(
-            "--patches",
-            help="Return patches as well, by which the nearest products are ranked anew.",
-        ),
-    ] = False,
     target: Annotated[
         TargetFormat,
         typer.Option(
@@ -171,21 +171,15 @@ def export(
             "--compute-capability",
             help="For tensorrt-rtx: compile for this GPU, such as 8.9; may be repeated.",
         ),
+        Only(chosen("target", "tensorrt-rtx")),
     ] = None,
     repository: Annotated[
         Path | None,
         typer.Option(
             "--repository", help="For triton: the model repository; default: beside the bundle."
         ),
+        Only(chosen("target", "triton")),
     ] = None,
-    bits: Bits = None,
-    background: Background = "#ffffff",
-    size: Size = None,
-    mean: Mean = None,
-    std: Std = None,
-    interpolation: Interpolation = None,
-    activation: Activation = None,
-    projection: Projection = None,
 ) -> None:
     """Merge an adapter into its backbone and export a bundle that is provably the same model.
 
@@ -193,43 +187,19 @@ def export(
     depends on the precision, or nothing is written.
     """
     require("torch")
-    from vision_edge.export.model.pruning import Pruning
     from vision_edge.export.precision.variant import check_calibration
-    from vision_edge.export.settings import ExportImages, ExportSettings
+    from vision_edge.export.settings import ExportImages
     from vision_edge.toolkit import export_images as calibration
     from vision_edge.toolkit.exporting import export_backbone
 
-    if public and images is None:
-        raise DataError("--public says what --images are, and there are none", fix="add --images")
-    settings = ExportSettings(
-        precision.value,
-        Pruning.parse(prune),
-        half_weights,
-        min_cosine,
-        max_accuracy_drop,
-        fused_attention,
-        patches,
-    )
-    if patches and target is TargetFormat.triton:
-        raise ExportError(
-            "Triton is asked for embeddings alone, and --patches was given",
-            fix="leave it out, or serve the bundle by another provider",
-        )
-    if fused_attention and target.is_engine:
-        raise ExportError(
-            f"--fused-attention is ONNX Runtime's own operator, unknown to {target.value}",
-            fix="leave it out: the compiler fuses attention by itself",
-        )
-    check_target(target, compute_capability or [], repository)
+    settings = said.made()
+    check_target(target, compute_capability or [])
     figures = _evaluation(evaluation)
-    reading = reading_of(bits, background)
     calibrating = None
     if calibrate:
         calibrating = calibration.calibration_images(calibrate, reading=reading, tell=_note)
-    check_calibration(precision.value, None if calibrating is None else len(calibrating.images))
-    loaded = chosen_backbone(
-        backbone, weights, size, mean, std, interpolation, activation, projection
-    )
+    check_calibration(settings.precision, None if calibrating is None else len(calibrating.images))
+    loaded = chosen_backbone(backbone)
     chosen = None
     if images is not None:
         named = f"images of {images.name}"
@@ -244,7 +214,7 @@ def export(
             out,
             adapter=adapter,
             trust_base=trust_base,
-            note=lambda text: typer.echo(f"note: {text}", err=True),
+            note=_note,
             name=name,
             images=chosen,
             calibration=calibrating,

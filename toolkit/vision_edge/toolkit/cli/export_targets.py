@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from vision_edge.cli.declarations import Given
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import ExportError, VisionEdgeError
 
@@ -26,29 +27,17 @@ class TargetFormat(str, Enum):
         return self in (TargetFormat.tensorrt, TargetFormat.tensorrt_rtx)
 
 
-def check_target(target: TargetFormat, capabilities: list[str], repository: Path | None) -> None:
+def check_target(target: TargetFormat, capabilities: list[str]) -> None:
     """Find out now, rather than after minutes of exporting, that a target cannot be made here.
 
     Args:
         target: What is asked for.
         capabilities: Compute capabilities to compile for, such as `8.9`.
-        repository: Triton's model repository.
 
     Raises:
-        ExportError: If an option was given for a target that takes it not.
         EngineError: If there is no GPU here and the target needs one.
         MissingExtraError: If the compiler is not installed.
     """
-    if repository is not None and target is not TargetFormat.triton:
-        raise ExportError(
-            f"--repository does not go with --target {target.value}",
-            fix="give it with --target triton",
-        )
-    if capabilities and target is not TargetFormat.tensorrt_rtx:
-        raise ExportError(
-            f"--compute-capability does not go with --target {target.value}",
-            fix="give it with --target tensorrt-rtx, which compiles for other GPUs",
-        )
     if not target.is_engine:
         return
     from vision_edge.runtime.inference.tensorrt.builder import compiler
@@ -81,9 +70,10 @@ def write_target(
 
 
 def _compile(bundle: Path, target: TargetFormat, capabilities: list[str]) -> None:
-    from vision_edge.cli.compile import compile_command
+    from vision_edge.cli.compile import BUILD, compile_command
+    from vision_edge.runtime.inference.tensorrt.key import BatchProfile
 
-    compile_command(bundle, target.value, capabilities or None)
+    compile_command(bundle, BatchProfile(), Given(BUILD.maker), target.value, capabilities or None)
 
 
 def _into_repository(bundle: Path, repository: Path) -> None:

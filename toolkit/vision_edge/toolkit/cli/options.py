@@ -4,48 +4,84 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vision_edge.cli.declarations import Given, Group, Option
+from vision_edge.cli.options import BACKGROUND, BITS
 from vision_edge.runtime.errors import BackboneError, VisionEdgeError, require
 from vision_edge.runtime.images.preprocess import Triple
+from vision_edge.runtime.images.reading import Reading
 
 if TYPE_CHECKING:
-    from vision_edge.toolkit.backbones.backbone import Backbone
+    from vision_edge.export.model.pruning import Pruning
+    from vision_edge.toolkit.averaging.usable import Weights
+    from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions
 
-BackboneName = Annotated[
-    str | None,
-    typer.Option("--backbone", help="timm model name; default: the embedded backbone."),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option("--weights", help="Safetensors file; default: timm's pretrained weights."),
-]
-Size = Annotated[int | None, typer.Option("--size", help="Input side in pixels.")]
-Mean = Annotated[
-    str | None, typer.Option("--mean", help="Mean per RGB channel of pixels in [0, 1]: r,g,b.")
-]
-Std = Annotated[str | None, typer.Option("--std", help="Standard deviation, likewise: r,g,b.")]
-Interpolation = Annotated[
-    str | None, typer.Option("--interpolation", help="Kernel for enlarging: bilinear or bicubic.")
-]
-Activation = Annotated[
-    str | None,
-    typer.Option(
-        "--activation",
-        help="gelu, quick_gelu or gelu_tanh, where the weights' own files do not say (CLIP).",
-    ),
-]
-Projection = Annotated[
-    bool | None,
-    typer.Option(
-        "--projection/--no-projection",
-        help="CLIP's projection in the embedding; default: where the weights carry it.",
-    ),
-]
+
+ACTIVATIONS = ("gelu", "quick_gelu", "gelu_tanh")
+
+
+def triple(text: str) -> Triple:
+    """Parse `r,g,b`.
+
+    Raises:
+        BackboneError: If it is not three finite numbers.
+    """
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+        if not all(map(math.isfinite, (red, green, blue))):
+            raise ValueError
+    except ValueError:
+        raise BackboneError("expected three numbers", fix="for instance 0.5,0.5,0.5") from None
+    return red, green, blue
+
+
+def activation(name: str) -> str:
+    """Return the activation of that name.
+
+    Raises:
+        BackboneError: If there is none.
+    """
+    if name not in ACTIVATIONS:
+        raise BackboneError("is no activation", fix=f"give one of {', '.join(ACTIVATIONS)}")
+    return name
+
+
+SIZE = Option("size", "--size", int, "Input side in pixels.")
+INTERPOLATION = Option(
+    "interpolation", "--interpolation", str, "Kernel for enlarging: bilinear or bicubic."
+)
+MEAN = Option(
+    "mean", "--mean", str, "Mean per RGB channel of pixels in [0, 1]: r,g,b.", parse=triple
+)
+STD = Option("std", "--std", str, "Standard deviation, likewise: r,g,b.", parse=triple)
+BACKBONE_OPTIONS = "vision_edge.toolkit.backbones.backbone:BackboneOptions"
+ACTIVATION = Option(
+    "activation",
+    "--activation",
+    str,
+    "gelu, quick_gelu or gelu_tanh, where the weights' own files do not say (CLIP).",
+    parse=activation,
+)
+PROJECTION = Option(
+    "projection",
+    "--projection/--no-projection",
+    bool,
+    "CLIP's projection in the embedding; default: where the weights carry it.",
+)
+INPUT = (SIZE, MEAN, STD, INTERPOLATION, ACTIVATION, PROJECTION)
+"""What a backbone's files may leave open: how pictures are prepared, and what CLIP's do not say."""
+BACKBONE = Group(
+    BACKBONE_OPTIONS,
+    Option("name", "--backbone", str, "timm model name; default: the embedded backbone."),
+    Option("weights", "--weights", Path, "Safetensors file; default: timm's pretrained weights."),
+    *INPUT,
+)
+FILES_READ = Group(Reading, BITS, BACKGROUND)
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides everything random.")]
+SEED = Option("seed", "--seed", int, "Decides everything random.", min=0)
 TrustBase = Annotated[
     bool,
     typer.Option(
@@ -63,25 +99,6 @@ DataPath = Annotated[
 ]
 
 
-def triple(text: str | None, option: str) -> Triple | None:
-    """Parse `r,g,b`.
-
-    Raises:
-        BackboneError: If it is not three finite numbers.
-    """
-    if text is None:
-        return None
-    try:
-        red, green, blue = (float(part) for part in text.split(","))
-        if not all(map(math.isfinite, (red, green, blue))):
-            raise ValueError
-    except ValueError:
-        raise BackboneError(
-            f"{option} {text!r}: expected three numbers", fix=f"for instance {option} 0.5,0.5,0.5"
-        ) from None
-    return red, green, blue
-
-
 def chosen_device(name: str) -> str:
     """Return the device to use; `auto` takes a GPU where PyTorch can use one.
 
@@ -97,16 +114,33 @@ def chosen_device(name: str) -> str:
     return name
 
 
-def chosen_backbone(
-    name: str | None,
-    weights: Path | None,
-    size: int | None,
-    mean: str | None,
-    std: str | None,
-    interpolation: str | None,
-    activation: str | None = None,
-    projection: bool | None = None,
-) -> Backbone:
+def pruning(text: str) -> Pruning:
+    """Parse the steps of `--prune`.
+
+    Raises:
+        VisionEdgeError: If it is none.
+        MissingExtraError: If torch is not installed.
+    """
+    require("torch")
+    from vision_edge.export.model.pruning import Pruning
+
+    return Pruning.parse(text)
+
+
+def adapter_weights(texts: list[str]) -> Weights:
+    """Parse the pairs of `--weights-of`.
+
+    Raises:
+        VisionEdgeError: If one is none.
+        MissingExtraError: If torch is not installed.
+    """
+    require("torch")
+    from vision_edge.toolkit.averaging.usable import parse_weights
+
+    return parse_weights(texts)
+
+
+def chosen_backbone(said: Given[BackboneOptions]) -> Backbone:
     """Load the backbone that a command's options describe.
 
     Raises:
@@ -114,35 +148,11 @@ def chosen_backbone(
         MissingExtraError: If torch is not installed.
     """
     require("torch")
-    from vision_edge.toolkit.backbones.backbone import BackboneOptions, load_backbone
+    from vision_edge.toolkit.backbones.backbone import load_backbone
 
-    loaded = load_backbone(
-        BackboneOptions(
-            name=name,
-            weights=weights,
-            size=size,
-            mean=triple(mean, "--mean"),
-            std=triple(std, "--std"),
-            interpolation=interpolation,
-            activation=chosen_activation(activation),
-            projection=projection,
-        )
-    )
+    loaded = load_backbone(said.made())
     say_notes(loaded)
     return loaded
-
-
-def chosen_activation(name: str | None) -> Any:
-    """Return the activation that `--activation` names.
-
-    Raises:
-        BackboneError: If there is none of that name.
-    """
-    if name not in (None, "gelu", "quick_gelu", "gelu_tanh"):
-        raise BackboneError(
-            f"--activation {name!r} is unknown", fix="give gelu, quick_gelu or gelu_tanh"
-        )
-    return name
 
 
 def say_notes(backbone: Backbone) -> None:

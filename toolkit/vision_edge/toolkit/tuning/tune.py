@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,46 +29,9 @@ from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.data.dataset import Dataset
 from vision_edge.toolkit.tuning.image_augmentation import random_crop_flip
 from vision_edge.toolkit.tuning.injection import LoraQKV, inject, reset
+from vision_edge.toolkit.tuning.settings import TuneSettings
 
 HUB_FILE = "hub.json"
-
-
-@dataclass(frozen=True)
-class TuneSettings:
-    """Settings of a hub; a hub that is resumed must have the same.
-
-    Attributes:
-        tasks: How many adapters.
-        way: Classes a task.
-        steps: Optimiser steps a task.
-        rank: Rank of the LoRA on each of query and value.
-        batch: Images a step, spread evenly over the classes.
-        lr: Adam's learning rate.
-        seed: Decides tasks, initial weights and batches.
-        half: Store adapters in float16 instead of float32.
-    """
-
-    tasks: int = 24
-    way: int = 5
-    steps: int = 150
-    rank: int = 4
-    batch: int = 40
-    lr: float = 1e-3
-    seed: int = 0
-    half: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("tasks", "steps", "rank", "batch"):
-            if getattr(self, name) < 1:
-                raise VisionEdgeError(
-                    f"{name} must be at least 1; got {getattr(self, name)}", fix=f"raise --{name}"
-                )
-        if self.way < 2:
-            raise VisionEdgeError(f"way must be at least 2; got {self.way}", fix="raise --way")
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise VisionEdgeError(
-                f"lr must be a positive number; got {self.lr}", fix="1e-3 is a good start"
-            )
 
 
 @dataclass(frozen=True)

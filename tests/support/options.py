@@ -1,0 +1,331 @@
+"""What the test of all options needs: each command's modes, its work, and values to try."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+
+class Reached(Exception):
+    """The work would begin now."""
+
+
+STOP = {"side_effect": Reached}
+CLI, KIT = "vision_edge.cli", "vision_edge.toolkit"
+
+
+def gives(value: Any) -> dict[str, Any]:
+    """Return how a recorder answers with a value."""
+    return {"return_value": value}
+
+
+# --- values --------------------------------------------------------------------------------------
+
+FORMS: dict[Any, str] = {int: "3", float: "0.3", str: "some", Path: "b.png"}
+"""A value of each type that is no option's default."""
+_RECYCLED = ("recycle", "pool", "no prior", "named prior", "no steps")
+VALUES: dict[Any, str | list[str]] = {
+    "rotate": "90", "flip": "vertical", "roi": "0,0,8,8", "backend": "opencv", "bits": "12",
+    "background": "#000000", "precision_hint": "tf32", "provider": "openvino", "consensus": "votes",
+    "report": "leave", "trigger": "command", "also": "1", "max_age_ms": "300", "interval": "9",
+    "max_frames": "1", "prune": "1:0.5", "mean": "0.1,0.2,0.3", "std": "0.2,0.2,0.3",
+    "interpolation": "bicubic", "device": "cpu", "start": "random", "method": "recycle",
+    "prior": "resnet18", "batch": "3", "meta_lr": "0.001", "config": "other.toml", "way": "3",
+    "frame": "640x480", "min_batch": "1", "opt_batch": "3", "max_batch": "4", "target": "triton",
+    "compute_capability": "8.9", "on_conflict": "merge", "role": "engineer", "port": "9000",
+    "host": "localhost", "url": "http://other:1", "seconds": "3", "against": "torch", "seed": "4",
+    "plot": "chart.svg", "min_cosine": "0.5", "against_": "torch", "json_file": "out.json",
+    "out": "elsewhere", "split": "val", "episodes": "9", "preset": "gpu",
+    "sha256": 64 * "a", "activation": "quick_gelu", "weights_of": "grocery-*=2",
+    "precision": "fp16", "views": "3", "burst": "4", "passes": "5",
+    ("run", "three views", "views"): "1",
+    ("run", "empty"): "b.png", ("register", "source"): "1", ("demo", "source"): "0",
+    ("bench", "provider"): "cpu", ("bench", "batch"): "2", ("bench", "torch", "against"): "x",
+    ("compile", "native", "target"): "tensorrt-rtx", ("compile", "target"): "tensorrt",
+    ("compile", "min_batch"): ["2", "--opt-batch", "2"],
+    **{("build", mode, "method"): "average" for mode in _RECYCLED},
+    ("export", "triton", "target"): "onnx", ("export", "fp16", "precision"): "fp32",
+    ("update", "https", "url"): "https://other:1", ("run", "interval", "trigger"): "motion",
+    ("run", "command, of pictures", "trigger"): "motion",
+}  # fmt: skip
+"""Values by option, by command and option, or by command, mode and option."""
+
+# --- modes ---------------------------------------------------------------------------------------
+
+_G = ["--gallery", "G"]
+_RUN = ["B", "0", *_G]
+_RECYCLE = ["HUB", "--out", "OUT", "--method", "recycle"]
+MODES: dict[str, dict[str, list[str]]] = {
+    "run": {
+        "pictures": ["B", "pictures", *_G],
+        "video": ["B", "clip.mp4", *_G],
+        "USB camera": _RUN,
+        "stream": ["B", "rtsp://camera/1", *_G],
+        "USB camera and stream": [*_RUN, "--also", "rtsp://camera/1"],
+        "motion": [*_RUN, "--trigger", "motion"],
+        "interval": [*_RUN, "--trigger", "interval"],
+        "presence": [*_RUN, "--trigger", "presence", "--empty", "a.png"],
+        "command, of pictures": ["B", "pictures", *_G, "--trigger", "command"],
+        "closed set": [*_RUN, "--closed-set"],
+        "three views": [*_RUN, "--views", "3"],
+        "threshold": [*_RUN, "--threshold", "0.5"],
+        "rows": [*_RUN, "--jsonl", "rows"],
+        "cpu": [*_RUN, "--provider", "cpu"],
+        "cuda": [*_RUN, "--provider", "cuda"],
+        "engine": [*_RUN, "--provider", "engine"],
+        "triton": [*_RUN, "--provider", "triton://host:1/model"],
+    },
+    "register": {
+        "files": ["B", "bolt", "a.png", *_G],
+        "folder, cut out": ["B", "bolt", "pictures", *_G, "--empty", "a.png"],
+        "USB camera": ["B", "bolt", *_G, "--source", "0"],
+        "stream": ["B", "bolt", *_G, "--source", "rtsp://camera/1"],
+        "video": ["B", "bolt", *_G, "--source", "clip.mp4"],
+        "burst": ["B", "bolt", *_G, "--source", "0", "--burst", "2"],
+        "catalogue": ["B", "bolt", "a.png", *_G, "--catalogue"],
+        "negative": ["B", "bolt", "a.png", *_G, "--negative"],
+        "nothing at all": ["B", "*", "a.png", *_G, "--negative"],
+        "cpu": ["B", "bolt", "a.png", *_G, "--provider", "cpu"],
+    },
+    "serve": {
+        "flags": ["B", "0", *_G],
+        "file": ["--config", "station.toml"],
+        "file and flags": ["B", "--config", "station.toml"],
+    },
+    "gallery list": {"only": _G},
+    "gallery show": {"all": [*_G, "--out", "O"], "one": ["bolt", *_G, "--out", "O"]},
+    "gallery check": {"only": ["B", *_G]},
+    "validate": {"only": ["B", "pictures", *_G]},
+    "gallery drop": {"only": ["1", *_G]},
+    "gallery remove": {"only": ["bolt", *_G]},
+    "gallery rename": {"only": ["bolt", "nut", *_G]},
+    "gallery history": {"only": _G},
+    "gallery rollback": {"only": ["1", *_G]},
+    "gallery reembed": {"only": ["B", *_G]},
+    "gallery export": {"only": [*_G, "--out", "O"]},
+    "gallery import": {"as it is": ["A", *_G], "anew": ["A", *_G, "--bundle", "B"]},
+    "compile": {
+        "native": ["B", "--target", "tensorrt"],
+        "rtx here": ["B", "--target", "tensorrt-rtx"],
+        "elsewhere": ["B", "--compute-capability", "8.6"],
+    },
+    "update": {
+        "take": ["B"],
+        "undo": ["--undo"],
+        "https": ["B", "--station", "https://h:1"],
+    },
+    "user add": {"only": ["anna", "--file", "U"]},
+    "user remove": {"only": ["anna", "--file", "U"]},
+    "user list": {"only": ["--file", "U"]},
+    "user token": {"only": ["plc", "--file", "U"]},
+    "demo": {"rendered": [], "camera": ["--source", "1"]},
+    "bench": {"alone": [], "torch": ["--against", "torch"]},
+    "doctor": {"machine": [], "bundle": ["B"]},
+    "assets": {"only": []},
+    "tune": {"only": ["D", "--out", "OUT"]},
+    "build": {
+        "average": ["HUB", "--out", "OUT"],
+        "recycle": _RECYCLE,
+        "pool": [*_RECYCLE, "--pool", "P"],
+        "no prior": [*_RECYCLE, "--prior", "none"],
+        "named prior": [*_RECYCLE, "--prior", "resnet34"],
+        "no steps": [*_RECYCLE, "--meta-steps", "0"],
+    },
+    "evaluate": {
+        "backbone": ["D"],
+        "bundle": ["D", "--bundle", "B"],
+        "both": ["D", "--bundle", "B", "--adapter", "A"],
+    },
+    "export": {
+        "onnx": ["--out", "OUT"],
+        "adapter": ["--out", "OUT", "--adapter", "A"],
+        "pictures": ["--out", "OUT", "--images", "I", "--gate-data", "D"],
+        "fp16": ["--out", "OUT", "--precision", "fp16"],
+        "int8": ["--out", "OUT", "--precision", "int8", "--calibrate", "C"],
+        "tensorrt": ["--out", "OUT", "--target", "tensorrt"],
+        "tensorrt-rtx": ["--out", "OUT", "--target", "tensorrt-rtx"],
+        "triton": ["--out", "OUT", "--target", "triton"],
+        "half weights": ["--out", "OUT", "--half-weights"],
+    },
+}
+"""By command, what selects each way in which it works."""
+
+# --- work ----------------------------------------------------------------------------------------
+
+
+def _verdicts(*_: Any, statistics: Any, **__: Any) -> Any:
+    for _ in range(2):
+        statistics.frames += 1
+        yield MagicMock(), MagicMock()
+
+
+_OPENED = {
+    "version": 1,
+    "state.return_value": {"bolt": [1], "nut": [2]},
+    "model.fingerprint": "fingerprint",
+    "events.return_value": [],
+}
+_GALLERY = {f"return_value.__enter__.return_value.{name}": value for name, value in _OPENED.items()}
+
+_SESSION = {f"{CLI}.{{}}.load_bundle": {}, f"{CLI}.{{}}.open_session": {}}
+_BACKBONE = SimpleNamespace(model=SimpleNamespace(blocks=[0, 0]), name="tiny", spec=None, notes=())
+_LOADED = {f"{KIT}.backbones.backbone.load_backbone": gives(_BACKBONE)}
+_GALLERIES = {
+    f"{CLI}.gallery.Gallery": _GALLERY,
+    f"{CLI}.gallery.GalleryReader": _GALLERY,
+}
+_ARCHIVES = "vision_edge.runtime.gallery"
+_ANNA = SimpleNamespace(user=SimpleNamespace(role="operator"))
+_USERS = {
+    f"{CLI}.user.read_accounts": {"side_effect": lambda _: {"anna": _ANNA}},
+    f"{CLI}.user.write_accounts": {},
+    f"{CLI}.user.hashed": gives("hash"),
+    f"{CLI}.user._password": gives("secret"),
+    "secrets.token_urlsafe": gives("token"),
+}
+_DOCUMENT = {
+    "failed": [], "results": [1], "date": "2026-01-01T00", "data": "D",
+    "machine": {"cpu_cores": 2, "architecture": "x"},
+}  # fmt: skip
+_RUN_WORK = (
+    "_introduce", "CurrentClassifier", "open_sources", "PacedSource", "ViewedSource",
+    "presence_of", "Sinks", "_summarise",
+)  # fmt: skip
+_SINKS = ("JsonlSink", "RotatingJsonlSink", "CsvSink", "annotated_sink", "ReviewSink")
+_REGISTER = (
+    "presence_of", "read_picture", "snapshot_from", "refuse", "open_source", "take_frame",
+    "_viewed", "_refuse_lookalikes", "take_burst", "worth_keeping",
+    "read_catalogue_picture", "Gallery",
+)  # fmt: skip
+WORK: dict[str, dict[str, dict[str, Any]]] = {
+    "run": {
+        **{name.format("run"): answer for name, answer in _SESSION.items()},
+        **{f"{CLI}.run.{name}": {} for name in _RUN_WORK},
+        **{f"{CLI}.run_sinks.{name}": {} for name in _SINKS},
+        f"{CLI}.run._line": gives("line"),
+        f"{CLI}.run.verdicts": {"side_effect": _verdicts},
+        f"{CLI}.run.part_verdicts": {"side_effect": _verdicts},
+    },
+    "register": {
+        **{name.format("register"): answer for name, answer in _SESSION.items()},
+        **{f"{CLI}.register.{name}": {} for name in _REGISTER},
+        f"{CLI}.register.images_in": gives(([Path("a.png")], MagicMock())),
+        "typer.prompt": {},
+    },
+    "serve": {"vision_edge.station.server.run_server": {}},
+    "gallery import": {
+        f"{_ARCHIVES}.archive_import.import_archive": {},
+        f"{CLI}.gallery._reembedding": {},
+    },
+    "gallery export": {
+        **_GALLERIES,
+        f"{_ARCHIVES}.archive.write_archive": {},
+        "vision_edge.runtime.system.files.sha256_file": {},
+    },
+    "compile": {
+        f"{CLI}.compile.load_bundle": {},
+        f"{CLI}.compile._gpu": gives(SimpleNamespace(compute_capability="8.9")),
+        "vision_edge.runtime.inference.tensorrt.compiling.compile_bundle": gives(
+            SimpleNamespace(
+                new=True, record=SimpleNamespace(bytes=1, key=SimpleNamespace(name="key"))
+            )
+        ),
+        f"{CLI}.compile._check": {},
+    },
+    "update": {
+        f"{CLI}.update._Station": {
+            "return_value.call.return_value": {"state": "accepted", "text": "t", "error": None}
+        }
+    },
+    "demo": {
+        "vision_edge.demo.camera_demo.run_camera_demo": gives({}),
+        "vision_edge.demo.rendered_demo.run_demo": gives({}),
+        f"{CLI}.demo._report": gives("report"),
+    },
+    "bench": {
+        f"{CLI}.bench._known": gives([{"label": "tiny", "path": Path("B")}]),
+        f"{CLI}.bench._measured": gives(_DOCUMENT),
+        "vision_edge.bench.report.show": {},
+        "vision_edge.bench.chart.chart": {},
+    },
+    "doctor": {
+        f"{CLI}.doctor.examine": gives([]),
+        "vision_edge.doctor.inputs.check_bundle": gives(([], None)),
+        "vision_edge.doctor.inputs.check_gallery": gives([]),
+    },
+    "tune": {
+        **_LOADED,
+        f"{KIT}.data.dataset.open_dataset": {},
+        f"{KIT}.cli.tune.chosen_device": {},
+        f"{KIT}.tuning.tune.tune_hub": gives([]),
+    },
+    "build": {
+        **_LOADED,
+        f"{KIT}.cli.build_recycle.load_prior": {},
+        **{f"{KIT}.cli.build_recycle.{name}": {} for name in ("open_dataset", "sample_of")},
+        f"{KIT}.cli.build_recycle.existing_pool": {},
+        f"{KIT}.data.dataset.open_dataset": {},
+        f"{KIT}.cli.build_recycle.chosen_device": gives("cpu"),
+        f"{KIT}.recycle.building.build_average": STOP,
+        f"{KIT}.cli.build_recycle.build_recycled": STOP,
+    },
+    "evaluate": {
+        f"{KIT}.cli.evaluate.{name}": {}
+        for name in ("open_dataset", "open_session", "load_bundle", "_with_adapters")
+    },
+    "export": {
+        **_LOADED,
+        f"{KIT}.exporting.export_backbone": {},
+        f"{KIT}.export_images.calibration_images": gives(SimpleNamespace(images=[0] * 20)),
+        f"{KIT}.export_images.told_images": gives([]),
+        f"{KIT}.export_images.gate_data": {},
+        f"{KIT}.cli.export.check_target": {},
+        f"{KIT}.cli.export.write_target": {},
+        f"{KIT}.cli.export._summary": gives("summary"),
+        f"{KIT}.cli.export._evaluation": {},
+    },
+}
+"""By command, the functions that do its work, and what they give back."""
+WORK["evaluate"].update(
+    {
+        f"{KIT}.cli.evaluate.run_evaluation": {},
+        f"{KIT}.cli.evaluate.to_document": gives(_DOCUMENT),
+        f"{KIT}.cli.evaluate._table": gives("table"),
+        f"{KIT}.cli.evaluate.chart": {},
+        f"{KIT}.cli.evaluate.chosen_device": gives("cpu"),
+    }
+)
+WORK.update({f"user {name}": _USERS for name in ("add", "remove", "list", "token")})
+WORK.update(
+    {
+        f"gallery {name}": _GALLERIES
+        for name in ("list", "show", "drop", "remove", "rename", "history", "rollback")
+    }
+)
+WORK["gallery check"] = {
+    f"{CLI}.gallery.Gallery": _GALLERY,
+    "vision_edge.runtime.bundles.bundle.load_bundle": {},
+    f"{CLI}.gallery.checked_gallery": {"return_value.snapshots": ()},
+    f"{CLI}.gallery_check.document": gives({}),
+    f"{CLI}.gallery_check.lines": gives(["line"]),
+}
+WORK["validate"] = {
+    f"{CLI}.validate.load_bundle": {},
+    f"{CLI}.validate.open_session": {},
+    f"{CLI}.validate.Gallery": _GALLERY,
+    f"{CLI}.validate.classifier_for": {},
+    f"{CLI}.validate._folders": gives([Path("pictures")]),
+    f"{CLI}.validate._judged": gives(["tried"]),
+    f"{CLI}.validate.Validation": {"return_value.failures.return_value": []},
+    f"{CLI}.validate.document": gives({}),
+    f"{CLI}.validate.lines": gives(["line"]),
+    f"{CLI}.validate._write_page": {},
+}
+WORK["gallery reembed"] = {**_GALLERIES, f"{CLI}.gallery._reembedding": {}}
+WORK["gallery show"] = {
+    **_GALLERIES,
+    f"{CLI}.gallery._write_snapshots": {},
+    f"{CLI}.gallery._write_sheets": {},
+}
