@@ -203,9 +203,12 @@ def test_the_users_file_is_private_and_holds_no_password(tmp_path: Path) -> None
     assert PASSWORDS["anna"] not in file.read_text()
     assert "$argon2id$" in file.read_text()
     assert "operator  anna" in invoked("user", "list", "--file", file)
-    for name, role, said in [("a b", "operator", "name"), ("eve", "king", "role")]:
-        result = invoke("user", "add", name, "--role", role, "--file", file)
-        assert isinstance(result.exception, UsersError) and said in str(result.exception)
+    result = invoke("user", "add", "a b", "--file", file)
+    assert isinstance(result.exception, UsersError)
+    assert "name" in str(result.exception)
+    result = invoke("user", "add", "eve", "--role", "king", "--file", file)
+    assert result.exit_code == 2
+    assert "--role" in result.output
     assert list(read_accounts(file)) == ["anna"]
 
 
