@@ -96,7 +96,7 @@ def recycled(
     prior = load_prior().to(args.device)
     if args.device == "cuda":
         prior = prior.bfloat16()
-    where = Where(work, args.device, compiled=args.device == "cuda", prior=prior)
+    where = Where(work, args.device, prior=prior)
     first = recycle_hub(
         hub, backbone, replace(settings, meta=replace(settings.meta, steps=0)), where
     )

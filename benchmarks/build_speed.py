@@ -31,7 +31,7 @@ from vision_edge.export.model.pruning import Pruning
 from vision_edge.toolkit.adapters.adapter import Adapter, write_adapter
 from vision_edge.toolkit.adapters.heads import Head
 from vision_edge.toolkit.backbones.backbone import Backbone, random_backbone
-from vision_edge.toolkit.backbones.tokens import compiled_regions, forward_tokens
+from vision_edge.toolkit.backbones.tokens import compiled_block, forward_tokens
 from vision_edge.toolkit.inversion.inversion import Inverter
 from vision_edge.toolkit.inversion.prior import compiled_prior, load_prior
 from vision_edge.toolkit.inversion.settings import InversionSettings
@@ -128,7 +128,7 @@ class PlainInversion:
 def compile_anew() -> None:
     """Forget what was compiled: torch compiles one function only for so many models."""
     torch._dynamo.reset()
-    compiled_regions.cache_clear()
+    compiled_block.cache_clear()
     compiled_prior.cache_clear()
 
 

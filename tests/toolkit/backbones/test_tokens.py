@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -6,17 +7,21 @@ import torch
 from support.toolkit import SIZE, embedding_of, random_pixels, refusal, tiny_backbone
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
+from vision_edge.export.model.merge import LowRank
 from vision_edge.export.model.pruning import Pruning, attend
 from vision_edge.runtime.errors import BackboneError, VisionEdgeError
 from vision_edge.toolkit.backbones.tokens import (
     check_tokens,
+    compiled_block,
     drop,
     forward_tokens,
     most_important,
     patch_count,
     split_patches,
 )
+from vision_edge.toolkit.inversion.grouped_model import merged_group
 
 SIDE = 8
 MANY = {"img_size": 32, "patch_size": SIDE}
@@ -412,3 +417,32 @@ def test_timms_own_variants_are_refused(name: str, model_args: dict[str, Any]) -
     parallel = {"block_fn": ParallelScalingBlock} if model_args.get("block_fn") else {}
     with refusal(BackboneError, name):
         tiny_backbone(name=name, **{**model_args, **parallel})
+
+
+def test_one_compiled_block_serves_any_number_of_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling is most of a short build: blocks, pruned or not, and groups share one program."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    compiled_block.cache_clear()
+    torch._dynamo.reset()
+    counters.clear()
+    generator = torch.Generator().manual_seed(0)
+    plain = _model(depth=4)
+    updates = {
+        f"blocks.{index}.attn.qkv": LowRank(
+            torch.randn(2, plain.embed_dim, generator=generator),
+            0.1 * torch.randn(3 * plain.embed_dim, 2, generator=generator),
+        )
+        for index in range(4)
+    }
+    grouped = merged_group(plain, [updates, {}])
+    try:
+        for pruning in (Pruning(), Pruning(((2, 0.5),)), Pruning(((1, 0.3), (3, 0.3)))):
+            pixels = random_pixels(4).requires_grad_()
+            found = forward_tokens(grouped, pixels, pruning=pruning, compiled=True).embedding
+            found.sum().backward()
+            expected = forward_tokens(grouped, pixels, pruning=pruning).embedding
+            torch.testing.assert_close(found, expected)
+        assert counters["stats"]["unique_graphs"] == 1
+    finally:
+        compiled_block.cache_clear()
+        torch._dynamo.reset()

@@ -110,9 +110,10 @@ def forward_tokens(
         pruning: Which blocks drop patches.
         with_order: Whether to return the patches' order of importance.
         compiled: Whether to run compiled blocks. All blocks are alike, so one is compiled for
-            all of them: seconds, where the whole model takes a minute.
+            all of them, whatever number of patches they get: seconds, where the whole model takes
+            a minute. A block that drops patches is not compiled: there is one, or a few.
     """
-    run = compiled_regions() if compiled else REGIONS
+    run = compiled_block() if compiled else run_block
     x, rope = _embedded(model, pixels, keep)
     by_cls = reads_cls(model)
     order = keep if keep is not None else _all_patches(x, model)
@@ -121,48 +122,35 @@ def forward_tokens(
     last = len(model.blocks)
     for index, block in enumerate(model.blocks, 1):
         if index not in counts and not (with_order and index == last):
-            x = run.whole(block, x, rope)
+            x = run(block, x, rope)
             continue
-        x, attention = run.attention(block, x, rope, by_cls)
+        x, attention = attention_half(block, x, rope, by_cls)
         attention = attention[:, model.num_prefix_tokens :]  # (N, k)
         if index in counts and counts[index] < attention.shape[1]:
             if rope is not None:
                 rope = kept_rope(rope, most_attended(attention, counts[index]))
             x, order, gone, attention = drop(x, order, attention, counts[index])
             dropped.insert(0, gone)
-        x = run.mlp(block, x)
+        x = mlp_half(block, x)
         if with_order and index == last:
             order = order.gather(1, attention.argsort(dim=1, descending=True, stable=True))
     embedding = model.forward_head(model.norm(x))
     return TokenOutput(embedding, torch.cat([order, *dropped], 1) if with_order else None)
 
 
-@dataclass(frozen=True)
-class Regions:
-    """The parts of a forward pass that are compiled apart.
-
-    Attributes:
-        whole: Runs a block.
-        attention: Runs its first half, and returns the attention that each token got too.
-        mlp: Runs its second half.
-    """
-
-    whole: Callable[[Any, Tensor, Tensor | None], Tensor]
-    attention: Callable[[Any, Tensor, Tensor | None, bool], tuple[Tensor, Tensor]]
-    mlp: Callable[[Any, Tensor], Tensor]
-
-
-REGIONS = Regions(run_block, attention_half, mlp_half)
-
-
 @cache
-def compiled_regions() -> Regions:
-    """Return the parts of a forward pass, compiled when they are first run."""
-    return Regions(
-        torch.compile(run_block, dynamic=False),
-        torch.compile(attention_half, dynamic=False),
-        torch.compile(mlp_half, dynamic=False),
-    )
+def compiled_block() -> Callable[[Any, Tensor, Tensor | None], Tensor]:
+    """Return `run_block`, compiled when it is first run; once for any number of patches."""
+    run = torch.compile(run_block, dynamic=None)
+
+    def of_any_length(block: Any, x: Tensor, rope: Tensor | None) -> Tensor:
+        torch._dynamo.maybe_mark_dynamic(x, 1)
+        if rope is not None:
+            torch._dynamo.maybe_mark_dynamic(rope, rope.ndim - 2)
+        result: Tensor = run(block, x, rope)
+        return result
+
+    return of_any_length
 
 
 def _embedded(

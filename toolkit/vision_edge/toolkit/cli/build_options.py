@@ -130,7 +130,7 @@ class Work:
         prior_weights: Safetensors file with the weights of a named prior.
         init: Unlabelled images that inversion starts from; noise by default.
         pool: A pool made earlier, instead of inversion.
-        compiled: Whether to compile the models; by default on a GPU.
+        compiled: Whether to compile the models; by default on a GPU where the work is long.
     """
 
     preset: Preset | None = None
@@ -174,7 +174,12 @@ WORK = Group(
         only=(INVERTS,),
     ),
     Option("pool", "--pool", Path, "A synthetic pool made earlier, instead of inversion."),
-    Option("compiled", "--compile/--no-compile", bool, "Compile the models; default: on a GPU."),
+    Option(
+        "compiled",
+        "--compile/--no-compile",
+        bool,
+        "Compile the models; default: for long work on a GPU.",
+    ),
     only=(RECYCLE,),
     panel=_PANEL,
 )

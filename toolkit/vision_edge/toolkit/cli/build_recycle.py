@@ -125,7 +125,7 @@ def _where(work: Work, out: Path, device: str) -> Where:
     return Where(
         work=work.work or out.with_name(out.name + ".work"),
         device=device,
-        compiled=device.startswith("cuda") if work.compiled is None else work.compiled,
+        compiled=work.compiled,
         prior=_prior(work, device) if work.pool is None else None,
         frames=work.init,
         pool=work.pool,

@@ -37,11 +37,11 @@ class GroupedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (G * n, T, in), the groups one after another, to (G * n, T, out)."""
-        groups, _, width = self.weight.shape
+        groups, out, width = self.weight.shape
         y = torch.bmm(x.reshape(groups, -1, width), self.weight.transpose(1, 2))
         if self.bias is not None:
             y = y + self.bias
-        return y.reshape(*x.shape[:-1], -1)
+        return y.reshape(*x.shape[:-1], out)
 
 
 def merged_group(
@@ -102,7 +102,10 @@ def _linear(model: VisionTransformer, name: str) -> nn.Linear:
 def _merged(layer: nn.Linear, update: LowRank | None) -> Tensor:
     """Return the layer's weight with an update added: W + B A."""
     weight = layer.weight.detach()
-    return weight if update is None else weight + update.product().to(weight)
+    if update is None:
+        return weight
+    down, up = update.A.to(weight.device), update.B.to(weight.device)
+    return weight + (up @ down).to(weight)
 
 
 class GroupedHead(nn.Module):

@@ -13,6 +13,7 @@ random in every iteration, with R the BatchNorm prior. Where we differ:
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -69,6 +70,11 @@ class Inverter:
         self.device = torch.device(device)
         self.compiled = compiled
         self.prior = prior
+        self._plain = (
+            backbone.model
+            if self.device.type == "cpu"
+            else copy.deepcopy(backbone.model).to(self.device)
+        )
         self._models: dict[tuple[int, tuple[str, ...]], VisionTransformer] = {}
 
     def invert(
@@ -115,10 +121,10 @@ class Inverter:
         if key not in self._models:
             self._models.clear()
             dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-            model = merged_group(self.backbone.model, updates).to(self.device).to(dtype)
+            model = merged_group(self._plain, updates).to(dtype)
             self._models[key] = model
             return model
-        load_group(self._models[key], self.backbone.model, updates)
+        load_group(self._models[key], self._plain, updates)
         return self._models[key]
 
 

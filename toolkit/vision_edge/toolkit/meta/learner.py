@@ -220,13 +220,16 @@ class Learner:
         """Measure the tasks held out, and keep the meta-LoRA if it is the best so far."""
         shape = self.settings.shape
         truth = torch.arange(shape.way, device=self.device).repeat_interleave(shape.query)
-        losses, right = [], []
-        for first in range(0, len(self.held), self.settings.tasks):
-            tasks = self.held[first : first + self.settings.tasks]
-            logits = self.scores(tasks, self.held_images)
-            losses.append(task_losses(logits, tasks, shape))
-            right.append((logits.argmax(-1) == truth).float().mean(1))
-        if not all(math.isfinite(float(loss.sum())) for loss in losses):
+        losses = torch.zeros(len(self.held), device=self.device)
+        right = torch.zeros(len(self.held), device=self.device)
+        starts = range(0, len(self.held), self.settings.tasks)
+        for first in self.ranks.share(starts):
+            here = slice(first, first + self.settings.tasks)
+            logits = self.scores(self.held[here], self.held_images)
+            losses[here] = task_losses(logits, self.held[here], shape)
+            right[here] = (logits.argmax(-1) == truth).float().mean(1)
+        self.ranks.add([losses, right])  # each filled in by one process, and zero elsewhere
+        if not math.isfinite(float(losses.sum())):
             raise VisionEdgeError(
                 f"meta-learning step {self.step}: the loss on the tasks held out is not finite, "
                 f"with images of {', '.join(part.name for part in self.held_images.parts)}",
@@ -235,8 +238,8 @@ class Learner:
         row: Row = {
             "step": self.step,
             "loss": float(np.mean(self.losses)) if self.losses else None,
-            "held_out_loss": float(torch.cat(losses).mean()),
-            "held_out_accuracy": 100 * float(torch.cat(right).mean()),
+            "held_out_loss": float(losses.mean()),
+            "held_out_accuracy": 100 * float(right.mean()),
             "distance": math.sqrt(float(self.distance())),
         }
         self.losses = []

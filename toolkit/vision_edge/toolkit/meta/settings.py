@@ -78,6 +78,11 @@ class MetaSettings:
                     fix="leave it at its default",
                 )
 
+    @property
+    def images_a_step(self) -> int:
+        """How many images a step embeds, over all processes."""
+        return self.tasks * self.shape.way * self.shape.images
+
     def rate(self, step: int) -> float:
         """Return the learning rate of a step: per cycle a linear warm-up, then a cosine to 0."""
         warm = max(1, self.cycle // 4)

@@ -15,6 +15,7 @@ from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.toolkit.adapters.adapter import Adapter, read_adapter
 from vision_edge.toolkit.adapters.hub import adapter_paths, name_in_hub
 from vision_edge.toolkit.backbones.backbone import Backbone
+from vision_edge.toolkit.compiling import worth_compiling
 from vision_edge.toolkit.data.dataset import images_of
 from vision_edge.toolkit.inversion.inversion import Inverter
 from vision_edge.toolkit.inversion.settings import InversionSettings
@@ -114,12 +115,13 @@ def _invert_all(
     batch = settings.batch or (GPU_IMAGES if where.device.startswith("cuda") else CPU_IMAGES)
     todo = where.ranks.share([item for item in found if not item.done])
     iterations, total = settings.inversion.iterations, len(todo) * settings.inversion.iterations
+    passes = sum(item.way for item in todo) * settings.inversion.per_class * iterations
     inverter = Inverter(
         backbone,
         where.prior,
         settings.inversion,
         device=where.device,
-        compiled=where.compiled,
+        compiled=worth_compiling(where.device, passes, where.compiled),
     )
     done = 0
     for group in even_groups(todo, batch, settings.inversion.per_class):

@@ -23,6 +23,7 @@ from vision_edge.runtime.system.files import atomic_file
 from vision_edge.toolkit.averaging.average import AverageResult, AverageSettings, average_hub
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.backbones.tokens import check_tokens
+from vision_edge.toolkit.compiling import keep_compiled, worth_compiling
 from vision_edge.toolkit.meta.learner import MetaResult, Row, meta_learn
 from vision_edge.toolkit.meta.meta_lora import random_updates
 from vision_edge.toolkit.pool.pool import PoolPart
@@ -77,6 +78,7 @@ def recycle_hub(
         VisionEdgeError: If a loss is not finite.
     """
     watch = watch or Watch()
+    keep_compiled()
     check_tokens(backbone.model, backbone.name)
     settings.inversion.pruning.check(len(backbone.model.blocks))
     stages: dict[str, dict[str, float]] = {}
@@ -99,13 +101,14 @@ def recycle_hub(
         start = subspace.updates if settings.start == "subspace" else average.updates
         if settings.start == "random":
             start = random_updates(backbone.model, settings.average.rank, settings.meta.seed)
+        passes = settings.meta.steps * settings.meta.images_a_step // where.ranks.world
         meta = meta_learn(
             backbone,
             start,
             parts,
             settings.meta,
             device=where.device,
-            compiled=where.compiled,
+            compiled=worth_compiling(where.device, passes, where.compiled),
             checkpoint=where.work / CHECKPOINT_FILE,
             ranks=where.ranks,
             progress=watch.row,

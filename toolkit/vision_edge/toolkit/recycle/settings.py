@@ -71,7 +71,8 @@ class Where:
     Attributes:
         work: Folder for what is finished.
         device: `"cpu"` or a CUDA device.
-        compiled: Whether to compile the models.
+        compiled: Whether to compile the models; None: where the work is long enough to gain by it
+            (see `worth_compiling`).
         ranks: The processes that share the work; all must see the same `work` folder.
         prior: The BatchNorm prior, on `device`; None for the total variation.
         frames: Unlabelled images to start inversion from; None for noise.
@@ -82,7 +83,7 @@ class Where:
 
     work: Path
     device: str = "cpu"
-    compiled: bool = False
+    compiled: bool | None = None
     ranks: Ranks = field(default_factory=Ranks)
     prior: BatchNormPrior | None = None
     frames: Path | None = None
