@@ -30,7 +30,7 @@ PRESETS = {
     "cpu": Amount(8, 10, "3:0.5,6:0.5", 0.75, 25, 7, 8),
 }
 """`gpu`: a minute on a GPU, and what the accuracy in docs/explanation/recycling.md was measured
-with; twice the images and iterations brought nothing. `cpu`: minutes on two CPU cores."""
+with; 1,000 iterations on a wide adapter brought nothing more. `cpu`: minutes on two CPU cores."""
 
 
 def preset_settings(preset: str, seed: int = 0) -> RecycleSettings:
