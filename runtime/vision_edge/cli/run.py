@@ -56,6 +56,7 @@ from vision_edge.runtime.sources.grabber import GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings, LiveState
 from vision_edge.runtime.sources.opening import open_sources
 from vision_edge.runtime.sources.paced import PacedSource
+from vision_edge.runtime.sources.several import cameras_of
 from vision_edge.runtime.sources.view import View, ViewedSource
 
 app = command_app()
@@ -303,6 +304,8 @@ def _summarise(statistics: PartStatistics, tally: Counter[str], source: Source) 
             "than --view-budget-ms",
             err=True,
         )
+    if lost := sum(camera.lost for camera in cameras_of(source)):
+        typer.echo(f"note: {lost} frame(s) that the camera took did not arrive in time", err=True)
     if isinstance(source, VideoSource) and source.missing:
         typer.echo(f"note: the video ends early: {source.missing} frame(s) are missing", err=True)
     for label, count in tally.most_common(12):

@@ -22,18 +22,38 @@ class Grabbed:
     Attributes:
         image: uint8 (H, W, 3), BGR.
         timestamp: The stream's own, in seconds since any point; None where it has none to trust.
+        number: The camera's own number of it, from 0; None where it has none.
+        captured: When it was captured, in seconds of `time.monotonic`, where that is known.
     """
 
     image: Image
     timestamp: float | None
+    number: int | None = None
+    captured: float | None = None
+
+
+class Waiting:
+    """Of a camera that is there and waits for its trigger: there is no frame, and none is due."""
+
+
+WAITING = Waiting()
 
 
 class Grabber(Protocol):
-    """An open connection."""
+    """An open connection.
+
+    Attributes:
+        fps: Frames a second, where it is known.
+        every_frame: Whether each frame counts, since each answers a trigger, and not the latest
+            alone.
+        lost: Frames that the camera took and that did not arrive.
+    """
 
     fps: float | None
+    every_frame: bool = False
+    lost: int = 0
 
-    def grab(self) -> Grabbed | None:
+    def grab(self) -> Grabbed | Waiting | None:
         """Wait for the next frame; None when the connection has failed or nothing came in time."""
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from vision_edge.runtime.errors import ImageError, SourceError
 from vision_edge.runtime.images.coding import decode_image
 from vision_edge.runtime.images.picture_kinds import READ, kind_of
-from vision_edge.runtime.sources.grabber import Grabbed, GrabberOptions
+from vision_edge.runtime.sources.grabber import Grabbed, Grabber, GrabberOptions
 
 PERIOD = 0.1
 """Least seconds from one request to the next: ten pictures a second are more than cameras make."""
@@ -55,7 +55,7 @@ def picture_address(address: str, name: str, options: GrabberOptions) -> Snapsho
     return None
 
 
-class SnapshotGrabber:
+class SnapshotGrabber(Grabber):
     """Asks for one picture after the other.
 
     A picture is stamped with the time of its request, so that a slow answer is known to be late.

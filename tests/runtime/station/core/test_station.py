@@ -12,7 +12,7 @@ from support.station import eventually, settings_for, sharp, strangers
 
 from vision_edge.runtime.errors import SourceError, VisionEdgeError
 from vision_edge.runtime.pipeline.registration import snapshot_of
-from vision_edge.runtime.sources.grabber import Grabbed
+from vision_edge.runtime.sources.grabber import Grabbed, Grabber
 from vision_edge.runtime.sources.live import LiveSource
 from vision_edge.station.core.errors import NotThereError
 from vision_edge.station.core.state_folder import StateError
@@ -184,7 +184,7 @@ def test_a_switch_embeds_anew_is_kept_over_a_restart_and_can_be_undone(
         assert station.status()["bundle"] == before
 
 
-class Flaky:
+class Flaky(Grabber):
     """A camera that can be unplugged; every connection and frame of it is made here."""
 
     fps: float | None = 50.0
