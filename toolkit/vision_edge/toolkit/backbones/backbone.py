@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from vision_edge.toolkit.backbones.weights import (
     WeightsMetadata,
     read_metadata,
     read_safetensors,
+    unwrapped,
 )
 
 EMBEDDED = "vision-edge-tiny"
@@ -77,6 +79,7 @@ class Backbone:
         native: By name, weights that were resampled to another size, as they were before.
         separate_qkv: Whether timm keeps query, key and value of this model apart.
         notes: What a user should know about how it was loaded.
+        tag: What the weights' own files call them, where their name has no tag (`"mae"`).
     """
 
     name: str
@@ -86,6 +89,12 @@ class Backbone:
     native: dict[str, Tensor] = field(default_factory=dict)
     separate_qkv: bool = False
     notes: tuple[str, ...] = ()
+    tag: str | None = None
+
+    @property
+    def full_name(self) -> str:
+        """The name with its tag, which decides whose adapters go with it."""
+        return self.name if self.tag is None or "." in self.name else f"{self.name}.{self.tag}"
 
     @property
     def dim(self) -> int:
@@ -221,7 +230,7 @@ def _from_file(options: BackboneOptions) -> Backbone:
             "to",
             fix="give --backbone with a timm name",
         )
-    tensors, _ = read_safetensors(path)
+    tensors = unwrapped(read_safetensors(path)[0])
     chosen = choose(architecture, path, own, stated, tensors, options.activation)
     arguments = own.timm_arguments() | chosen.arguments
     head = projection_head(architecture, tensors) if options.projection is not False else {}
@@ -234,9 +243,30 @@ def _from_file(options: BackboneOptions) -> Backbone:
     size = {} if "img_size" not in arguments or options.size is None else {"img_size": None}
     kept = {key: value for key, value in arguments.items() if key not in size}
     model = create_model(architecture, options.size, classes=classes, **kept)
+    stated.transformers.fit(model, architecture, str(path))
     native = load_weights(model, tensors, path, head)
     name = own.name or options.name or architecture
-    return _finished(name, architecture, model, options, chosen, native)
+    loaded = _finished(name, architecture, model, options, chosen, native)
+    resized = _resized(loaded, native, options)
+    return replace(loaded, tag=stated.transformers.tag, notes=(*chosen.notes, *resized))
+
+
+def _resized(loaded: Backbone, native: dict[str, Tensor], options: BackboneOptions) -> list[str]:
+    """Say it if positions were resampled and nobody asked for another size."""
+    if "pos_embed" not in native or options.size is not None:
+        return []
+    grid = int(loaded.model.patch_embed.grid_size[0])
+    prefix = loaded.model.num_prefix_tokens
+    side = next(
+        math.isqrt(count)
+        for count in (native["pos_embed"].shape[1] - prefix, native["pos_embed"].shape[1])
+        if math.isqrt(count) ** 2 == count
+    )
+    patch = int(loaded.model.patch_embed.patch_size[0])
+    return [
+        f"the weights are of {side}x{side} patches, resampled to the {grid}x{grid} of "
+        f"{loaded.architecture}; --size {side * patch} is their own"
+    ]
 
 
 def _finished(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vision_edge.runtime.errors import BackboneError
 from vision_edge.toolkit.backbones.families import unsuitable
+from vision_edge.toolkit.backbones.hugging_face import as_model_has_them
 from vision_edge.toolkit.backbones.weights import to_timm_names
 
 MAX_SIZE = 4096
@@ -110,11 +111,12 @@ def load_weights(
     Raises:
         BackboneError: If the weights do not fit, or are not finite.
     """
-    body = {name for name in model.state_dict() if not name.startswith(("head.", "head_dist."))}
+    own = model.state_dict()
+    body = {name for name in own if not name.startswith(("head.", "head_dist."))}
     if body <= tensors.keys():  # timm's own names, also those that other families alone have
         state = {name: t.float() for name, t in tensors.items() if not _is_timm_head(name)}
     else:
-        state = to_timm_names(tensors, str(path))
+        state = as_model_has_them(to_timm_names(tensors, str(path)), own, str(path))
     state |= head
     bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if bad:
@@ -122,7 +124,6 @@ def load_weights(
             f"{path}: {bad[0]} holds values that are not finite (NaN or infinity)",
             fix="use an intact checkpoint",
         )
-    own = model.state_dict()
     native: dict[str, Tensor] = {}
     if (
         "pos_embed" in state
