@@ -44,6 +44,7 @@ def check_whole(data: bytes, header: Header, name: str) -> None:
         raise ImageError(
             f"{name}: a {header.kind} that is {wrong}; it cannot be decoded as it was",
             fix="copy or take it again",
+            kind=f"damaged {header.kind}",
         )
 
 

@@ -72,6 +72,7 @@ def read_header(data: bytes, name: str) -> Header:
         raise ImageError(
             f"{name}: {held} ({len(data)} bytes)",
             fix=f"convert, replace or remove it; {_KINDS_READ}",
+            kind=kind or "no picture",
         )
     try:
         header = _READERS[str(kind)](data)
@@ -80,9 +81,14 @@ def read_header(data: bytes, name: str) -> Header:
             f"{name}: a {kind} that cannot be decoded: it is cut short or damaged at its beginning "
             f"({error})",
             fix="copy or take it again",
+            kind=f"damaged {kind}",
         ) from None
     if header.width < 1 or header.height < 1:
-        raise ImageError(f"{name}: a {kind} without pixels; it cannot be decoded", fix="replace it")
+        raise ImageError(
+            f"{name}: a {kind} without pixels; it cannot be decoded",
+            fix="replace it",
+            kind=f"damaged {kind}",
+        )
     return header
 
 
