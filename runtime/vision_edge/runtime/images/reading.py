@@ -116,7 +116,8 @@ def depth_of(largest: int, header: Header, reading: Reading, name: str) -> int:
         raise UnsaidError(
             f"{name}: a file of 16 bits a channel of which only {least} bits are used (its largest "
             f"value is {largest} of 65535): a {likely}-bit camera's picture, or a very dark one",
-            fix=f"say which: --bits {likely} for such a camera, --bits 16 if it is truly dark",
+            fix=f"say which: --bits {likely} for such a camera, --bits 16 if it is truly dark (a "
+            f"station's source: bits = {likely})",
         )
     bits = bits or 16
     if largest >= 1 << bits:
