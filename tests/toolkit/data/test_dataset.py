@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import zipfile
 from collections.abc import Callable
@@ -280,3 +281,23 @@ def test_a_sample_goes_on_without_what_cannot_be_read(spoilt: Path, tmp_path: Pa
     (tmp_path / "none" / "a.jpg").write_bytes(b"")
     with refusal(DataError, "none", "empty"):
         images_of(tmp_path / "none", EVERY)
+
+
+def test_a_zip_with_backslashes_is_the_same_data(tmp_path: Path, image_folder: Path) -> None:
+    path = tmp_path / "windows.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted((image_folder / "test").rglob("*.png")):
+            name = "\\".join(file.relative_to(image_folder).parts)
+            archive.writestr(name, file.read_bytes())
+    data, expected = open_dataset(path, "test"), open_dataset(image_folder, "test")
+    assert data.classes == expected.classes
+    for left, right in zip(data.images(), expected.images(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_class_is_text_whatever_the_bytes_of_its_folder(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "d", classes=2, count=2)
+    os.rename(os.fsencode(root / "k01"), os.fsencode(root) + b"/k\xff")  # noqa: PTH104
+    data = open_dataset(root)
+    assert data.classes == ("k00", "k\\udcff")
+    assert len(data.readable()) == 4

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import DataError, ImageError, UnsaidError
 from vision_edge.runtime.images.coding import decode_image, read_image
-from vision_edge.runtime.images.picture_files import PictureFiles, pictures_below
+from vision_edge.runtime.images.picture_files import PictureFiles, pictures_below, zip_entries
 from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
 from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 from vision_edge.toolkit.data.layout import Layout, laid_out
@@ -68,8 +68,9 @@ class Dataset:
         """
         chosen = range(len(self)) if indices is None else indices
         with nullcontext() if self.root.is_dir() else zipfile.ZipFile(self.root) as archive:
+            entries = {} if archive is None else zip_entries(archive)
             for index in chosen:
-                image = self._image(index, archive, on_bad)
+                image = self._image(index, archive, entries, on_bad)
                 if image is not None:
                     yield image
 
@@ -110,13 +111,17 @@ class Dataset:
         return replace(self, files=files, labels=self.labels[kept], found=found)
 
     def _image(
-        self, index: int, archive: zipfile.ZipFile | None, on_bad: OnBad | None
+        self,
+        index: int,
+        archive: zipfile.ZipFile | None,
+        entries: Mapping[str, zipfile.ZipInfo],
+        on_bad: OnBad | None,
     ) -> Image | None:
         file = self.files[index]
         try:
             if archive is None:
                 return read_image(self.root / file, self.reading)
-            return _from_zip(archive, self, file)
+            return _from_zip(archive, entries[file], f"{self.root}: {file}", self.reading)
         except ImageError as error:
             if on_bad is None or isinstance(error, UnsaidError):
                 raise
@@ -184,15 +189,16 @@ def _note(layout: Layout, found: PictureFiles) -> None:
         found.passed_over.add("picture in no class's folder", "/".join(parts))
 
 
-def _from_zip(archive: zipfile.ZipFile, data_set: Dataset, file: str) -> Image:
-    root = data_set.root
+def _from_zip(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, reading: Reading
+) -> Image:
     try:
-        data = archive.read(file)
+        data = archive.read(entry)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise ImageError(
-            f"{root}: {file}: cannot be read ({error})", fix="copy it again"
+            f"{name}: cannot be read ({error})", fix="copy it again", kind="damaged in the zip"
         ) from error
-    return decode_image(data, f"{root}: {file}", data_set.reading)
+    return decode_image(data, name, reading)
 
 
 def sample_of(
