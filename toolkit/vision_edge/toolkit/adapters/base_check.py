@@ -36,7 +36,18 @@ _CLASSES_OF_ANY = ("timm_wrapper",)
 _TIMM_MODULES = {
     "vision_transformer": None,  # ViT, DeiT, CLIP, SigLIP, DINOv2: says nothing
     "deit": frozenset({"distilled DeiT", "DeiT"}),
-    "eva": frozenset({"EVA", "EVA-02", "EVA-CLIP", "DINOv3", "Perception Encoder", "ViT"}),
+    "eva": frozenset(
+        (
+            "EVA",
+            "EVA-02",
+            "EVA-CLIP",
+            "DINOv3",
+            "Perception Encoder",
+            "RoPE-ViT",
+            "sapiens",
+            "lingbot",
+        )
+    ),  # fmt: skip
     "beit": frozenset({"BEiT", "BEiT v2"}),
 }
 _LIBRARY = re.compile(r"(?P<library>transformers|timm)\.models\.(?P<module>\w+)")
