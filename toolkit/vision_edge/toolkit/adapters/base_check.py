@@ -33,21 +33,13 @@ _CLASSES: dict[str, frozenset[str]] = {
 }
 """Families that a class of transformers is used for: DINO's weights are loaded into a ViT."""
 _CLASSES_OF_ANY = ("timm_wrapper",)
+_OF_EVA = frozenset(
+    ("EVA", "EVA-02", "EVA-CLIP", "DINOv3", "Perception Encoder", "RoPE-ViT", "sapiens", "lingbot")
+)
 _TIMM_MODULES = {
     "vision_transformer": None,  # ViT, DeiT, CLIP, SigLIP, DINOv2: says nothing
     "deit": frozenset({"distilled DeiT", "DeiT"}),
-    "eva": frozenset(
-        (
-            "EVA",
-            "EVA-02",
-            "EVA-CLIP",
-            "DINOv3",
-            "Perception Encoder",
-            "RoPE-ViT",
-            "sapiens",
-            "lingbot",
-        )
-    ),  # fmt: skip
+    "eva": _OF_EVA,
     "beit": frozenset({"BEiT", "BEiT v2"}),
 }
 _LIBRARY = re.compile(r"(?P<library>transformers|timm)\.models\.(?P<module>\w+)")
