@@ -9,7 +9,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from email.message import Message
+from http.client import HTTPMessage
 from typing import Any
 
 from vision_edge.runtime.errors import ImageError, SourceError, UnsaidError
@@ -162,13 +162,13 @@ class _Basic(urllib.request.HTTPBasicAuthHandler):
         return None if chosen is None else super().http_error_401(req, fp, code, msg, chosen)
 
 
-def _challenge(headers: Any, known: Callable[[str], bool]) -> Message | None:
+def _challenge(headers: Any, known: Callable[[str], bool]) -> HTTPMessage | None:
     """Return the first of a server's challenges that is known, alone; None if there is none."""
     offered = filter(known, headers.get_all("WWW-Authenticate") or [])
     first = next(offered, None)
     if first is None:
         return None
-    chosen = Message()
+    chosen = HTTPMessage()
     chosen["WWW-Authenticate"] = first
     return chosen
 
