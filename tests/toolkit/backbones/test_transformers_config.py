@@ -237,3 +237,46 @@ def test_weights_whose_config_calls_them_otherwise_take_adapters_of_that_family(
     its = TRANSFORMERS[family]
     backbone = its.load(its.make(), tmp_path)
     assert (compare_base(Recorded(base), backbone.full_name).problem is None) == taken
+
+
+# --- what is no whole file of weights, and names as hubs write them ----------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("model-00001-of-00002.safetensors", ["several files", "max_shard_size"]),
+        ("model.safetensors.index.json", ["several files"]),
+        (".", ["a folder", "w.safetensors"]),
+        ("gone.safetensors", ["no such file"]),
+    ],
+)
+def test_what_is_no_whole_file_is_called_what_it_is(
+    name: str, words: list[str], tmp_path: Path
+) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "w.safetensors")
+    for part in ("model-00001-of-00002.safetensors", "model.safetensors.index.json"):
+        (tmp_path / part).write_bytes((tmp_path / "w.safetensors").read_bytes())
+    with refusal(BackboneError, *words):
+        load_backbone(BackboneOptions(name="test_vit", weights=tmp_path / name))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_quantised_weights_are_not_taken_for_numbers(dtype: torch.dtype, tmp_path: Path) -> None:
+    state = create_model("test_vit").state_dict()
+    state["blocks.0.attn.qkv.weight"] = (state["blocks.0.attn.qkv.weight"] * 100).to(dtype)
+    save_file(state, tmp_path / "w.safetensors")
+    with refusal(BackboneError, "blocks.0.attn.qkv.weight", str(dtype).removeprefix("torch.")):
+        load_backbone(BackboneOptions(name="test_vit", weights=tmp_path / "w.safetensors"))
+
+
+@pytest.mark.parametrize("prefix", ["timm/", "hf-hub:timm/", "hf_hub:timm/", " "])
+def test_a_name_on_timm_s_hub_is_the_name(prefix: str) -> None:
+    assert BackboneOptions(name=f"{prefix}test_vit.r160_in1k").name == "test_vit.r160_in1k"
+
+
+def test_a_tag_that_timm_has_not_is_refused_with_those_it_has(tmp_path: Path) -> None:
+    save_file(create_model("test_vit").state_dict(), tmp_path / "w.safetensors")
+    options = BackboneOptions(name="test_vit.dino", weights=tmp_path / "w.safetensors")
+    with refusal(BackboneError, "'dino'", "test_vit.r160_in1k"):
+        load_backbone(options)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from timm.data.config import resolve_model_data_config
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -64,6 +65,12 @@ class BackboneOptions(BaseModel):
     crop_pct: float | None = None
     activation: Literal["gelu", "quick_gelu", "gelu_tanh"] | None = None
     projection: bool | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _without_hub(cls, name: str | None) -> str | None:
+        """Timm's own names on its hub, `timm/NAME.TAG` and `hf-hub:timm/NAME.TAG`, are the name."""
+        return name and re.sub(r"^(?:hf[-_]hub:)?timm/", "", name.strip())
 
 
 @dataclass

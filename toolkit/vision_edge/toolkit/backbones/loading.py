@@ -71,6 +71,16 @@ def create_model(
 def _made(name: str, pretrained: bool, classes: int, arguments: dict[str, Any]) -> Any:
     if pretrained:
         _check_kind(name)  # before hundreds of megabytes are fetched
+    base, _, tag = name.partition(".")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{base}.*")] if tag else []
+    if tag and tag not in tags:
+        near = difflib.get_close_matches(tag, tags, n=3, cutoff=0.3) or tags[:3]
+        raise BackboneError(
+            f"timm knows no weights {tag!r} of {base}",
+            fix=f"did you mean {', '.join(f'{base}.{one}' for one in near)}?"
+            if near
+            else f"leave the tag out: {base}",
+        )
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=classes, **arguments)
     except Exception as error:
@@ -111,6 +121,7 @@ def load_weights(
     Raises:
         BackboneError: If the weights do not fit, or are not finite.
     """
+    _refuse_quantised(tensors, path)
     own = model.state_dict()
     body = {name for name in own if not name.startswith(("head.", "head_dist."))}
     if body <= tensors.keys():  # timm's own names, also those that other families alone have
@@ -148,6 +159,18 @@ def load_weights(
         )
     model.load_state_dict(state)
     return native
+
+
+def _refuse_quantised(tensors: dict[str, Tensor], path: Path) -> None:
+    """Raise for weights of fewer than 16 bits: without their scales the numbers mean nothing."""
+    for name, tensor in tensors.items():
+        whole = tensor.is_floating_point() and tensor.element_size() >= 2
+        if name.endswith((".weight", ".bias")) and not whole:
+            raise BackboneError(
+                f"{path}: {name} is of {str(tensor.dtype).removeprefix('torch.')}: quantised "
+                "weights, which are not read",
+                fix="give the weights in float32, float16 or bfloat16",
+            )
 
 
 def _resampled(model: VisionTransformer, embedding: Tensor, path: Path) -> Tensor:

@@ -77,8 +77,6 @@ def read_safetensors(
     Raises:
         VisionEdgeError: Of the class given, if the file is absent, truncated or corrupt.
     """
-    if not path.is_file():
-        raise error(f"{path}: there is no such file", fix="check the path")
     refuse_foreign(path, error)
     try:
         with safe_open(path, framework="pt") as stream:
@@ -167,8 +165,6 @@ def read_metadata(path: Path) -> WeightsMetadata:
     Raises:
         BackboneError: If the file cannot be read or its own words make no sense.
     """
-    if not path.is_file():
-        raise BackboneError(f"{path}: there is no such file", fix="check --weights")
     refuse_foreign(path, BackboneError)
     try:
         with safe_open(path, framework="pt") as stream:
