@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,7 +22,7 @@ from vision_edge.runtime.errors import BackboneError
 from vision_edge.runtime.images.preprocess import PreprocessSpec, Triple
 from vision_edge.toolkit.backbones.families import PROJECTED, Family, embedding_kind, family_of
 from vision_edge.toolkit.backbones.fused_qkv import fuse_qkv
-from vision_edge.toolkit.backbones.loading import create_model, load_weights
+from vision_edge.toolkit.backbones.loading import create_model, load_weights, resized_notes
 from vision_edge.toolkit.backbones.projection import projection_head, projection_widths
 from vision_edge.toolkit.backbones.stated import CONFIG_FILE, Chosen, choose, read_stated
 from vision_edge.toolkit.backbones.weights import (
@@ -254,26 +253,8 @@ def _from_file(options: BackboneOptions) -> Backbone:
     native = load_weights(model, tensors, path, head)
     name = own.name or options.name or architecture
     loaded = _finished(name, architecture, model, options, chosen, native)
-    resized = _resized(loaded, native, options)
+    resized = [] if options.size else resized_notes(model, native, architecture)
     return replace(loaded, tag=stated.transformers.tag, notes=(*chosen.notes, *resized))
-
-
-def _resized(loaded: Backbone, native: dict[str, Tensor], options: BackboneOptions) -> list[str]:
-    """Say it if positions were resampled and nobody asked for another size."""
-    if "pos_embed" not in native or options.size is not None:
-        return []
-    grid = int(loaded.model.patch_embed.grid_size[0])
-    prefix = loaded.model.num_prefix_tokens
-    side = next(
-        math.isqrt(count)
-        for count in (native["pos_embed"].shape[1] - prefix, native["pos_embed"].shape[1])
-        if math.isqrt(count) ** 2 == count
-    )
-    patch = int(loaded.model.patch_embed.patch_size[0])
-    return [
-        f"the weights are of {side}x{side} patches, resampled to the {grid}x{grid} of "
-        f"{loaded.architecture}; --size {side * patch} is their own"
-    ]
 
 
 def _finished(

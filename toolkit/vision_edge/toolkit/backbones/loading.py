@@ -161,6 +161,28 @@ def load_weights(
     return native
 
 
+def resized_notes(
+    model: VisionTransformer, native: dict[str, Tensor], architecture: str
+) -> list[str]:
+    """Say it if positions were resampled.
+
+    Args:
+        model: With the weights.
+        native: By name, what was resampled, as it was before.
+        architecture: timm's name of the model.
+    """
+    if "pos_embed" not in native:
+        return []
+    count = native["pos_embed"].shape[1]
+    counts = (count - model.num_prefix_tokens, count)
+    side = next(math.isqrt(patches) for patches in counts if math.isqrt(patches) ** 2 == patches)
+    grid, patch = int(model.patch_embed.grid_size[0]), int(model.patch_embed.patch_size[0])
+    return [
+        f"the weights are of {side}x{side} patches, resampled to the {grid}x{grid} of "
+        f"{architecture}; --size {side * patch} is their own"
+    ]
+
+
 def _refuse_quantised(tensors: dict[str, Tensor], path: Path) -> None:
     """Raise for weights of fewer than 16 bits: without their scales the numbers mean nothing."""
     for name, tensor in tensors.items():
