@@ -25,7 +25,7 @@ def gives(value: Any) -> dict[str, Any]:
 
 FORMS: dict[Any, str] = {int: "3", float: "0.3", str: "some", Path: "b.png"}
 """A value of each type that is no option's default."""
-_RECYCLED = ("recycle", "pool", "no prior", "named prior", "no steps")
+_RECYCLED = ("recycle", "pool", "no prior", "named prior", "no steps", "recycle, test")
 VALUES: dict[Any, str | list[str]] = {
     "rotate": "90", "flip": "vertical", "roi": "0,0,8,8", "backend": "opencv", "bits": "12",
     "background": "#000000", "precision_hint": "tf32", "provider": "openvino", "consensus": "votes",
@@ -132,6 +132,8 @@ MODES: dict[str, dict[str, list[str]]] = {
         "no prior": [*_RECYCLE, "--prior", "none"],
         "named prior": [*_RECYCLE, "--prior", "resnet34"],
         "no steps": [*_RECYCLE, "--meta-steps", "0"],
+        "recycle, test": [*_RECYCLE, "--test", "D"],
+        "average, test": ["HUB", "--out", "OUT", "--test", "D"],
     },
     "evaluate": {
         "backbone": ["D"],
@@ -264,7 +266,7 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
     "build": {
         **_LOADED,
         f"{KIT}.cli.build_recycle.load_prior": {},
-        **{f"{KIT}.cli.build_recycle.{name}": {} for name in ("open_dataset", "sample_of")},
+        f"{KIT}.cli.build_recycle.sample_of": {},
         f"{KIT}.cli.build_recycle.existing_pool": {},
         f"{KIT}.data.dataset.open_dataset": {},
         f"{KIT}.cli.build_recycle.chosen_device": gives("cpu"),
@@ -316,7 +318,7 @@ WORK["validate"] = {
     f"{CLI}.validate.open_session": {},
     f"{CLI}.validate.Gallery": _GALLERY,
     f"{CLI}.validate.classifier_for": {},
-    f"{CLI}.validate._folders": gives([Path("pictures")]),
+    f"{CLI}.validate._found": gives(SimpleNamespace(passed_over=SimpleNamespace(document=dict))),
     f"{CLI}.validate._judged": gives(["tried"]),
     f"{CLI}.validate.Validation": {"return_value.failures.return_value": []},
     f"{CLI}.validate.document": gives({}),

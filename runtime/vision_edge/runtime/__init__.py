@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         RegistrationError,
         SourceError,
+        UnsaidError,
         VisionEdgeError,
     )
     from vision_edge.runtime.gallery.archive import (
@@ -59,6 +60,13 @@ if TYPE_CHECKING:
         encode_jpeg,
         read_image,
     )
+    from vision_edge.runtime.images.passed_over import (
+        PassedOver,
+    )
+    from vision_edge.runtime.images.picture_files import (
+        PictureFiles,
+        pictures_below,
+    )
     from vision_edge.runtime.images.preprocess import (
         PreprocessSpec,
         prepare,
@@ -69,6 +77,9 @@ if TYPE_CHECKING:
     from vision_edge.runtime.images.quality import (
         Finding,
         inspect_picture,
+    )
+    from vision_edge.runtime.images.reading import (
+        Reading,
     )
     from vision_edge.runtime.inference.embedder import (
         Embedder,
@@ -179,6 +190,7 @@ _HOMES = {
         "MissingExtraError",
         "RegistrationError",
         "SourceError",
+        "UnsaidError",
         "VisionEdgeError",
     ),
     "gallery.archive": (
@@ -194,6 +206,11 @@ _HOMES = {
         "encode_jpeg",
         "read_image",
     ),
+    "images.passed_over": ("PassedOver",),
+    "images.picture_files": (
+        "PictureFiles",
+        "pictures_below",
+    ),
     "images.preprocess": (
         "PreprocessSpec",
         "prepare",
@@ -203,6 +220,7 @@ _HOMES = {
         "Finding",
         "inspect_picture",
     ),
+    "images.reading": ("Reading",),
     "inference.embedder": (
         "Embedder",
         "embed_frame",
@@ -295,10 +313,13 @@ __all__ = [
     "PartStatistics",
     "PartTracker",
     "PartVerdict",
+    "PassedOver",
+    "PictureFiles",
     "PreprocessSpec",
     "Presence",
     "PresenceTrigger",
     "PrototypeClassifier",
+    "Reading",
     "RegistrationError",
     "ReviewSink",
     "RotatingJsonlSink",
@@ -311,6 +332,7 @@ __all__ = [
     "Source",
     "SourceError",
     "Trigger",
+    "UnsaidError",
     "Verdict",
     "View",
     "ViewSettings",
@@ -330,6 +352,7 @@ __all__ = [
     "open_source",
     "open_sources",
     "part_verdicts",
+    "pictures_below",
     "prepare",
     "read_image",
     "register",

@@ -71,7 +71,21 @@ class RegistrationError(VisionEdgeError):
 
 
 class ImageError(VisionEdgeError):
-    """An image is unreadable, empty, or of a kind that cannot be embedded."""
+    """An image is unreadable, empty, or of a kind that cannot be embedded.
+
+    Args:
+        what: The failure in one sentence, with the offending value.
+        fix: What to do about it, in one sentence.
+        kind: What it is counted as where it is passed over, such as `"damaged JPEG"`.
+    """
+
+    def __init__(self, what: str, *, fix: str | None = None, kind: str = "unreadable") -> None:
+        super().__init__(what, fix=fix)
+        self.kind = kind
+
+
+class UnsaidError(ImageError):
+    """An image leaves open how it is to be read, and an option says it: never passed over."""
 
 
 class SourceError(VisionEdgeError):

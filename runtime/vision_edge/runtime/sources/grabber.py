@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import SourceError
+from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 
 Backend = Literal["auto", "opencv", "gstreamer"]
 
@@ -69,6 +70,7 @@ class GrabberOptions:
         exposure: Fixed exposure of a USB camera, in the driver's unit (V4L2: 100 microseconds).
         open_timeout: Seconds that opening may take.
         read_timeout: Seconds that a frame may take.
+        reading: What pictures do not say of themselves, where an address gives single pictures.
 
     Raises:
         SourceError: If the backend is unknown, or the exposure is no number.
@@ -78,6 +80,7 @@ class GrabberOptions:
     exposure: float | None = None
     open_timeout: float = 5.0
     read_timeout: float = 5.0
+    reading: Reading = AS_IT_SAYS
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import SourceError, require
+from vision_edge.runtime.images.reading import AS_IT_SAYS
 from vision_edge.runtime.sources.genicam_address import SCHEME
 from vision_edge.runtime.sources.grabber import Grabbed, Grabber, GrabberOptions
 from vision_edge.runtime.sources.gst_pipelines import csi_pipeline, stream_pipeline, to_opencv
@@ -48,6 +49,12 @@ def open_grabber(address: int | str, name: str, options: GrabberOptions) -> Grab
         polled = picture_address(address, name, options)
         if polled is not None:
             return polled
+        if options.reading != AS_IT_SAYS:
+            raise SourceError(
+                f"{name!r} gives a stream: what is said of pictures (bits, background) has no "
+                "meaning for it",
+                fix="leave it out, or give the address of the camera's single pictures",
+            )
     if address.startswith(SCHEME):
         from vision_edge.runtime.sources.genicam_grabber import GenicamGrabber
 

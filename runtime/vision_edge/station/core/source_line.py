@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Literal
 
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
-from vision_edge.runtime.images.coding import read_image
 from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.pipeline.frame_verdicts import verdicts
 from vision_edge.runtime.pipeline.part_verdicts import PartStatistics, part_verdicts
@@ -33,7 +32,7 @@ from vision_edge.runtime.sources.live import LiveState
 from vision_edge.runtime.system.backoff import Backoff
 from vision_edge.runtime.system.native_threads import NativeThread
 from vision_edge.station.core.discretion import without_folders
-from vision_edge.station.core.feeds import Gate, camera_of, opened
+from vision_edge.station.core.feeds import Gate, camera_of, empty_scene, opened
 from vision_edge.station.core.live_model import Model
 from vision_edge.station.core.request_trigger import RequestTrigger
 from vision_edge.station.settings.station import SourceSettings
@@ -179,8 +178,7 @@ class Line:
 
     def _judge(self, backoff: Backoff) -> None:
         """Give verdicts until the source ends; with another model it goes on with that."""
-        empty = self.settings.empty
-        self.presence = Presence(self.settings.view.apply(read_image(empty))) if empty else None
+        self.presence = empty_scene(self.settings)
         source = opened(self.settings, self._unreadable, self._live_state)
         with closing(source), self._in_use(source):
             gate = Gate(source, self._model, self._seen, self._stopping, self.settings.max_rate)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from support.runtime import invoked, make_bundle, weights
@@ -78,6 +79,19 @@ def test_two_sources_one_of_which_is_not_there(station_of, shots: Path, tmp_path
 
 def test_a_folder_ends_with_a_verdict_on_each_picture(station_of, shots: Path) -> None:
     with Station(station_of({"address": shots})) as station:
+        eventually(lambda: station.status()["sources"][0]["state"] == "ended")
+        assert [r["label"] for r in station.records()] == ["washer", "nut", "bolt"]
+
+
+def test_pictures_of_a_deep_camera_are_judged_by_the_bits_that_are_said(
+    station_of, shots: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    for path in shots.iterdir():
+        grey = cv2.imread(str(path)).astype(np.uint16) << 4
+        cv2.imwrite(str(folder / f"{path.stem}.png"), grey)
+    with Station(station_of({"address": folder, "bits": 12})) as station:
         eventually(lambda: station.status()["sources"][0]["state"] == "ended")
         assert [r["label"] for r in station.records()] == ["washer", "nut", "bolt"]
 

@@ -10,7 +10,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from support.station import API, Served, eventually, jpeg, served, settings_for
+from support.station import API, Served, eventually, jpeg, served, settings_for, sharp
 
 from vision_edge.station.core import captures as captures_module
 from vision_edge.station.core.captures import Captures
@@ -135,3 +135,18 @@ def test_one_upload_always_fits() -> None:
     for wrong in ({"max_uploading_mb": 1.0}, {"max_pixels_at_once": 1_000_000}):
         with pytest.raises(ValueError, match="one upload must fit"):
             ServerSettings(**wrong)
+
+
+def test_an_upload_of_a_deep_camera_is_read_by_the_bits_that_the_sources_say(
+    bundle_path: Path, registered: Path, shots: Path
+) -> None:
+    deep = cv2.imencode(".png", sharp(7).astype(np.uint16) << 4)[1].tobytes()
+    files = {"image": ("deep.png", deep, "image/png")}
+    with served(settings_for(bundle_path, registered, shots)) as plain:
+        refused = plain.post("/captures", files=files)
+        assert refused.status_code == 422
+        assert "12 bits are used" in refused.text
+    with served(settings_for(bundle_path, registered, {"address": shots, "bits": 12})) as station:
+        answer = station.ok(station.post("/captures", files=files), 201)
+        capture = station.station.captures.get(answer["capture"])
+        assert np.abs(capture.image.astype(int) - sharp(7)).max() <= 1
