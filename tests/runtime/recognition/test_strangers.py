@@ -18,9 +18,8 @@ from vision_edge.runtime.recognition.strangers import (
     Strangers,
     cohort_shift,
     fit_strangers,
-    normal_tail,
-    student_tail,
 )
+from vision_edge.runtime.recognition.tails import normal_tail, student_tail
 
 D = 48
 ORIGIN = np.zeros(D, np.float32)

@@ -5,7 +5,9 @@ What a stranger may reach is told by draws of it, none of which needs a stranger
 1. Each registered snapshot is a stranger to the *other* products, seen from a centre without its
    own. It is a single picture, as a stranger's will be; the mean of a product's snapshots is not.
 2. Frames of the station that show no product are strangers indeed, where there are any.
-3. Few draws say little, so they are held together by a prior: Student's distribution about their
+3. What the station's camera saw without anybody saying what it was: a mixture of products and
+   strangers, told apart by what is known of either (`station_mixture`).
+4. Few draws say little, so they are held together by a prior: Student's distribution about their
    mean, whose width is that of strangers in general. It counts for so many draws of its own: the
    rate is the predictive distribution of a Dirichlet process (Ferguson 1973, A Bayesian analysis
    of some nonparametric problems), with draws smoothed by a kernel. With many products the draws
@@ -27,12 +29,11 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.recognition.product_scores import ProductScores
-
-Floats = NDArray[np.float64]
+from vision_edge.runtime.recognition.station_mixture import Told, told_by_frames
+from vision_edge.runtime.recognition.tails import Floats, normal_tail, student_tail
 
 COHORT_WEIGHT = 0.5
 """How much of a query's similarity to its nearest impostors counts against it."""
@@ -65,7 +66,11 @@ INTRUDER_RATE, MOST_INTRUDERS = 0.002, 0.2
 """A frame so near to a product is one of it rather than a stranger, and is left out: of the
 nearest, at most this share."""
 
+LEAST_UNKNOWN = 0.03
+"""Standard deviation of strangers' mean that the station's frames may always correct."""
+
 MOST_DRAWS = 256
+_EACH = 10
 _EXACT_CENTRES = 64
 
 
@@ -80,11 +85,14 @@ class Cohort:
             anything for that.
         photographs: Whether they are photographs, of whatever. What resembles generated scenes is
             not thereby more like a stranger, so those are taken off no score.
+        seen: float32 (N, D), what the station's camera saw, products and strangers alike, as it
+            collected them by itself; None if there are none.
     """
 
     embeddings: Embeddings
     from_station: bool
     photographs: bool = True
+    seen: Embeddings | None = None
 
     @property
     def impostors(self) -> Embeddings:
@@ -152,12 +160,14 @@ class Strangers:
         width: Its standard deviation, what is not known of the mean included.
         prior_draws: How many draws the prior counts for.
         draws: By where they come from.
+        told: What the frames that a station saw say of the mean and the width, in place of these.
     """
 
     mean: float
     width: float
     prior_draws: float
     draws: tuple[Draws, ...] = ()
+    told: Told | None = None
 
     def rate(self, scores: Floats) -> Floats:
         """Return the share of strangers that would score at least as high.
@@ -168,7 +178,11 @@ class Strangers:
         Returns:
             float64 (N,), from 0 to 1.
         """
-        total = self.prior_draws * student_tail((scores - self.mean) / self.width)
+        total = self.prior_draws * (
+            student_tail((scores - self.mean) / self.width)
+            if self.told is None
+            else self.told.tail(scores)
+        )
         count = self.prior_draws
         for draws in self.draws:
             tails = normal_tail((scores[:, None] - draws.scores) / draws.kernel)
@@ -200,7 +214,8 @@ def fit_strangers(
     if len(snapshots) > 1 and not (cohort_alone and speaking):
         own = _leave_one_out(snapshots, prior, cohort)
     fitted = _by_products(products, own)
-    return _with_station(fitted, products, cohort) if speaking else fitted
+    fitted = _with_station(fitted, products, cohort) if speaking else fitted
+    return _with_seen(fitted, products, snapshots, cohort.seen)
 
 
 def _by_products(products: ProductScores, own: Draws | None) -> Strangers:
@@ -240,6 +255,39 @@ def _with_station(fitted: Strangers, products: ProductScores, cohort: Cohort) ->
     width = max(float(np.sqrt(draws.variance)), LEAST_WIDTH)
     draws = replace(draws, kernel=KERNEL * width)
     return Strangers(draws.mean, width, PRIOR_DRAWS, (*fitted.draws, draws))
+
+
+def _with_seen(
+    fitted: Strangers,
+    products: ProductScores,
+    snapshots: Sequence[Embeddings],
+    seen: Embeddings | None,
+) -> Strangers:
+    """Let what the station's camera saw move the prior: it counts for some of its frames."""
+    if seen is None or not len(seen):
+        return fitted
+    best = products.of(products.units(seen)).max(axis=1).astype(np.float64)
+    width = max(WIDTH + WIDTH_SLOPE * fitted.mean, LEAST_WIDTH)
+    unknown = max(fitted.width**2 - width**2, LEAST_UNKNOWN**2) ** 0.5
+    told = told_by_frames(best, fitted.mean, unknown, width, _own_scores(products, snapshots))
+    return replace(fitted, prior_draws=fitted.prior_draws + told.count, told=told)
+
+
+def _own_scores(products: ProductScores, snapshots: Sequence[Embeddings]) -> Floats:
+    """Return what up to `MOST_DRAWS` products' snapshots reach with their own others.
+
+    Returns:
+        float64 (N,), as a frame would; empty where no product has two snapshots.
+    """
+    several = [rows for rows in snapshots if len(rows) > 1]
+    chosen = np.unique(np.linspace(0, len(several) - 1, MOST_DRAWS).astype(int)) if several else []
+    found: list[float] = []
+    for own in chosen:
+        rows = several[own]
+        for row in range(len(rows)) if len(rows) <= _EACH else (0, len(rows) - 1):
+            others = ProductScores([np.delete(rows, row, axis=0)], products.centre, products.centre)
+            found.append(FRAME_SHARE * float(others.of(others.units(rows[row]))[0, 0]))
+    return np.asarray(found, dtype=np.float64)
 
 
 def _leave_one_out(snapshots: Sequence[Embeddings], prior: Embeddings, cohort: Cohort) -> Draws:
@@ -293,29 +341,3 @@ def _reached_by_some(
 def _largest_of(count: int) -> float:
     """Return the expected largest of `count` standard normals (Blom 1958), 0 for one."""
     return NormalDist().inv_cdf((count - 0.375) / (count + 0.25)) if count > 1 else 0.0
-
-
-def student_tail(deviations: Floats) -> Floats:
-    """Return how much of Student's distribution with 6 degrees of freedom lies above.
-
-    In closed form (Abramowitz and Stegun 26.7.4).
-    """
-    sine = deviations / np.sqrt(6.0 + np.square(deviations))
-    cosine = 1.0 - np.square(sine)
-    tail: Floats = 0.5 * (1.0 - sine * (1.0 + cosine / 2.0 + 0.375 * np.square(cosine)))
-    return tail
-
-
-def normal_tail(deviations: Floats) -> Floats:
-    """Return how much of the normal distribution lies above; exact to 1e-7.
-
-    By Abramowitz and Stegun 26.2.17.
-    """
-    size = np.abs(deviations)
-    k = 1.0 / (1.0 + 0.2316419 * size)
-    series = k * (
-        0.319381530 + k * (-0.356563782 + k * (1.781477937 + k * (-1.821255978 + k * 1.330274429)))
-    )
-    upper = np.exp(-0.5 * np.square(size)) / np.sqrt(2.0 * np.pi) * series
-    tail: Floats = np.where(deviations >= 0, upper, 1.0 - upper)
-    return tail
