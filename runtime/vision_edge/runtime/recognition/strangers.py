@@ -66,6 +66,8 @@ INTRUDER_RATE, MOST_INTRUDERS = 0.002, 0.2
 """A frame so near to a product is one of it rather than a stranger, and is left out: of the
 nearest, at most this share."""
 
+LONE_WIDER = 1.4
+"""Strangers' scores with one product are so much wider than the best of several."""
 LEAST_UNKNOWN = 0.03
 """Standard deviation of strangers' mean that the station's frames may always correct."""
 
@@ -268,6 +270,7 @@ def _with_seen(
         return fitted
     best = products.of(products.units(seen)).max(axis=1).astype(np.float64)
     width = max(WIDTH + WIDTH_SLOPE * fitted.mean, LEAST_WIDTH)
+    width *= LONE_WIDER if len(snapshots) == 1 else 1.0
     unknown = max(fitted.width**2 - width**2, LEAST_UNKNOWN**2) ** 0.5
     told = told_by_frames(best, fitted.mean, unknown, width, _own_scores(products, snapshots))
     return replace(fitted, prior_draws=fitted.prior_draws + told.count, told=told)
