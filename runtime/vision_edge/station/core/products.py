@@ -95,6 +95,11 @@ class Products:
             )
             self._model.seen = self._collector.offer
 
+    @property
+    def collecting(self) -> bool:
+        """Whether what the cameras see is kept and has a say."""
+        return self._scoring.cohort
+
     def seen_frames(self) -> KeptFrames:
         """Return what is kept of what the cameras saw.
 
