@@ -70,7 +70,14 @@ class Told:
         return share
 
 
-def told_by_frames(scores: Floats, mean: float, unknown: float, width: float, own: Floats) -> Told:
+def told_by_frames(
+    scores: Floats,
+    mean: float,
+    unknown: float,
+    width: float,
+    own: Floats,
+    weights: Floats | None = None,
+) -> Told:
     """Weigh what is believed of strangers by the scores of frames that show anything.
 
     Args:
@@ -79,10 +86,11 @@ def told_by_frames(scores: Floats, mean: float, unknown: float, width: float, ow
         unknown: Its standard deviation, for what is not known of it.
         width: Strangers' standard deviation as expected.
         own: float64 (K,), scores of snapshots with the others of their product; may be empty.
+        weights: float64 (N,), positive; all the same by default.
     """
-    frames = len(scores)
-    if frames > MOST_SCORES:
-        scores = np.quantile(scores, (np.arange(MOST_SCORES) + 0.5) / MOST_SCORES)
+    weights = np.ones(len(scores)) if weights is None else weights
+    frames = float(weights.sum() ** 2 / np.square(weights).sum())
+    scores = _quantiles(scores, weights, min(MOST_SCORES, int(np.ceil(frames))))
     means, widths = mean + unknown * DEVIATIONS, width * WIDTHS
     centres, spreads = _products(means, own)
     strangers = _density(scores, means[:, None, None], widths[:, None])  # (M, W, N)
@@ -99,6 +107,15 @@ def told_by_frames(scores: Floats, mean: float, unknown: float, width: float, ow
     share = float(odds.sum(axis=(0, 1, 2, 3)) @ SHARES)
     count = min(share * frames / FRAMES_A_DRAW, MOST_COUNT)
     return Told(means, widths, odds.sum(axis=(2, 3, 4)), count, share)
+
+
+def _quantiles(scores: Floats, weights: Floats, count: int) -> Floats:
+    """Return so many scores that stand for a weighted sample: float64 (count,)."""
+    order = scores.argsort()
+    reached = np.cumsum(weights[order])
+    middles = (reached - weights[order] / 2) / reached[-1]
+    found: Floats = np.interp((np.arange(count) + 0.5) / count, middles, scores[order])
+    return found
 
 
 def _products(means: Floats, own: Floats) -> tuple[Floats, Floats]:

@@ -66,6 +66,9 @@ INTRUDER_RATE, MOST_INTRUDERS = 0.002, 0.2
 """A frame so near to a product is one of it rather than a stranger, and is left out: of the
 nearest, at most this share."""
 
+FLOOD_POWER = 0.75
+"""Frames nearest to one product count for this power of their number less each: a product that was
+shown far more often than the others tells no more of strangers."""
 LONE_WIDER = 1.4
 """Strangers' scores with one product are so much wider than the best of several."""
 LEAST_UNKNOWN = 0.03
@@ -268,11 +271,15 @@ def _with_seen(
     """Let what the station's camera saw move the prior: it counts for some of its frames."""
     if seen is None or not len(seen):
         return fitted
-    best = products.of(products.units(seen)).max(axis=1).astype(np.float64)
+    scores = products.of(products.units(seen))
+    nearest = scores.argmax(axis=1)
+    best = scores.max(axis=1).astype(np.float64)
+    weights = 1.0 / np.bincount(nearest)[nearest] ** FLOOD_POWER
     width = max(WIDTH + WIDTH_SLOPE * fitted.mean, LEAST_WIDTH)
     width *= LONE_WIDER if len(snapshots) == 1 else 1.0
     unknown = max(fitted.width**2 - width**2, LEAST_UNKNOWN**2) ** 0.5
-    told = told_by_frames(best, fitted.mean, unknown, width, _own_scores(products, snapshots))
+    own = _own_scores(products, snapshots)
+    told = told_by_frames(best, fitted.mean, unknown, width, own, weights)
     return replace(fitted, prior_draws=fitted.prior_draws + told.count, told=told)
 
 
