@@ -93,7 +93,7 @@ def test_a_product_that_was_fed_as_a_stranger_is_no_harm_once_registered(
         poisoned.append(known(judge, fresh))
         let_in.append(known(judge, judged))
     assert np.mean(poisoned) >= np.mean(clean) - 0.1
-    assert np.mean(let_in) <= max(np.mean(clean_in) + 0.02, RATE)
+    assert np.mean(let_in) <= max(np.mean(clean_in) + 0.03, RATE)
 
 
 def test_frames_of_products_alone_let_nobody_in() -> None:
