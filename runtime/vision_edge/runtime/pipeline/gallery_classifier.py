@@ -234,6 +234,7 @@ def checked_gallery(
         prior_of(bundle),
         cohort_of(bundle, gallery),
         false_accept_rate=false_accept_rate,
+        same_picture=same_picture_of(bundle),
     )
 
 
