@@ -142,7 +142,8 @@ def classifier_for(
         threshold: A fixed threshold on the score instead.
         own_frames: Whether what the station's camera saw, as it is kept in the gallery, has a say.
     """
-    labels, snapshots = gallery.product_snapshots(catalogue_shift(gallery, session.bundle))
+    shift = catalogue_shift(gallery, session.bundle, own_frames=own_frames)
+    labels, snapshots = gallery.product_snapshots(shift)
     return PrototypeClassifier(
         labels,
         snapshots,
@@ -174,17 +175,22 @@ def ranking_of(gallery: GalleryReader, bundle: Bundle) -> PatchRanking | None:
 
 
 def catalogue_shift(
-    gallery: GalleryReader, bundle: Bundle, more: Embeddings | None = None
+    gallery: GalleryReader,
+    bundle: Bundle,
+    more: Embeddings | None = None,
+    *,
+    own_frames: bool = True,
 ) -> Embeddings | None:
     """Return what carries embeddings of catalogue pictures to the station's own: float32 (D,).
 
-    Where the station's own pictures lie is told by the products that were registered by them and,
-    if the bundle's cohort is the station's own, by that.
+    Where the station's own pictures lie is told by the products that were registered by them, by
+    what its camera saw and, if the bundle's cohort is the station's own, by that.
 
     Args:
         gallery: The products.
         bundle: Whose embeddings they are.
         more: float32 (M, D), embeddings of catalogue pictures of products not registered yet.
+        own_frames: Whether what the camera saw has a say.
 
     Returns:
         None where there are no catalogue pictures.
@@ -196,7 +202,9 @@ def catalogue_shift(
     if not len(known):
         return None
     own = bundle.cohort if bundle.manifest.scoring.cohort_from_station else bundle.cohort[:0]
-    return shift_between(known, np.concatenate([gallery.product_means(catalogue=False), own]))
+    seen = gallery.frames.kept(gallery.model).embeddings if own_frames else own[:0]
+    real = gallery.product_means(catalogue=False)
+    return shift_between(known, np.concatenate([real, own, seen]))
 
 
 def as_compared(

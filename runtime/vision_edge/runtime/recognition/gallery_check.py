@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.recognition.product_scores import ProductScores
 from vision_edge.runtime.recognition.prototypes import SAME_PICTURE, checked_products
-from vision_edge.runtime.recognition.strangers import FRAME_SHARE, Cohort, fit_strangers
+from vision_edge.runtime.recognition.snapshot_scores import FRAME_SHARE
+from vision_edge.runtime.recognition.strangers import Cohort, fit_strangers
 
 WRONG_LEAD = 0.05
 """A snapshot bears a wrong label when another product is nearer by so much."""

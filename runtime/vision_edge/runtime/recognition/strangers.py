@@ -32,16 +32,14 @@ import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.recognition.product_scores import ProductScores
+from vision_edge.runtime.recognition.snapshot_scores import (
+    COHORT_NEAREST,
+    own_scores,
+    reached_by_others,
+)
 from vision_edge.runtime.recognition.station_mixture import Told, told_by_frames
 from vision_edge.runtime.recognition.tails import Floats, normal_tail, student_tail
 
-COHORT_WEIGHT = 0.5
-"""How much of a query's similarity to its nearest impostors counts against it."""
-COHORT_NEAREST = 10
-"""How many impostors are near."""
-
-FRAME_SHARE = 0.97
-"""A frame is one view, a snapshot the mean of its crops: a frame's cosines are so much smaller."""
 ONE_MORE = 0.09
 """A stranger meets all P products, a snapshot the P - 1 others: it scores higher by this times the
 difference of the expected largest of P and of P - 1 normals."""
@@ -73,10 +71,6 @@ LONE_WIDER = 1.4
 """Strangers' scores with one product are so much wider than the best of several."""
 LEAST_UNKNOWN = 0.03
 """Standard deviation of strangers' mean that the station's frames may always correct."""
-
-MOST_DRAWS = 256
-_EACH = 10
-_EXACT_CENTRES = 64
 
 
 @dataclass(frozen=True)
@@ -135,25 +129,6 @@ class Draws:
     def variance(self) -> float:
         """Their weighted variance."""
         return float(np.square(self.scores - self.mean) @ self.weights)
-
-
-def cohort_shift(queries: Embeddings, cohort: Embeddings) -> Floats:
-    """Return what is taken off the scores of queries for resembling impostors.
-
-    Args:
-        queries: float32 (N, D), centred unit embeddings.
-        cohort: float32 (M, D), centred unit embeddings.
-
-    Returns:
-        float64 (N,); zeros without a cohort.
-    """
-    count = min(COHORT_NEAREST, len(cohort))
-    if count < 1:
-        return np.zeros(len(queries))
-    likeness = queries @ cohort.T
-    nearest = np.partition(likeness, -count, axis=1)[:, -count:]
-    shift: Floats = COHORT_WEIGHT * nearest.mean(axis=1, dtype=np.float64)
-    return shift
 
 
 @dataclass(frozen=True)
@@ -216,7 +191,8 @@ def fit_strangers(
     products = ProductScores(snapshots, prior)
     speaking = cohort.from_station and len(cohort.embeddings) > COHORT_NEAREST
     own = None
-    if len(snapshots) > 1 and not (cohort_alone and speaking):
+    told = speaking or (cohort.seen is not None and len(cohort.seen) > COHORT_NEAREST)
+    if len(snapshots) > 1 and not (cohort_alone and told):
         own = _leave_one_out(snapshots, prior, cohort)
     fitted = _by_products(products, own)
     fitted = _with_station(fitted, products, cohort) if speaking else fitted
@@ -278,74 +254,18 @@ def _with_seen(
     width = max(WIDTH + WIDTH_SLOPE * fitted.mean, LEAST_WIDTH)
     width *= LONE_WIDER if len(snapshots) == 1 else 1.0
     unknown = max(fitted.width**2 - width**2, LEAST_UNKNOWN**2) ** 0.5
-    own = _own_scores(products, snapshots)
+    own = own_scores(products, snapshots)
     told = told_by_frames(best, fitted.mean, unknown, width, own, weights)
     return replace(fitted, prior_draws=fitted.prior_draws + told.count, told=told)
-
-
-def _own_scores(products: ProductScores, snapshots: Sequence[Embeddings]) -> Floats:
-    """Return what up to `MOST_DRAWS` products' snapshots reach with their own others.
-
-    Returns:
-        float64 (N,), as a frame would; empty where no product has two snapshots.
-    """
-    several = [rows for rows in snapshots if len(rows) > 1]
-    chosen = np.unique(np.linspace(0, len(several) - 1, MOST_DRAWS).astype(int)) if several else []
-    found: list[float] = []
-    for own in chosen:
-        rows = several[own]
-        for row in range(len(rows)) if len(rows) <= _EACH else (0, len(rows) - 1):
-            others = ProductScores([np.delete(rows, row, axis=0)], products.centre, products.centre)
-            found.append(FRAME_SHARE * float(others.of(others.units(rows[row]))[0, 0]))
-    return np.asarray(found, dtype=np.float64)
 
 
 def _leave_one_out(snapshots: Sequence[Embeddings], prior: Embeddings, cohort: Cohort) -> Draws:
     """Return the best scores that snapshots reach with the other products, as a frame would."""
     count = len(snapshots)
-    reached = (
-        _reached_exactly(snapshots, prior, cohort.impostors)
-        if count <= _EXACT_CENTRES
-        else _reached_by_some(snapshots, prior, cohort.impostors)
-    )
+    reached = reached_by_others(snapshots, prior, cohort.impostors)
     more = ONE_MORE * (_largest_of(count) - _largest_of(count - 1))
     weights = np.concatenate([np.full(len(r), 1.0 / len(r)) for r in reached]) / len(reached)
     return Draws(np.concatenate(reached) + more, weights)
-
-
-def _reached_exactly(
-    snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
-) -> list[Floats]:
-    """Return what each product's snapshots reach, from a centre that does not contain it."""
-    reached = []
-    for own, rows in enumerate(snapshots):
-        others = ProductScores([*snapshots[:own], *snapshots[own + 1 :]], prior)
-        units = others.units(rows)
-        best = FRAME_SHARE * others.of(units).max(axis=1).astype(np.float64)
-        reached.append(best - cohort_shift(units, others.units(impostors)))
-    return reached
-
-
-def _reached_by_some(
-    snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
-) -> list[Floats]:
-    """Return what up to `MOST_DRAWS` products' first and last snapshots reach.
-
-    Among so many one product more or less moves the centre by nothing, and a sample tells as much
-    as all.
-    """
-    products = ProductScores(snapshots, prior)
-    chosen = np.unique(np.linspace(0, len(snapshots) - 1, MOST_DRAWS).astype(int))
-    centred = products.units(impostors)
-    reached = []
-    for own in chosen:
-        rows = snapshots[own]
-        units = products.units(rows if len(rows) < 3 else rows[[0, -1]])
-        scores = products.of(units)
-        scores[:, own] = -np.inf
-        best = FRAME_SHARE * scores.max(axis=1).astype(np.float64)
-        reached.append(best - cohort_shift(units, centred))
-    return reached
 
 
 def _largest_of(count: int) -> float:
