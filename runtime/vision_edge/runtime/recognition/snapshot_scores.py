@@ -68,7 +68,9 @@ def own_scores(products: ProductScores, snapshots: Sequence[Embeddings]) -> Floa
         float64 (N,), as a frame would; empty where no product has two snapshots.
     """
     several = [rows for rows in snapshots if len(rows) > 1]
-    chosen = np.unique(np.linspace(0, len(several) - 1, MOST_DRAWS).astype(int)) if several else []
+    if not several:
+        return np.zeros(0)
+    chosen = np.unique(np.linspace(0, len(several) - 1, MOST_DRAWS).astype(int))
     found: list[float] = []
     for own in chosen:
         rows = several[own]

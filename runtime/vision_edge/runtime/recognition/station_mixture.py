@@ -136,4 +136,5 @@ def _density(scores: Floats, mean: Floats, width: Floats) -> Floats:
 
 def _normal_odds(deviations: Floats) -> Floats:
     odds: Floats = np.exp(-0.5 * np.square(deviations))
-    return odds / odds.sum()
+    odds /= odds.sum()
+    return odds
