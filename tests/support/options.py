@@ -97,6 +97,7 @@ MODES: dict[str, dict[str, list[str]]] = {
     "gallery list": {"only": _G},
     "gallery show": {"all": [*_G, "--out", "O"], "one": ["bolt", *_G, "--out", "O"]},
     "gallery check": {"only": ["B", *_G]},
+    "gallery cohort": {"only": _G},
     "validate": {"only": ["B", "pictures", *_G]},
     "gallery drop": {"only": ["1", *_G]},
     "gallery remove": {"only": ["bolt", *_G]},
@@ -193,7 +194,7 @@ _DOCUMENT = {
 }  # fmt: skip
 _RUN_WORK = (
     "_introduce", "CurrentClassifier", "open_sources", "PacedSource", "ViewedSource",
-    "presence_of", "Sinks", "_summarise",
+    "presence_of", "Sinks", "_summarise", "collecting",
 )  # fmt: skip
 _SINKS = ("JsonlSink", "RotatingJsonlSink", "CsvSink", "annotated_sink", "ReviewSink")
 _REGISTER = (
@@ -312,6 +313,11 @@ WORK["gallery check"] = {
     f"{CLI}.gallery.checked_gallery": {"return_value.snapshots": ()},
     f"{CLI}.gallery_check.document": gives({}),
     f"{CLI}.gallery_check.lines": gives(["line"]),
+}
+WORK["gallery cohort"] = {
+    **_GALLERIES,
+    f"{CLI}.gallery_cohort.document": gives({}),
+    f"{CLI}.gallery_cohort.lines": gives(["line"]),
 }
 WORK["validate"] = {
     f"{CLI}.validate.load_bundle": {},

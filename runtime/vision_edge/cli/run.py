@@ -26,6 +26,7 @@ from vision_edge.cli.options import (
     Provider,
     presence_of,
 )
+from vision_edge.cli.run_cohort import OwnFrames, collecting
 from vision_edge.cli.run_options import ACCEPTANCE, AGE, CAMERA, INTERVAL, PART, REPEATS
 from vision_edge.cli.run_sinks import SINKS, SinkOptions
 from vision_edge.runtime.bundles.bundle import load_bundle
@@ -112,6 +113,7 @@ def run(
     max_frames: Annotated[
         int | None, typer.Option("--max-frames", min=1, help="Stop after so many verdicts.")
     ] = None,
+    cohort: OwnFrames = None,
     provider: Provider = "auto",
 ) -> None:
     """Give a verdict on every frame, or every part: the product it shows, or unknown.
@@ -125,7 +127,7 @@ def run(
         presence = presence_of(empty, view, reading)
         make_trigger = _trigger(trigger, interval, presence)
     opened = open_session(load_bundle(bundle), provider, options=session)
-    classifier = _classifier(gallery, opened, acceptance, closed_set)
+    classifier = _classifier(gallery, opened, acceptance, closed_set, cohort is not False)
     bad: list[ImageError] = []
     plain = open_sources(
         [source, *(also or [])],
@@ -155,19 +157,25 @@ def run(
             **repeats.values,
             **age.values,
         )
-    tally = _written(told, sinks, plain, _Limit(statistics, max_frames), frames)
+    with collecting(classifier, gallery, opened, wanted=cohort, live=plain.live):
+        tally = _written(told, sinks, plain, _Limit(statistics, max_frames), frames)
     _summarise(statistics, tally, plain)
     if bad:
         raise VisionEdgeError(f"{len(bad)} image(s) of {source} could not be read; see above")
 
 
 def _classifier(
-    gallery: Path, session: Session, acceptance: Given[CurrentClassifier], closed_set: bool
+    gallery: Path,
+    session: Session,
+    acceptance: Given[CurrentClassifier],
+    closed_set: bool,
+    own_frames: bool,
 ) -> CurrentClassifier:
     """Return what classifies by the gallery as it is at any time, and introduce it."""
     classifier = CurrentClassifier(
         gallery,
         session,
+        own_frames=own_frames,
         changed=lambda version, count: typer.echo(
             f"{gallery}: version {version}, {count} product(s) from now on", err=True
         ),

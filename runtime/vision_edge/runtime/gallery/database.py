@@ -37,6 +37,10 @@ _LATER = {
     "patches": "CREATE TABLE IF NOT EXISTS patches "
     "(snapshot INTEGER NOT NULL REFERENCES snapshots(id), fingerprint TEXT NOT NULL, "
     "vectors BLOB NOT NULL, PRIMARY KEY (snapshot, fingerprint)) STRICT",
+    "station_frames": "CREATE TABLE IF NOT EXISTS station_frames "
+    "(id INTEGER PRIMARY KEY AUTOINCREMENT, fingerprint TEXT NOT NULL, vector BLOB NOT NULL, "
+    "times INTEGER NOT NULL, first REAL NOT NULL, last REAL NOT NULL, priority REAL NOT NULL) "
+    "STRICT",
 }
 """Tables that came later: a file has those that it needs, and older programs read it as well."""
 

@@ -18,6 +18,7 @@ from vision_edge.runtime.gallery.database import Database
 from vision_edge.runtime.gallery.history import Contents, Event, State, contents_of
 from vision_edge.runtime.gallery.labels import one_form
 from vision_edge.runtime.gallery.snapshot_store import SnapshotStore
+from vision_edge.runtime.gallery.station_frames import StationFrames
 
 NOTE = "note:"
 """How the names of notes begin in the `meta` table, beside what the file says of its model."""
@@ -47,6 +48,7 @@ class GalleryReader:
         initial = meta_of(model) if create and model else None
         self._db = Database(self.path, initial, writes=self._writes)
         self.snapshots = SnapshotStore(self._db)
+        self.frames = StationFrames(self._db)
         try:
             self._check_model()
         except GalleryError:

@@ -22,11 +22,14 @@ class Model:
     Attributes:
         classifier: Over the gallery's products; None while there are none. It may be replaced at
             any time.
+        seen: Called with the embeddings of every decision that a source asks for; None calls
+            nothing.
     """
 
     def __init__(self, session: Session, timed: Callable[[float], None] | None = None) -> None:
         self.session = session
         self.classifier: PrototypeClassifier | None = None
+        self.seen: Callable[[Embeddings], None] | None = None
         self.lock = FairLock()
         self._timed = timed
 
@@ -62,7 +65,9 @@ class Model:
         self, embeddings: Embeddings, patches: Sequence[Patches | None] | None = None
     ) -> list[Decision]:
         """Decide on float32 (N, D) embeddings; all is unknown while there are no products."""
-        classifier = self.classifier
+        seen, classifier = self.seen, self.classifier
+        if seen is not None:
+            seen(embeddings)
         if classifier is None:
             return [NOTHING_KNOWN] * (1 if embeddings.ndim == 1 else len(embeddings))
         return classifier.classify(embeddings, patches)

@@ -14,6 +14,8 @@ from vision_edge.runtime.errors import GalleryError, VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
+from vision_edge.runtime.gallery.station_frames import KeptFrames
+from vision_edge.runtime.pipeline.frame_collector import FrameCollector
 from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
 from vision_edge.runtime.pipeline.snapshot_embedding import kept_snapshot
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
@@ -50,7 +52,8 @@ class Products:
         self.version = -1
         self.count = 0
         self.problem = ""
-        self._told = self._stamp = ""
+        self._told = self._stamp = self._frames = ""
+        self._collector: FrameCollector | None = None
         self._changes: deque[tuple[int, int]] = deque(maxlen=100)
         self._model, self._scoring, self._changed = model, scoring, changed
         self._lock = threading.RLock()
@@ -71,6 +74,7 @@ class Products:
         with self.opened(create=True):
             pass
         self.refresh()
+        self._collect()
         self._thread.start()
 
     def close(self) -> None:
@@ -78,6 +82,43 @@ class Products:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(2.0)
+        if self._collector is not None:
+            self._collector.close()
+
+    def _collect(self) -> None:
+        """Let what the model of the moment judges be kept, from now on, unless that is off."""
+        if self._collector is not None:
+            self._collector.close(keep=False)
+        if self._scoring.cohort:
+            self._collector = FrameCollector(
+                self.path, self._model.session.bundle, problem=lambda e: log.warning("%s", e.what)
+            )
+            self._model.seen = self._collector.offer
+
+    @property
+    def collecting(self) -> bool:
+        """Whether what the cameras see is kept and has a say."""
+        return self._scoring.cohort
+
+    def seen_frames(self) -> KeptFrames:
+        """Return what is kept of what the cameras saw.
+
+        Raises:
+            GalleryError: If the gallery cannot be read.
+        """
+        with self.opened() as gallery:
+            return gallery.frames.kept(gallery.model)
+
+    def forget_frames(self) -> int:
+        """Forget what the cameras saw, and classify without; return how many frames there were.
+
+        Raises:
+            GalleryError: If the gallery cannot be written.
+        """
+        with self.steady(), self.opened() as gallery:
+            forgotten = gallery.forget_frames()
+            self._take(gallery)
+        return forgotten
 
     @contextmanager
     def steady(self) -> Iterator[Model]:
@@ -166,6 +207,7 @@ class Products:
                 gallery.reembed(model.session.bundle.manifest.identity, embed)
             self._model, self._stamp = model, ""
             self.refresh()
+            self._collect()
 
     def _embedded(self, model: Model) -> dict[str, Snapshot]:
         """Return the gallery's pictures as another model's snapshots, by their hash."""
@@ -182,11 +224,12 @@ class Products:
         """Take in the state of an open gallery, if it is new."""
         with gallery.reading():
             version, stamp = gallery.version, gallery.stamp
-            if stamp == self._stamp:
+            frames = gallery.frames.stamp(gallery.model) if self._scoring.cohort else ""
+            if (stamp, frames) == (self._stamp, self._frames):
                 return
             count = len(gallery.contents().products)
             self._model.classifier = self._classifier(gallery, self._model) if count else None
-        self.version, self.count, self._stamp = version, count, stamp
+        self.version, self.count, self._stamp, self._frames = version, count, stamp, frames
 
     def _tell(self) -> None:
         if self._stamp != self._told:
@@ -199,6 +242,7 @@ class Products:
             model.session,
             false_accept_rate=self._scoring.false_accept_rate,
             threshold=self._scoring.threshold,
+            own_frames=self._scoring.cohort,
         )
 
     def _watch(self) -> None:

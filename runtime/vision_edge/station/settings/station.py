@@ -166,10 +166,13 @@ class ScoringSettings(Section):
     Attributes:
         false_accept_rate: Share of strangers that may pass for a product.
         threshold: A fixed score instead, -1 to 1.
+        cohort: Whether what the cameras see tells what is unknown: embeddings of judged frames, no
+            pictures, are kept in the gallery.
     """
 
     false_accept_rate: Annotated[float, Field(ge=1e-6, lt=1)] = 0.05
     threshold: Annotated[float, Field(ge=-1, le=1)] | None = None
+    cohort: bool = True
 
 
 class ReviewSettings(Section):

@@ -1,5 +1,6 @@
 // How the station is doing: cameras, wires, model, versions.
 
+import { watchCohort } from "./cohort.js";
 import { secondsSince, start, watchStatus } from "./common.js";
 import { ago, byId, el, icon, say, setIcon, t, tn, tOr } from "./dom.js";
 
@@ -68,3 +69,4 @@ function draw({ status, connected }) {
 
 start();
 watchStatus(draw);
+watchCohort();
