@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from vision_edge.runtime.errors import (
         BundleError,
+        GalleryBusyError,
         GalleryError,
         ImageError,
         MissingExtraError,
@@ -174,6 +175,7 @@ _HOMES = {
     "bundles.shipped": ("asset",),
     "errors": (
         "BundleError",
+        "GalleryBusyError",
         "GalleryError",
         "ImageError",
         "MissingExtraError",
@@ -277,6 +279,7 @@ __all__ = [
     "Finding",
     "Frame",
     "Gallery",
+    "GalleryBusyError",
     "GalleryError",
     "GalleryReader",
     "GrabberOptions",

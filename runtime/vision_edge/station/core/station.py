@@ -186,7 +186,9 @@ class Station:
     @property
     def ready(self) -> bool:
         """Whether it gives verdicts, as far as the sources bring frames."""
-        return self._products is not None and not self._products.problem and not self._closed
+        products = self._products
+        sound = products is not None and (products.held or not products.problem)
+        return sound and not self._closed
 
     def status(self) -> dict[str, Any]:
         """Return how the station is, as JSON values; what `GET status` answers."""
