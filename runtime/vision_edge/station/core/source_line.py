@@ -68,6 +68,7 @@ class Line:
         reconnects: How often a lost source came back.
         statistics: Verdicts given, stale frames, seconds spent.
         latest: The latest frame, as it is judged.
+        bursting: Held while a burst of it is taken.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Line:
         self.statistics = PartStatistics()
         self.latest: Frame | None = None
         self.presence: Presence | None = None
+        self.bursting = threading.Lock()
         self._model, self._events = model, events
         self._trigger = RequestTrigger()
         self._state: State = "connecting"

@@ -99,6 +99,21 @@ def hold_pixels(request: Request, pixels: int) -> None:
     _hold(request.state.held, budget, pixels, "pictures")
 
 
+def hold_frames(request: Request, pixels: int) -> None:
+    """Hold room for a source's own frames until a request is answered.
+
+    Args:
+        request: The request.
+        pixels: Of all frames that are kept at once. Of a camera so large that they are more than
+            the whole budget, all of that is held: its frames are nobody's upload.
+
+    Raises:
+        RequestError: 503 if others' pictures are in the way.
+    """
+    budget: Budget = request.state.pixels
+    _hold(request.state.held, budget, min(pixels, budget.most), "pictures")
+
+
 def too_large(most: int) -> RequestError:
     """Return what is said of a body of more than `most` bytes."""
     return RequestError(

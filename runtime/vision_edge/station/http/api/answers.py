@@ -16,7 +16,7 @@ from vision_edge.runtime.errors import (
     RegistrationError,
     VisionEdgeError,
 )
-from vision_edge.station.core.errors import CropError, NotThereError, StationError
+from vision_edge.station.core.errors import BusyError, CropError, NotThereError, StationError
 from vision_edge.station.core.review_queue import ReviewError
 from vision_edge.station.core.station import Station
 from vision_edge.station.http.api.models import ErrorAnswer, Responses
@@ -24,6 +24,7 @@ from vision_edge.station.http.request_error import RequestError
 
 _KINDS: tuple[tuple[type[VisionEdgeError], int, str], ...] = (
     (ImageError, 422, "bad_image"),
+    (BusyError, 503, BusyError.code),
     (ReviewError, 404, "not_found"),
     (NotThereError, 404, NotThereError.code),
     (CropError, 422, CropError.code),
