@@ -98,6 +98,11 @@ class LimitedProcess:
         """The process's number."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self._process.poll() is None
+
     def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Return the answer to a request.
 
@@ -106,7 +111,7 @@ class LimitedProcess:
                 It is ended then, and answers nothing more.
             RefusedError: If it says that something is not fit; it can be asked again.
         """
-        if self._process.poll() is not None:
+        if not self.alive:
             raise self._ended("it has ended")
         try:
             if not self._bound:

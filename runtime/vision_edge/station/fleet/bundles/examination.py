@@ -105,6 +105,11 @@ class Examination:
                 self._process = self._started()
             return self._process.ask(request, min(seconds, left))
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process can be asked, or none was needed yet."""
+        return self._process is None or self._process.alive
+
     def close(self) -> None:
         """End the process."""
         if self._process is not None:

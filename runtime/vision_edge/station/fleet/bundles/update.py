@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import threading
 import time
@@ -37,6 +38,8 @@ FRAME_PAUSE_S, FRAME_LIMIT_S = 0.25, 20.0
 State = Literal[
     "idle", "fetching", "trying", "switching", "switched", "accepted", "refused", "failed"
 ]
+_UNDER_WAY = re.compile(r"(?:bundles/)?\.\.new-\w+\.tmp")
+"""What a bundle's folder is called while it is brought: nobody knows it by that name."""
 RUNNING: tuple[State, ...] = ("fetching", "trying", "switching")
 
 
@@ -233,7 +236,8 @@ class BundleUpdate:
 
     def _fail(self, error: str) -> None:
         places = (str(self._store.absolute()), self._settings.bundle_from or "")
-        self._state, self._error = "failed", without_folders(error, *places)
+        told = _UNDER_WAY.sub(lambda _: self._reference, without_folders(error, *places))
+        self._state, self._error = "failed", told
 
     def _end(self, state: State, report: Report) -> None:
         self._report, self._state = report, state
