@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vision_edge.station.core.limits import neighbourhood
+from vision_edge.station.http.tls import Door
 
 HEAD_SECONDS = 10.0
 """So long may a request's head take to come in."""
@@ -57,24 +59,27 @@ class Connections:
 
     Args:
         limits: How many there may be.
+        context: Answers TLS; None serves plain HTTP.
 
     Attributes:
         cut: How many were ended because their place was needed, or they said or read nothing.
     """
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, context: ssl.SSLContext | None = None) -> None:
         self.limits = limits
         self.cut = 0
-        self._open: set[Connection] = set()
+        self._context = context
+        self._open: set[Connection | Door] = set()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def protocol(self, **given: Any) -> Connection:
+    def protocol(self, **given: Any) -> Connection | Door:
         """Return the protocol of a new connection, as uvicorn asks for it."""
-        return Connection(self, **given)
+        connection = Connection(self, **given)
+        return connection if self._context is None else Door(self, self._context, connection)
 
-    def enter(self, connection: Connection) -> None:
+    def enter(self, connection: Connection | Door) -> None:
         """Take a connection in; another, or it itself, goes where there are too many."""
         self._open.add(connection)
         own = [other for other in self._open if other.near == connection.near]
@@ -83,7 +88,7 @@ class Connections:
         elif len(self._open) > self.limits.most:
             self._end_one_of(list(self._open))
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: Connection | Door) -> None:
         """Forget a connection."""
         self._open.discard(connection)
 
@@ -93,16 +98,17 @@ class Connections:
         for connection in [one for one in self._open if one.is_overdue(now)]:
             self._end(connection)
 
-    def _end_one_of(self, connections: list[Connection]) -> None:
+    def _end_one_of(self, connections: list[Connection | Door]) -> None:
         served = [one for one in connections if one.known and not one.waits]
         spare = [one for one in connections if one not in served]
         newest = max(connections, key=lambda one: one.came)
         self._end(min(spare, key=lambda one: (one.known, one.came)) if spare else newest)
 
-    def _end(self, connection: Connection) -> None:
+    def _end(self, connection: Connection | Door) -> None:
         self.cut += 1
         self.leave(connection)
-        connection.transport.abort()
+        if connection.transport is not None:
+            connection.transport.abort()
 
 
 class Connection(H11Protocol):
@@ -130,6 +136,7 @@ class Connection(H11Protocol):
         self._served: object = None
         self._unread: float | None = None
         self._closing: float | None = None
+        self._early: bytearray | None = bytearray()
 
     @property
     def waits(self) -> bool:
@@ -152,11 +159,22 @@ class Connection(H11Protocol):
         self.address = self.client[0] if self.client else "-"
         self.near = neighbourhood(self.address)
         self._connections.enter(self)
+        early, self._early = self._early, None
+        if early:
+            super().data_received(bytes(early))
+
+    def data_received(self, data: bytes) -> None:
+        """Take data in; what comes right behind a TLS handshake may come before its transport."""
+        if self._early is None:
+            super().data_received(data)
+        else:
+            self._early += data
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave it."""
         self._connections.leave(self)
-        super().connection_lost(exc)
+        if self._early is None:
+            super().connection_lost(exc)
 
     def handle_events(self) -> None:
         """Note when a request begins to be served."""
