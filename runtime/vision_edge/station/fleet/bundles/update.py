@@ -101,6 +101,7 @@ class BundleUpdate:
         self._state: State = "idle"
         self._reference, self._error = "", ""
         self._report: Report | None = None
+        self._clear()
 
     def start(
         self,
@@ -233,6 +234,13 @@ class BundleUpdate:
         for folder in self._store.glob("bundle-*"):
             if folder.resolve() not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _clear(self) -> None:
+        """Remove what an update left that was killed; the state folder is this station's alone."""
+        left = [*self._store.glob("..new-*"), *self._store.glob(".archive.part")]
+        for path in left:
+            _LOG.warning("update: %s was left unfinished, and is removed", path.name)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
     def _fail(self, error: str) -> None:
         places = (str(self._store.absolute()), self._settings.bundle_from or "")

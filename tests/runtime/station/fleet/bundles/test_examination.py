@@ -185,7 +185,10 @@ def test_a_station_goes_on_while_a_stranger_s_model_runs_without_end(tmp_path: P
         assert cv2.imwrite(str(shots / f"{number}.png"), noisy(picture(number % 3, 96), number))
     fleet = {"bundle_from": str(incoming), "trial": TIGHT, "shadow": {"live_frames": 4}}
     settings = settings_for(tmp_path / "bundle", tmp_path / "gallery.db", shots, fleet=fleet)
+    killed = tmp_path / "gallery.db.station" / "bundles" / "..new-killed.tmp"
+    killed.mkdir(parents=True)
     with served(settings) as running:
+        assert not killed.exists()
         with running.station.gallery("tester") as gallery:
             model = running.station.products.model
             for number, label in enumerate(LABELS):
