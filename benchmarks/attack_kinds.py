@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ def multipart(pictures: Sequence[bytes], **fields: str) -> tuple[bytes, str]:
     return b"".join(parts) + b"--x--\r\n", "multipart/form-data; boundary=x"
 
 
+@lru_cache(maxsize=64)
 def vast_png(side: int, seed: int = 0) -> bytes:
     """Return a PNG of side x side pixels of few bytes, each seed another."""
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vision_edge.station.core.limits import neighbourhood
@@ -27,6 +28,11 @@ UNREAD_SECONDS = 15.0
 """So long may an answer wait to be read any further."""
 CLOSE_SECONDS = 5.0
 """So long may the rest of an answer take to leave once the connection is to be closed."""
+UNWANTED_BYTES, UNWANTED_BYTES_OF_USERS = 64 << 10, 32 << 20
+"""Of a body whose request is answered already, so much is still taken in, of nobody known and of
+known users: enough for them to find the answer behind it. Then nothing is read any more."""
+UNWANTED_SECONDS = 1.0
+"""And so long after that the connection ends."""
 _OTHER_DESCRIPTORS = 256
 """Left to cameras, galleries, wires and files."""
 
@@ -137,6 +143,8 @@ class Connection(H11Protocol):
         self._unread: float | None = None
         self._closing: float | None = None
         self._early: bytearray | None = bytearray()
+        self._unwanted = 0
+        self._given_up: float | None = None
 
     @property
     def waits(self) -> bool:
@@ -145,6 +153,8 @@ class Connection(H11Protocol):
 
     def is_overdue(self, now: float) -> bool:
         """Whether it has kept the station waiting for too long."""
+        if self._given_up is not None and now - self._given_up > UNWANTED_SECONDS:
+            return True
         if self.transport.is_closing():
             self._closing = self._closing or now
             return now - self._closing > CLOSE_SECONDS
@@ -165,10 +175,21 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take data in; what comes right behind a TLS handshake may come before its transport."""
-        if self._early is None:
-            super().data_received(data)
-        else:
+        if self._early is not None:
             self._early += data
+        elif not self._is_unwanted(len(data)):
+            super().data_received(data)
+
+    def _is_unwanted(self, size: int) -> bool:
+        """Count what comes of a body whose request is answered; at its limit, read no more."""
+        if self._given_up is not None:
+            return True
+        if self.waits and self.conn.their_state is h11.SEND_BODY:
+            self._unwanted += size
+            if self._unwanted > (UNWANTED_BYTES_OF_USERS if self.known else UNWANTED_BYTES):
+                self._given_up = time.monotonic()
+                self.transport.pause_reading()
+        return self._given_up is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave it."""
