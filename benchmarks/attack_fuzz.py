@@ -146,7 +146,11 @@ def archives(folder: Path, count: int, rng: random.Random, ledger: Ledger) -> No
         write_archive(gallery, folder / "sound.zip")
     members = _members(folder / "sound.zip")
     target = folder / "archive.zip"
-    for number in range(count):
+    zeros = json.loads(members["manifest.json"])
+    zeros["snapshots"] = [0] * 4_000_000  # 8 MB
+    _pack(target, {**members, "manifest.json": json.dumps(zeros, separators=(",", ":")).encode()})
+    ledger.note("archive of zeros", lambda: _opened(target))
+    for number in range(1, count):
         kind = _write_altered(target, folder / "sound.zip", members, "manifest.json", rng)
         ledger.note(f"archive {number} ({kind})", lambda: _opened(target))
 
@@ -228,12 +232,14 @@ def line_messages(folder: Path, count: int, rng: random.Random, ledger: Ledger) 
         "snapshots": [{"sha256": sha, "bytes": 1000, "origin": "x"}], "negatives": [],
     }  # fmt: skip
     topics = [product_key(label), f"picture/{sha}/0", f"want/{sha}", f"negative/{sha}", "a/b", ""]
+    # Thirty of a mebibyte first, as a broker would deliver what it retained.
+    zeros = json_bytes({**entry, "snapshots": [0] * 250_000, "negatives": []})[: 1 << 20]
     for number in range(count):
-        topic = rng.choice(topics)
-        payload = json_bytes(altered_json(entry, rng))
-        if rng.random() < 0.3:
+        topic = topics[0] if number < 30 else rng.choice(topics)
+        payload = zeros if number < 30 else json_bytes(altered_json(entry, rng))
+        if number >= 30 and rng.random() < 0.3:
             payload = altered_bytes(payload, rng)
-        if rng.random() < 0.05:
+        if number >= 30 and rng.random() < 0.05:
             payload = rng.choice((b"[" * (1 << 20), b"\0" * (2 << 20), b'{"a":' * 200_000))
 
         def take(topic: str = topic, payload: bytes = payload) -> bool:
