@@ -213,12 +213,17 @@ class LimitedProcess:
 
 
 def resident_mb(pid: int) -> float:
-    """Return the memory that a process holds, in MB; 0 if that cannot be seen."""
+    """Return the memory that a process holds of its own, in MB; 0 if that cannot be seen.
+
+    Pages of files, such as its libraries, are not its own: the system takes them when it needs them.
+    """
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+        sizes = dict(line.split(":", 1) for line in lines.splitlines() if ":" in line)
+        own = (sizes.get("RssAnon", "0 kB"), sizes.get("RssShmem", "0 kB"))
+        return sum(int(size.split()[0]) for size in own) * 1024 / 1e6
     except (OSError, ValueError, IndexError):
         return 0.0
-    return pages * resource.getpagesize() / 1e6
 
 
 def serve(answering: Answering) -> None:
@@ -252,7 +257,11 @@ def _lines() -> Iterator[dict[str, Any]]:
 
 
 def _bound(limits: ProcessLimits) -> None:
-    """Set the limits, which the process cannot raise again; and be the first to go for memory."""
+    """Set the limits, which the process cannot raise again.
+
+    It is also the first to go where memory runs out, and batch work to the scheduler: whoever waits
+    for a camera's frame is woken first.
+    """
     size, memory = round(limits.file_mb * 1e6), round(limits.memory_mb * 1e6)
     bounds = (
         (resource.RLIMIT_CORE, 0),
@@ -264,6 +273,8 @@ def _bound(limits: ProcessLimits) -> None:
         hard = resource.getrlimit(kind)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (most, most))
+    with suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
