@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from vision_edge.runtime.errors import (
         BundleError,
+        GalleryBusyError,
         GalleryError,
         ImageError,
         MissingExtraError,
@@ -185,6 +186,7 @@ _HOMES = {
     "bundles.shipped": ("asset",),
     "errors": (
         "BundleError",
+        "GalleryBusyError",
         "GalleryError",
         "ImageError",
         "MissingExtraError",
@@ -295,6 +297,7 @@ __all__ = [
     "Finding",
     "Frame",
     "Gallery",
+    "GalleryBusyError",
     "GalleryError",
     "GalleryReader",
     "GrabberOptions",

@@ -66,6 +66,10 @@ class GalleryError(VisionEdgeError):
     """A gallery cannot be opened, belongs to another model, or refuses a change."""
 
 
+class GalleryBusyError(GalleryError):
+    """Another program or request holds a gallery; nothing was changed, and later it may be free."""
+
+
 class RegistrationError(VisionEdgeError):
     """A picture is not fit to be a product's snapshot; nothing was registered."""
 

@@ -45,8 +45,10 @@ class Gallery(GalleryReader):
             it whichever model made it (to list, rename, remove, roll back).
         create: Make an empty gallery where there is no file; needs a model.
         author: Who makes the changes; by default the user who runs the program.
+        wait_s: How long, in seconds, each statement waits for another program that holds the file.
 
     Raises:
+        GalleryBusyError: If another program holds the file for longer; so does every call.
         GalleryError: If the file is absent (without `create`), is no gallery, is damaged, of an
             unknown version, or belongs to another model.
     """

@@ -119,6 +119,7 @@ class Gate:
         seen: Called with each frame.
         stopping: Ends it for good.
         max_rate: Frames a second that are passed at most; the others are seen, and no more.
+        spared: Called for each of those others.
 
     Attributes:
         over: Whether the source has ended, or is to end.
@@ -131,6 +132,7 @@ class Gate:
         seen: Callable[[Frame], None],
         stopping: threading.Event,
         max_rate: float | None = None,
+        spared: Callable[[], object] = lambda: None,
     ) -> None:
         self._period = 0.0 if max_rate is None else 1.0 / max_rate
         self._due = float("-inf")
@@ -138,6 +140,7 @@ class Gate:
         self.over = False
         self._frames = iter(source)
         self._current, self._seen, self._stopping = current, seen, stopping
+        self._spared = spared
         self._model: Model | None = None
         self._pending: Frame | None = None
 
@@ -159,6 +162,8 @@ class Gate:
             self._seen(frame)
             if self._is_due(frame.captured):
                 yield frame
+            else:
+                self._spared()
         self.over = True
 
     def _is_due(self, captured: float) -> bool:

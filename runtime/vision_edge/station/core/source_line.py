@@ -64,9 +64,11 @@ class Line:
 
     Attributes:
         frames: Frames seen since the start.
+        spared: Those of them that `max_rate` kept from being judged.
         reconnects: How often a lost source came back.
         statistics: Verdicts given, stale frames, seconds spent.
         latest: The latest frame, as it is judged.
+        bursting: Held while a burst of it is taken.
     """
 
     def __init__(
@@ -74,11 +76,12 @@ class Line:
     ) -> None:
         self.settings = settings
         self.name = settings.name
-        self.frames = 0
+        self.frames = self.spared = 0
         self.reconnects = 0
         self.statistics = PartStatistics()
         self.latest: Frame | None = None
         self.presence: Presence | None = None
+        self.bursting = threading.Lock()
         self._model, self._events = model, events
         self._trigger = RequestTrigger()
         self._state: State = "connecting"
@@ -181,7 +184,8 @@ class Line:
         self.presence = empty_scene(self.settings)
         source = opened(self.settings, self._unreadable, self._live_state)
         with closing(source), self._in_use(source):
-            gate = Gate(source, self._model, self._seen, self._stopping, self.settings.max_rate)
+            rate = self.settings.max_rate
+            gate = Gate(source, self._model, self._seen, self._stopping, rate, self._spare)
             if not source.live:
                 self._set("live")
             while not gate.over:
@@ -235,6 +239,9 @@ class Line:
     def _seen(self, frame: Frame) -> None:
         self.latest = frame
         self.frames += 1
+
+    def _spare(self) -> None:
+        self.spared += 1
 
     def _unreadable(self, error: ImageError) -> None:
         self._message = error.what

@@ -44,6 +44,10 @@ class StationReadings(Collector):
         stale = CounterMetricFamily(
             "vision_edge_stale_frames", "Frames too old for a verdict.", labels=["source"]
         )
+        spared = CounterMetricFamily(
+            "vision_edge_spared_frames", "Frames that max_rate kept from a verdict.",
+            labels=["source"],
+        )  # fmt: skip
         reconnects = CounterMetricFamily(
             "vision_edge_reconnects", "Times that a lost source came back.", labels=["source"]
         )
@@ -51,9 +55,10 @@ class StationReadings(Collector):
         for line in self._station.lines:
             frames.add_metric([line.name], line.frames)
             stale.add_metric([line.name], line.statistics.stale)
+            spared.add_metric([line.name], line.spared)
             reconnects.add_metric([line.name], line.reconnects)
             up.add_metric([line.name], float(line.state == "live"))
-        return frames, stale, reconnects, up
+        return frames, stale, spared, reconnects, up
 
     def _wires(self) -> Iterable[Metric]:
         queued = GaugeMetricFamily("vision_edge_wire_queued", "Verdicts waiting.", labels=["wire"])

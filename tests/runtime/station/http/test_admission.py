@@ -14,6 +14,7 @@ from support.station import API, Served, eventually, jpeg, served, settings_for,
 
 from vision_edge.station.core import captures as captures_module
 from vision_edge.station.core.captures import Captures
+from vision_edge.station.http import admission
 from vision_edge.station.settings.station import ServerSettings
 
 LIMITS = {
@@ -106,6 +107,18 @@ def test_pictures_that_fit_one_by_one_do_not_all_together(small: Served) -> None
         "/products/upload", data={"label": "few", "accept_warnings": "true"}, files=files[:2]
     )
     assert few.status_code == 201, few.text
+
+
+def test_large_pictures_take_turns(small: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each holds a core for seconds; all at once they would take them from the verdicts."""
+    monkeypatch.setattr(admission, "LARGE_PIXELS", 1000)
+    monkeypatch.setattr(admission, "LARGE_WAIT_S", 0.3)
+    files = {"image": ("a.jpg", jpeg(1), "image/jpeg")}
+    with admission._large:
+        busy = small.post("/captures", files=files)
+    assert (busy.status_code, busy.json()["error"]["code"]) == (503, "busy")
+    for _ in range(3):  # and each gives its turn back
+        assert small.post("/captures", files=files).status_code == 201
 
 
 def test_an_upload_waits_as_it_came_and_is_registered_as_it_came(small: Served) -> None:
