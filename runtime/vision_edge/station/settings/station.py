@@ -19,6 +19,8 @@ from pydantic_settings import (
 )
 
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.inference.options import SessionOptions
+from vision_edge.runtime.inference.runner import Precision
 from vision_edge.runtime.pipeline.frame_views import Views, ViewSettings
 from vision_edge.runtime.recognition.part_consensus import Method
 from vision_edge.runtime.recognition.part_tracking import Report
@@ -255,6 +257,8 @@ class StationSettings(BaseSettings):
         sources: At least one camera, stream, video or folder.
         provider: ONNX Runtime provider, or `auto`.
         threads: CPU threads an inference; default: all cores.
+        precision_hint: Arithmetic of a float32 bundle's parts, as `SessionOptions` has it.
+        cuda_graph: With `cuda`: replay each batch size as a CUDA graph.
         mqtt: The section `[mqtt]`; each section that is absent is a wire that there is not.
         webhook: The section `[webhook]`.
         modbus: The section `[modbus]`.
@@ -271,6 +275,8 @@ class StationSettings(BaseSettings):
     sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1, max_length=64)]
     provider: str = "auto"
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    precision_hint: Precision = "f32"
+    cuda_graph: bool = False
     station: StationSection = StationSection()
     scoring: ScoringSettings = ScoringSettings()
     review: ReviewSettings = ReviewSettings()
@@ -288,6 +294,11 @@ class StationSettings(BaseSettings):
         if twice:
             raise ValueError(f"two sources are called {twice[0]!r}; each needs its own name")
         return self
+
+    @property
+    def session(self) -> SessionOptions:
+        """How the bundle's session is opened."""
+        return SessionOptions(self.threads, precision=self.precision_hint, cuda_graph=self.cuda_graph)
 
     @property
     def state_dir(self) -> Path:
