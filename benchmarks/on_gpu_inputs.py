@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -43,14 +44,20 @@ def prepare(work: Path, *, slow_only: bool = False) -> dict[str, str]:
     work.mkdir(parents=True, exist_ok=True)
     if not (work / CAST).exists():
         _render(work)
-    missing = _bundles_of(asset("bundle"), "vision-edge-tiny", work, slow_only)
+    return prepare_bundles(work, ("int8",) if slow_only else PRECISIONS)
+
+
+def prepare_bundles(work: Path, precisions: Sequence[str]) -> dict[str, str]:
+    """Make the bundles that are not there yet; the ViT-Tiny in float32 in any case."""
+    work.mkdir(parents=True, exist_ok=True)
+    missing = _bundles_of(asset("bundle"), "vision-edge-tiny", work, precisions)
     plain = work / "vit-tiny-224-fp32"
     if not plain.exists():
         lacking = [name for name in ("torch", "timm", "onnxscript") if find_spec(name) is None]
         if lacking:
             return {**missing, "vit-tiny-224": f"{', '.join(lacking)} not installed"}
         _export_vit(plain)
-    return {**missing, **_bundles_of(plain, "vit-tiny-224", work, slow_only)}
+    return {**missing, **_bundles_of(plain, "vit-tiny-224", work, precisions)}
 
 
 def bundles(work: Path) -> dict[str, dict[str, Path]]:
@@ -111,12 +118,12 @@ def _passages(line: Conveyor) -> list[tuple[str, list[int]]]:
     return list(found.values())
 
 
-def _bundles_of(plain: Path, name: str, work: Path, slow_only: bool) -> dict[str, str]:
-    """Write a bundle's three precisions; return those that could not be made."""
+def _bundles_of(plain: Path, name: str, work: Path, precisions: Sequence[str]) -> dict[str, str]:
+    """Write a bundle in some precisions; return those that could not be made."""
     missing = {}
-    for precision in PRECISIONS:
+    for precision in precisions:
         path = work / f"{name}-{precision}"
-        if path.exists() or (slow_only and precision != "int8"):
+        if path.exists():
             continue
         try:
             write_bundle(path, *_in_precision(load_bundle(plain), precision))
@@ -137,13 +144,13 @@ def _in_precision(plain: Bundle, precision: str) -> tuple[dict[str, Any], dict[s
 
         size = plain.manifest.preprocessing.size
         images = np.stack(generated_scenes(MIN_IMAGES, size, seed=2))
-        model = to_int8(_widened(model), images).model
+        model = to_int8(widened(model), images).model
     fields = plain.manifest.model_dump(mode="json", exclude={"files"})
     files = {MODEL_FILE: model, COHORT_FILE: (plain.path / COHORT_FILE).read_bytes()}
     return {**fields, "precision": precision}, files
 
 
-def _widened(model: bytes) -> bytes:
+def widened(model: bytes) -> bytes:
     """Return a model whose weights are float32 where they were stored in float16."""
     import onnx
     from onnx import numpy_helper

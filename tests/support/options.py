@@ -229,7 +229,9 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
         f"{CLI}.compile._gpu": gives(SimpleNamespace(compute_capability="8.9")),
         "vision_edge.runtime.inference.tensorrt.compiling.compile_bundle": gives(
             SimpleNamespace(
-                new=True, record=SimpleNamespace(bytes=1, key=SimpleNamespace(name="key"))
+                new=True,
+                refused={},
+                record=SimpleNamespace(bytes=1, key=SimpleNamespace(name="key")),
             )
         ),
         f"{CLI}.compile._check": {},

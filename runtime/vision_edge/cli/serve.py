@@ -63,7 +63,8 @@ def serve(
     from vision_edge.station.server import run_server
     from vision_edge.station.settings.file import load_settings
 
-    settings = load_settings(config, **_given(bundle, source, gallery, provider, cuda_graph, host, port))
+    given = _given(bundle, source, gallery, provider, cuda_graph, host, port)
+    settings = load_settings(config, **given)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(LogBound())

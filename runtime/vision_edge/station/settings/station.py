@@ -298,7 +298,8 @@ class StationSettings(BaseSettings):
     @property
     def session(self) -> SessionOptions:
         """How the bundle's session is opened."""
-        return SessionOptions(self.threads, precision=self.precision_hint, cuda_graph=self.cuda_graph)
+        hint, graph = self.precision_hint, self.cuda_graph
+        return SessionOptions(self.threads, precision=hint, cuda_graph=graph)
 
     @property
     def state_dir(self) -> Path:
