@@ -138,12 +138,19 @@ def open_session(
             raise
         except Exception as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
+            if isinstance(error, VisionEdgeError):
+                reason = error.what
             if provider != "auto" or candidate == "cpu":
                 raise BundleError(
                     f"{bundle.path}: the model cannot be loaded on {candidate} ({reason})",
-                    fix="try --provider cpu, or export the bundle again",
+                    fix=getattr(error, "fix", None)
+                    or "try --provider cpu, or export the bundle again",
                 ) from error
-            notes.append(f"{candidate} is there but cannot be used ({reason}); falling back")
+            mend = getattr(error, "fix", None)
+            notes.append(
+                f"{candidate} is there but cannot be used ({reason}); falling back"
+                + (f" (to mend it: {mend})" if mend else "")
+            )
             continue
         if bundle.manifest.patches is not None and not isinstance(runner, PatchRunner):
             notes.append(f"{candidate} gives no patches: products are ranked by embeddings alone")
