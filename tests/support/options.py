@@ -147,6 +147,7 @@ MODES: dict[str, dict[str, list[str]]] = {
         "tensorrt": ["--out", "OUT", "--target", "tensorrt"],
         "tensorrt-rtx": ["--out", "OUT", "--target", "tensorrt-rtx"],
         "triton": ["--out", "OUT", "--target", "triton"],
+        "npu": ["--out", "OUT", "--target", "npu"],
         "half weights": ["--out", "OUT", "--half-weights"],
     },
 }

@@ -39,9 +39,21 @@ class Precision(str, Enum):
 
 INT8 = chosen("precision", "int8")
 EMBEDS_TOO = Mode(
-    "a target other than triton, which is asked for embeddings alone",
-    lambda values: values["target"] is not TargetFormat.triton,
+    "a target other than triton and npu, which are asked for embeddings alone",
+    lambda values: values["target"] not in (TargetFormat.triton, TargetFormat.npu),
     "export another target",
+)
+PLAIN = Mode(
+    "a target other than npu, whose compilers take every patch",
+    lambda values: values["target"] is not TargetFormat.npu,
+    "export another target",
+)
+FLOAT_FOR_NPU = Mode(
+    "a target other than npu, whose compilers choose the precision themselves",
+    lambda values: (
+        values["target"] is not TargetFormat.npu or values["precision"] in (None, "fp32")
+    ),
+    "export in fp32",
 )
 SETTINGS = Group(
     "vision_edge.export.settings:ExportSettings",
@@ -51,6 +63,7 @@ SETTINGS = Group(
         Precision,
         "Arithmetic, fp32 by default; int8 needs --calibrate.",
         parse=lambda precision: precision.value,
+        only=(FLOAT_FOR_NPU,),
     ),
     Option(
         "pruning",
@@ -59,6 +72,7 @@ SETTINGS = Group(
         "Leave out patches, BLOCK:SHARE: 9:0.5 drops half of them after the ninth block's "
         "attention; 4:0.25,7:0.25 drops in two steps. Faster, less accurate.",
         parse=pruning,
+        only=(PLAIN,),
     ),
     Option(
         "min_cosine",
@@ -162,7 +176,8 @@ def export(
         TargetFormat,
         typer.Option(
             "--target",
-            help="A bundle (onnx), one with an engine compiled in it, or Triton's files beside it.",
+            help="A bundle (onnx), one with an engine compiled in it, or beside it Triton's files, or "
+            "the model as compilers of NPUs take it.",
         ),
     ] = TargetFormat.onnx,
     compute_capability: Annotated[
