@@ -9,9 +9,10 @@ from vision_edge.doctor.finding import Finding
 from vision_edge.doctor.host import Answer, Host, ask
 
 _LACKING = """
-import onnxruntime
+from vision_edge.runtime.errors import require
 from vision_edge.runtime.inference.onnx_runtime import preload
 from vision_edge.runtime.inference.provider_advice import advice, cuda_version, missing_library
+onnxruntime = require("onnxruntime")
 built = [name.removesuffix("ExecutionProvider").lower()
          for name in onnxruntime.get_available_providers()]
 found = {}

@@ -16,6 +16,7 @@ from vision_edge.cli.grouped_command import command
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import DataError, require
 from vision_edge.runtime.images.reading import Reading
+from vision_edge.runtime.system.processor import features_here, gains
 from vision_edge.toolkit.cli.export_targets import TargetFormat, check_target, write_target
 from vision_edge.toolkit.cli.options import (
     BACKBONE,
@@ -176,8 +177,8 @@ def export(
         TargetFormat,
         typer.Option(
             "--target",
-            help="A bundle (onnx), one with an engine compiled in it, or beside it Triton's files, or "
-            "the model as compilers of NPUs take it.",
+            help="A bundle (onnx), one with an engine compiled in it, or beside it Triton's files "
+            "or the model as compilers of NPUs take it.",
         ),
     ] = TargetFormat.onnx,
     compute_capability: Annotated[
@@ -214,6 +215,11 @@ def export(
     if calibrate:
         calibrating = calibration.calibration_images(calibrate, reading=reading, tell=_note)
     check_calibration(settings.precision, None if calibrating is None else len(calibrating.images))
+    if settings.precision == "int8":
+        _note(
+            f"what the processor here gives by it: {gains(features_here())}; on the device ask "
+            "`vision-edge doctor`"
+        )
     loaded = chosen_backbone(backbone)
     chosen = None
     if images is not None:
