@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from vision_edge.export.graph.folding import folded
 from vision_edge.export.graph.rewriting import Rewriting, attribute
 from vision_edge.export.graph.tidy import tidy
 from vision_edge.runtime.errors import ExportError
@@ -18,8 +19,19 @@ from vision_edge.runtime.errors import ExportError
 INPUT, OUTPUT = "images", "embeddings"
 PLAIN = frozenset(
     {"Add", "Concat", "Conv", "Div", "Erf", "Gather", "LayerNormalization", "MatMul", "Mul"}
-    | {"ReduceMean", "Reshape", "Sigmoid", "Slice", "Softmax", "Sqrt", "Squeeze", "Sub", "Tanh"}
-    | {"Transpose", "Unsqueeze"}
+    | {
+        "Neg",
+        "Pow",
+        "Reciprocal",
+        "ReduceMean",
+        "Reshape",
+        "Sigmoid",
+        "Slice",
+        "Softmax",
+        "Split",
+        "Sqrt",
+    }
+    | {"Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"}
 )
 """Operators that may be left."""
 
@@ -44,9 +56,8 @@ def to_static(model: bytes, size: int, batch: int = 1) -> bytes:
         _apart(graph, split)
     _float_input(graph, size, batch)
     _fixed_class_token(graph, batch)
-    fixed = shape_inference.infer_shapes(
-        onnx.load_model_from_string(graph.finish()), strict_mode=True, data_prop=True
-    )
+    fixed = _inferred(folded(_inferred(onnx.load_model_from_string(graph.finish()))))
+    fixed = _inferred(_means_as_products(fixed))
     _fix_reshapes(fixed)
     _check(fixed)
     data: bytes = fixed.SerializeToString(deterministic=True)
@@ -116,6 +127,32 @@ def _fixed_class_token(graph: Rewriting, batch: int) -> None:
             graph.add_constant(node.output[0], np.repeat(values, batch, axis=0))
             graph.nodes.remove(node)
     graph.index()
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    del model.graph.value_info[:]
+    return shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+
+
+def _means_as_products(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Write the mean over tokens as a product of matrices: pnnx reads ReduceMean otherwise."""
+    shapes = _shapes(model)
+    graph = Rewriting(model)
+    for mean in graph.of_kind("ReduceMean"):
+        axes = graph.constant(mean.input[1]) if len(mean.input) > 1 else None
+        shape = shapes.get(mean.input[0], [])
+        if axes is None or list(axes) != [1] or len(shape) != 3:
+            continue
+        row = np.full((shape[0], 1, shape[1]), 1.0 / shape[1], np.float32)
+        rows = graph.add_constant(f"{mean.output[0]}_row", row)
+        keeps = bool(attribute(mean, "keepdims", 1))
+        product = mean.output[0] if keeps else f"{mean.output[0]}_kept"
+        nodes = [helper.make_node("MatMul", [rows, mean.input[0]], [product], f"{product}_mean")]
+        if not keeps:
+            axis = graph.add_constant("token_axis", [1])
+            nodes.append(helper.make_node("Squeeze", [product, axis], [mean.output[0]]))
+        graph.replace(mean, nodes)
+    return onnx.load_model_from_string(graph.finish())
 
 
 def _fix_reshapes(model: onnx.ModelProto) -> None:
