@@ -18,20 +18,9 @@ from vision_edge.runtime.errors import ExportError
 
 INPUT, OUTPUT = "images", "embeddings"
 PLAIN = frozenset(
-    {"Add", "Concat", "Conv", "Div", "Erf", "Gather", "LayerNormalization", "MatMul", "Mul"}
-    | {
-        "Neg",
-        "Pow",
-        "Reciprocal",
-        "ReduceMean",
-        "Reshape",
-        "Sigmoid",
-        "Slice",
-        "Softmax",
-        "Split",
-        "Sqrt",
-    }
-    | {"Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"}
+    {"Add", "Concat", "Conv", "Div", "Erf", "Gather", "LayerNormalization", "MatMul", "Mul", "Neg"}
+    | {"Pow", "Reciprocal", "ReduceMean", "Reshape", "Sigmoid", "Slice", "Softmax", "Split"}
+    | {"Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"}
 )
 """Operators that may be left."""
 
