@@ -7,7 +7,8 @@ rendered belt at 1280x720 (`on_gpu_inputs.py` makes frames and bundles; nothing 
 embedded model (160 px, real weights) and a ViT-Tiny (224 px, random ones), each in float32, float16
 and int8, with and without CUDA graphs.
 
-Needs onnxruntime-gpu in the place of onnxruntime, with CUDA and cuDNN (PyTorch's packages do),
+Needs vision-edge itself installed (commands and assets are found by its entry points: `make wheel`,
+then `pip install --no-deps dist/*.whl`), onnxruntime-gpu in the place of onnxruntime, with CUDA and cuDNN (PyTorch's packages do),
 numpy, opencv-python, pydantic, rich, typer, simplejpeg; onnx for the precisions; for `serve` the
 extra `station` and psutil; torch, timm and onnxscript for the ViT-Tiny, unless `--prepare` made it
 on another machine: it then leaves all of that in `--work`, to be carried along. `--provider cpu`
