@@ -8,11 +8,12 @@ embedded model (160 px, real weights) and a ViT-Tiny (224 px, random ones), each
 and int8, with and without CUDA graphs.
 
 Needs vision-edge itself installed (commands and assets are found by its entry points: `make wheel`,
-then `pip install --no-deps dist/*.whl`), onnxruntime-gpu in the place of onnxruntime, with CUDA and cuDNN (PyTorch's packages do),
-numpy, opencv-python, pydantic, rich, typer, simplejpeg; onnx for the precisions; for `serve` the
-extra `station` and psutil; torch, timm and onnxscript for the ViT-Tiny, unless `--prepare` made it
-on another machine: it then leaves all of that in `--work`, to be carried along. `--provider cpu`
-tries the program without a GPU. What runs out of time or cannot run is named under `skipped`.
+then `pip install --no-deps dist/*.whl`), onnxruntime-gpu in the place of onnxruntime, with CUDA and
+cuDNN (PyTorch's packages do), numpy, opencv-python, pydantic, rich, typer, simplejpeg; onnx for the
+precisions; for `serve` the extra `station` and psutil; torch, timm and onnxscript for the ViT-Tiny,
+unless `--prepare` made it on another machine: it then leaves all of that in `--work`, to be carried
+along (22 MB). `--provider cpu` tries the program without a GPU. What runs out of time or cannot run
+is named under `skipped`.
 """
 
 from __future__ import annotations
