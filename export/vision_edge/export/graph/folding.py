@@ -56,8 +56,9 @@ def _computed(
     alone = helper.make_model(
         helper.make_graph([node], "alone", inputs, outputs), opset_imports=model.opset_import
     )
-    values = ReferenceEvaluator(alone).run(None, {name: known[name] for name in given})
-    return None if any(np.asarray(value).size > _LARGEST for value in values) else list(values)
+    made = ReferenceEvaluator(alone).run(None, {name: known[name] for name in given})
+    values = [np.asarray(value) for value in made]
+    return None if any(value.size > _LARGEST for value in values) else values
 
 
 def _kind(array: np.ndarray) -> int:
