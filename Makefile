@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT ?= .out
 
-.PHONY: demo station test test-edge check lint types layers docs bench faults attack install-check wheel wheel-edge clean
+.PHONY: demo station test test-edge triton check lint types layers docs bench faults attack install-check wheel wheel-edge clean
 
 demo: $(VENV)/.server
 	$(BIN)/vision-edge demo --out $(OUT)/demo --json $(OUT)/demo/summary.json
@@ -15,8 +15,12 @@ station: $(VENV)/.station
 	$(BIN)/python examples/station/render.py
 	$(BIN)/vision-edge serve --config examples/station/station.toml
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.triton
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
+
+# NVIDIA's Triton server for the tests, on a CPU: 55 MB. Beside the packages, not among them, since
+# its wheel asks for an older numpy than ours. Where there is no wheel, the tests of it skip.
+triton: $(VENV)/.triton
 
 # The runtime as a device has it: Python 3.10, numpy 1.26, no torch.
 EDGE_PYTHON ?= python3.10
@@ -89,6 +93,11 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[server,station,modbus,opcua,openvino,tensorrt-rtx,triton,dev,docs]"
 	touch $@ $(VENV)/.server $(VENV)/.station $(VENV)/.docs
+
+$(VENV)/.triton: constraints.txt | $(VENV)/bin/python
+	rm -rf $(VENV)/triton
+	$(PIP) install --quiet --no-deps --constraint constraints.txt --target $(VENV)/triton nvidia-pytriton \
+		&& touch $@ || echo "no Triton server for this machine: its tests skip"
 
 $(EDGE_VENV)/.edge: pyproject.toml constraints.txt
 	$(EDGE_PYTHON) -m venv $(EDGE_VENV)

@@ -63,24 +63,29 @@ class Verdict:
 
 
 class StationProcess:
-    """Starts a station over two sources, listens to its verdicts, stops it.
+    """Starts a station, listens to its verdicts, stops it.
 
     Args:
         folder: For videos, gallery, settings and state.
-        plan: What is served.
+        plan: What is served: two sources.
         more: Further settings, as TOML.
+        settings: All settings instead, as TOML.
 
     Attributes:
         url: The station's address.
         verdicts: All that have arrived.
     """
 
-    def __init__(self, folder: Path, plan: Plan, more: str = "") -> None:
+    def __init__(
+        self, folder: Path, plan: Plan | None = None, more: str = "", settings: str | None = None
+    ) -> None:
         self.verdicts: list[Verdict] = []
         self.url = ""
         self._folder, self._token = folder, plan.token
         self._config = folder / "station.toml"
-        self._config.write_text(_prepared(folder, plan) + more)
+        if settings is None:
+            settings = _prepared(folder, plan or Plan()) + more
+        self._config.write_text(settings)
         self._log = (folder / "station.log").open("w+")
         self._closing = False
         self._process: subprocess.Popen[bytes] | None = None

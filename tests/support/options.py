@@ -150,6 +150,7 @@ MODES: dict[str, dict[str, list[str]]] = {
         "tensorrt": ["--out", "OUT", "--target", "tensorrt"],
         "tensorrt-rtx": ["--out", "OUT", "--target", "tensorrt-rtx"],
         "triton": ["--out", "OUT", "--target", "triton"],
+        "npu": ["--out", "OUT", "--target", "npu"],
         "half weights": ["--out", "OUT", "--half-weights"],
     },
 }
@@ -232,7 +233,9 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
         f"{CLI}.compile._gpu": gives(SimpleNamespace(compute_capability="8.9")),
         "vision_edge.runtime.inference.tensorrt.compiling.compile_bundle": gives(
             SimpleNamespace(
-                new=True, record=SimpleNamespace(bytes=1, key=SimpleNamespace(name="key"))
+                new=True,
+                refused={},
+                record=SimpleNamespace(bytes=1, key=SimpleNamespace(name="key")),
             )
         ),
         f"{CLI}.compile._check": {},

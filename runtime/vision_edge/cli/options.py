@@ -156,9 +156,13 @@ LOCAL = Mode(
     "a provider of this machine that takes threads (not engine)",
     lambda values: values["provider"] != "engine" and not values["provider"].startswith(TRITON),
 )
-_HINTS = {"auto": ("f32", "tf32", "bf16", "f16"), "openvino": ("bf16", "f16"), "cuda": ("tf32",)}
+_HINTS = {
+    "auto": ("f32", "tf32", "bf16", "f16", "auto"),
+    "openvino": ("bf16", "f16", "auto"),
+    "cuda": ("tf32",),
+}
 HINTED = Mode(
-    "--provider openvino (bf16, f16) or cuda (tf32)",
+    "--provider auto, openvino (bf16, f16, auto) or cuda (tf32)",
     lambda values: (
         values["precision_hint"] not in PRECISIONS  # which is told by the class
         or values["precision_hint"] in _HINTS.get(values["provider"], ())
@@ -177,7 +181,7 @@ PRECISION_HINT = Option(
     "precision",
     "--precision-hint",
     str,
-    "Arithmetic of float32 parts: f32, tf32, bf16 or f16.",
+    "Arithmetic of float32 parts: f32, tf32, bf16, f16, or auto: bf16 where it is quicker.",
     only=(HINTED,),
 )
 CUDA_GRAPH = Option(

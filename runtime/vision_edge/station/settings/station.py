@@ -20,6 +20,8 @@ from pydantic_settings import (
 
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.images.reading import AS_IT_SAYS, WHITE, Reading, parse_colour
+from vision_edge.runtime.inference.options import SessionOptions
+from vision_edge.runtime.inference.runner import Precision
 from vision_edge.runtime.pipeline.frame_views import Views, ViewSettings
 from vision_edge.runtime.recognition.part_consensus import Method
 from vision_edge.runtime.recognition.part_tracking import Report
@@ -276,6 +278,8 @@ class StationSettings(BaseSettings):
         sources: At least one camera, stream, video or folder.
         provider: ONNX Runtime provider, or `auto`.
         threads: CPU threads an inference; default: all cores.
+        precision_hint: Arithmetic of a float32 bundle's parts, as `SessionOptions` has it.
+        cuda_graph: With `cuda`: replay each batch size as a CUDA graph.
         mqtt: The section `[mqtt]`; each section that is absent is a wire that there is not.
         webhook: The section `[webhook]`.
         modbus: The section `[modbus]`.
@@ -292,6 +296,8 @@ class StationSettings(BaseSettings):
     sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1, max_length=64)]
     provider: str = "auto"
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    precision_hint: Precision = "f32"
+    cuda_graph: bool = False
     station: StationSection = StationSection()
     scoring: ScoringSettings = ScoringSettings()
     review: ReviewSettings = ReviewSettings()
@@ -315,6 +321,12 @@ class StationSettings(BaseSettings):
         """How uploaded pictures are read: as the sources say that say it, if they say it alike."""
         said = {source.reading for source in self.sources} - {AS_IT_SAYS}
         return said.pop() if len(said) == 1 else AS_IT_SAYS
+
+    @property
+    def session(self) -> SessionOptions:
+        """How the bundle's session is opened."""
+        hint, graph = self.precision_hint, self.cuda_graph
+        return SessionOptions(self.threads, precision=hint, cuda_graph=graph)
 
     @property
     def state_dir(self) -> Path:
