@@ -11,13 +11,10 @@ import asyncio
 import ssl
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.station.core.limits import neighbourhood
-
-if TYPE_CHECKING:
-    from vision_edge.station.http.connections import Connection, Connections
 
 HANDSHAKE_SECONDS = 10.0
 """So long may a TLS handshake take."""
@@ -40,11 +37,21 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+class Places(Protocol):
+    """Where connections are counted."""
+
+    def enter(self, connection: Door) -> None:
+        """Take one in."""
+
+    def leave(self, connection: Door) -> None:
+        """Forget one."""
+
+
 class Door(asyncio.Protocol):
     """A connection until its handshake is done; it counts like one that has said nothing.
 
     Args:
-        connections: Those of its server.
+        connections: Counts those of its server.
         context: Answers TLS.
         inner: Takes over after the handshake.
     """
@@ -53,7 +60,7 @@ class Door(asyncio.Protocol):
     waits = True
 
     def __init__(
-        self, connections: Connections, context: ssl.SSLContext, inner: Connection
+        self, connections: Places, context: ssl.SSLContext, inner: asyncio.Protocol
     ) -> None:
         self.came = time.monotonic()
         self.address = self.near = "-"
