@@ -215,7 +215,7 @@ class LimitedProcess:
 def resident_mb(pid: int) -> float:
     """Return the memory that a process holds of its own, in MB; 0 if that cannot be seen.
 
-    Pages of files, such as its libraries, are not: the system takes them when it needs them.
+    Pages of files, such as its libraries, are not its own: the system takes them back at need.
     """
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
