@@ -28,6 +28,7 @@ from vision_edge.runtime.recognition.prototypes import (
     PrototypeClassifier,
 )
 from vision_edge.runtime.recognition.strangers import Cohort
+from vision_edge.runtime.recognition.verification import not_registered
 
 
 class CurrentClassifier:
@@ -42,11 +43,13 @@ class CurrentClassifier:
         false_accept_rate: Share of strangers that may be taken for a product, in (0, 1).
         threshold: A fixed threshold on the score instead.
         every: Seconds between two looks; 0 looks at every call.
+        expected: The product that every part should be: each verdict says whether it is.
         changed: Called after a change with the new version and the number of products.
         problem: Called with what is wrong, once, when the gallery cannot be read any more.
 
     Raises:
-        VisionEdgeError: If the gallery cannot be opened, or holds no product to begin with.
+        VisionEdgeError: If the gallery cannot be opened, or holds no product to begin with, or not
+            the expected one.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class CurrentClassifier:
         *,
         false_accept_rate: float = 0.05,
         threshold: float | None = None,
+        expected: str | None = None,
         every: float = 1.0,
         changed: Callable[[int, int], None] | None = None,
         problem: Callable[[GalleryError], None] | None = None,
@@ -64,9 +68,17 @@ class CurrentClassifier:
         self._rate, self._threshold = false_accept_rate, threshold
         self._changed, self._problem = changed, problem
         self._in_trouble = False
+        self.expected = expected
         with GalleryReader(path, session.bundle.manifest.identity) as gallery, gallery.reading():
             self.version, self._stamp = gallery.version, gallery.stamp
             self.now: PrototypeClassifier | None = self._made_from(gallery)
+            if expected is not None and expected not in self.now.labels:
+                raise GalleryError(
+                    f"{path}: the expected product {expected!r} is not registered"
+                    + renamed_to(gallery, expected),
+                    fix="register it first, or expect one of "
+                    + ", ".join(map(repr, self.now.labels[:10])),
+                )
         self._looked = time.monotonic()
 
     def classify(
@@ -75,9 +87,7 @@ class CurrentClassifier:
         """Decide on float32 (N, D) embeddings; all is unknown while there are no products."""
         if time.monotonic() - self._looked >= self._every:
             self._look()
-        if self.now is None:
-            return [NOTHING_KNOWN] * (1 if embeddings.ndim == 1 else len(embeddings))
-        return self.now.classify(embeddings, patches)
+        return judged(self.now, embeddings, patches, self.expected)
 
     def _look(self) -> None:
         """Take in the gallery's state, if it is new."""
@@ -106,6 +116,34 @@ class CurrentClassifier:
         return classifier_for(
             gallery, self._session, false_accept_rate=self._rate, threshold=self._threshold
         )
+
+
+def judged(
+    classifier: PrototypeClassifier | None,
+    embeddings: Embeddings,
+    patches: Sequence[Patches | None] | None = None,
+    expected: str | None = None,
+) -> list[Decision]:
+    """Decide on float32 (N, D) embeddings, and whether they are the expected product.
+
+    Without products all is unknown, and whether it is the expected one is unsure.
+    """
+    if classifier is None:
+        told = None if expected is None else not_registered(expected)
+        count = 1 if embeddings.ndim == 1 else len(embeddings)
+        return [replace(NOTHING_KNOWN, verification=told)] * count
+    if expected is None:
+        return classifier.classify(embeddings, patches)
+    return classifier.verify(expected, embeddings, patches)
+
+
+def renamed_to(gallery: GalleryReader, label: str) -> str:
+    """Return in words what a product is called now that was called `label`; empty if it is none."""
+    now, was = gallery.contents().products, label
+    for event in gallery.events():
+        if event.kind == "rename" and event.label == was and event.argument:
+            was = event.argument
+    return f" (it is called {was!r} now)" if was != label and was in now else ""
 
 
 def classifier_for(

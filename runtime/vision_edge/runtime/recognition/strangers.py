@@ -87,6 +87,11 @@ class Cohort:
     photographs: bool = True
 
     @property
+    def speaking(self) -> bool:
+        """Whether it tells which scores strangers reach."""
+        return self.from_station and len(self.embeddings) > COHORT_NEAREST
+
+    @property
     def impostors(self) -> Embeddings:
         """What a score is lowered for resembling, float32 (M', D): photographs of anything.
 
@@ -195,22 +200,31 @@ def fit_strangers(
             enough of one.
     """
     products = ProductScores(snapshots, prior)
-    speaking = cohort.from_station and len(cohort.embeddings) > COHORT_NEAREST
     own = None
-    if len(snapshots) > 1 and not (cohort_alone and speaking):
+    if len(snapshots) > 1 and not (cohort_alone and cohort.speaking):
         own = _leave_one_out(snapshots, prior, cohort)
-    fitted = _by_products(products, own)
-    return _with_station(fitted, products, cohort) if speaking else fitted
+    rivals = ONE_MORE * _largest_of(len(snapshots))
+    fitted = told_by(own, products.counts, PRIOR_MEAN + rivals)
+    if not cohort.speaking:
+        return fitted
+    reached = products.of(products.units(cohort.embeddings)).max(axis=1)
+    return with_station(fitted, reached.astype(np.float64))
 
 
-def _by_products(products: ProductScores, own: Draws | None) -> Strangers:
-    """Return the distribution as the products alone tell it."""
-    count = len(products.counts)
+def told_by(own: Draws | None, counts: NDArray[np.intp], expected_mean: float) -> Strangers:
+    """Return the distribution as the products alone tell it.
+
+    Args:
+        own: What snapshots reached with products that are not theirs; None of one product alone.
+        counts: int (P,), snapshots of each product.
+        expected_mean: Mean of the draws before any are known.
+    """
+    count = len(counts)
     if own is None:
         return Strangers(LONE_MEAN, LONE_WIDTH, PRIOR_DRAWS)
     uncertainty = NOISE / count**NOISE_POWER
-    mean, trust = _moved_mean(own.mean, count, uncertainty)
-    few = 1.0 + SNAPSHOT_NOISE * float(np.mean(1.0 / products.counts))
+    mean, trust = _moved_mean(own.mean, expected_mean, uncertainty)
+    few = 1.0 + SNAPSHOT_NOISE * float(np.mean(1.0 / counts))
     known = count - 1 if count > 2 else 0  # two products reach the same: no spread is seen
     spread = own.variance * count / (count - 1)
     expected = max(WIDTH + WIDTH_SLOPE * mean, LEAST_WIDTH) ** 2
@@ -221,19 +235,21 @@ def _by_products(products: ProductScores, own: Draws | None) -> Strangers:
     return Strangers(mean, width, PRIOR_DRAWS, (drawn,))
 
 
-def _moved_mean(seen: float, count: int, uncertainty: float) -> tuple[float, float]:
+def _moved_mean(seen: float, expected: float, uncertainty: float) -> tuple[float, float]:
     """Return the prior's mean, drawn to what was seen, and how far it was trusted, 0 to 1."""
     noise = uncertainty * 0.12**2
     trust = PRIOR_SPREAD**2 / (PRIOR_SPREAD**2 + noise)
-    expected = PRIOR_MEAN + ONE_MORE * _largest_of(count)
     return trust * seen + (1.0 - trust) * expected, trust
 
 
-def _with_station(fitted: Strangers, products: ProductScores, cohort: Cohort) -> Strangers:
-    """Add what the station's own frames say: they tell the prior, too."""
-    units = products.units(cohort.embeddings)
-    best = products.of(units).max(axis=1).astype(np.float64)
-    best = np.sort(best)
+def with_station(fitted: Strangers, reached: Floats) -> Strangers:
+    """Add what the station's own frames say: they tell the prior, too.
+
+    Args:
+        fitted: The distribution without them.
+        reached: float64 (M,), what they reached.
+    """
+    best = np.sort(reached)
     intruders = int((fitted.rate(best) <= INTRUDER_RATE).sum())
     best = best[: len(best) - min(intruders, int(MOST_INTRUDERS * len(best)))]
     draws = Draws(best, np.full(len(best), 1.0 / len(best)), min(len(best) / 2, STATION_DRAWS))
@@ -245,48 +261,51 @@ def _with_station(fitted: Strangers, products: ProductScores, cohort: Cohort) ->
 def _leave_one_out(snapshots: Sequence[Embeddings], prior: Embeddings, cohort: Cohort) -> Draws:
     """Return the best scores that snapshots reach with the other products, as a frame would."""
     count = len(snapshots)
-    reached = (
-        _reached_exactly(snapshots, prior, cohort.impostors)
-        if count <= _EXACT_CENTRES
-        else _reached_by_some(snapshots, prior, cohort.impostors)
-    )
+    _, each = reached_with_others(snapshots, prior, cohort.impostors)
+    reached = [scores.max(axis=1) for scores in each]
     more = ONE_MORE * (_largest_of(count) - _largest_of(count - 1))
     weights = np.concatenate([np.full(len(r), 1.0 / len(r)) for r in reached]) / len(reached)
     return Draws(np.concatenate(reached) + more, weights)
 
 
-def _reached_exactly(
+def reached_with_others(
     snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
-) -> list[Floats]:
-    """Return what each product's snapshots reach, from a centre that does not contain it."""
-    reached = []
-    for own, rows in enumerate(snapshots):
-        others = ProductScores([*snapshots[:own], *snapshots[own + 1 :]], prior)
-        units = others.units(rows)
-        best = FRAME_SHARE * others.of(units).max(axis=1).astype(np.float64)
-        reached.append(best - cohort_shift(units, others.units(impostors)))
-    return reached
+) -> tuple[NDArray[np.intp], list[Floats]]:
+    """Return what products' snapshots reach with each of the other products, as frames would.
 
+    Seen from a centre without the snapshots' own product. Of more than 64 products up to
+    `MOST_DRAWS` are looked at, by their first and last snapshots: among so many one product more
+    or less moves the centre by nothing, and a sample tells as much as all.
 
-def _reached_by_some(
-    snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
-) -> list[Floats]:
-    """Return what up to `MOST_DRAWS` products' first and last snapshots reach.
-
-    Among so many one product more or less moves the centre by nothing, and a sample tells as much
-    as all.
+    Returns:
+        Which products the snapshots are of, int (N,), and of each float64 (K, P): `-inf` with its
+        own product.
     """
+    count = len(snapshots)
+    if count <= _EXACT_CENTRES:
+        every = np.arange(count)
+        return every, [_reached_exactly(own, snapshots, prior, impostors) for own in every]
     products = ProductScores(snapshots, prior)
-    chosen = np.unique(np.linspace(0, len(snapshots) - 1, MOST_DRAWS).astype(int))
+    chosen = np.unique(np.linspace(0, count - 1, MOST_DRAWS).astype(int))
     centred = products.units(impostors)
     reached = []
     for own in chosen:
         rows = snapshots[own]
         units = products.units(rows if len(rows) < 3 else rows[[0, -1]])
-        scores = products.of(units)
+        scores = FRAME_SHARE * products.of(units).astype(np.float64)
         scores[:, own] = -np.inf
-        best = FRAME_SHARE * scores.max(axis=1).astype(np.float64)
-        reached.append(best - cohort_shift(units, centred))
+        reached.append(scores - cohort_shift(units, centred)[:, None])
+    return chosen, reached
+
+
+def _reached_exactly(
+    own: int, snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
+) -> Floats:
+    others = ProductScores([*snapshots[:own], *snapshots[own + 1 :]], prior)
+    units = others.units(snapshots[own])
+    scores = FRAME_SHARE * others.of(units).astype(np.float64)
+    shift = cohort_shift(units, others.units(impostors))
+    reached: Floats = np.insert(scores - shift[:, None], own, -np.inf, axis=1)
     return reached
 
 
