@@ -71,7 +71,9 @@ def figures(
     rows = []
     for draw in draws(data, products, shots, count):
         found = [judged(draw, rate, each) for rate in RATES]
-        rows += [{key: v for row in pair for key, v in row.items()} for pair in zip(*found)]
+        rows += [
+            {key: v for row in pair for key, v in row.items()} for pair in zip(*found, strict=True)
+        ]
     if not rows:
         return None
     return {key: round(100 * float(np.mean([row[key] for row in rows])), 2) for key in rows[0]}
