@@ -44,3 +44,9 @@ class WarningsError(StationError):
     """A registration that something speaks against, and nobody accepted that; `more` says what."""
 
     code = "warnings"
+
+
+class ExpectationError(StationError):
+    """A product cannot be expected: it is not registered, or it cannot be kept."""
+
+    code = "not_registered"
