@@ -187,11 +187,11 @@ def test_a_fixed_threshold_decides_without_a_rate() -> None:
     [
         (True, True, 0.01, "right", ""),
         (True, False, 0.10, "unsure", "between"),
-        (True, False, 0.30, "wrong", "far"),
+        (True, False, 0.60, "wrong", "far"),
         (False, True, 0.01, "unsure", "other"),
         (False, True, 0.10, "wrong", "other"),
         (False, False, 0.10, "unsure", "other"),
-        (False, False, 0.30, "wrong", "other"),
+        (False, False, 0.60, "wrong", "other"),
     ],
 )
 def test_right_unsure_or_wrong(

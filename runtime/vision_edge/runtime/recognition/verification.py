@@ -44,8 +44,10 @@ Holders = Literal["none", "expected", "another", "both"]
 
 FEWEST = 2
 """Products of which the pairs tell nothing but what the draws do."""
-SURELY_WRONG = 0.25
-"""A part that a quarter of all wrong parts would be nearer than is wrong, and not only unsure."""
+SURELY_WRONG = 0.5
+"""A part that half of all wrong parts would be as near as is wrong, and not only unsure. So 3 to 5
+percent of right parts are called wrong with one snapshot and 0 to 1 with three; at 0.25 twice as
+many, and of wrong parts a quarter more (train and val splits)."""
 
 
 @dataclass(frozen=True)
