@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +21,13 @@ from vision_edge.runtime.inference.embedder import embed_frame
 from vision_edge.runtime.inference.session import Session, open_session
 from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
-from vision_edge.runtime.recognition.validation import EXPLORED, Limits, Tried, Validation
+from vision_edge.runtime.recognition.validation import (
+    EXPLORED,
+    Limits,
+    Tried,
+    Validation,
+    validation_document,
+)
 from vision_edge.runtime.system.files import atomic_file
 
 app = command_app("Try a gallery on labelled pictures: named, confused, reviewed, let in.")
@@ -80,7 +85,7 @@ def validate(
         )
     done = Validation(tuple(tried), classifier.false_accept_rate)
     failures = done.failures(limits)
-    told = document(done, failures, bad)
+    told = validation_document(done, failures, bad)
     typer.echo("\n".join(lines(done, failures, classifier.labels)))
     if json_file is not None:
         with atomic_file(json_file) as temporary:
@@ -115,23 +120,6 @@ def _judged(
             continue
         found.append(Tried(str(path.relative_to(root)), truth, decision))
     return found
-
-
-def document(done: Validation, failures: list[str], bad: list[str]) -> dict[str, Any]:
-    """Return the validation as JSON values."""
-    return {
-        "passed": not failures and not bad,
-        "failures": failures,
-        "unreadable": bad,
-        "pictures": len(done.products),
-        "strangers": len(done.strangers),
-        **{("false_accept_rate" if k == "rate" else k): v for k, v in asdict(done.shares).items()},
-        "confusion": {
-            truth or "strangers": {said or "unknown": count for said, count in row.items()}
-            for truth, row in done.confusion().items()
-        },
-        "rates": [asdict(done.at(rate)) for rate in EXPLORED],
-    }
 
 
 def lines(done: Validation, failures: list[str], labels: tuple[str, ...]) -> list[str]:

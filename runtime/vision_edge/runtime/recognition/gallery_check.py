@@ -7,8 +7,9 @@ of parts will be named. With K snapshots a product, those that are left out are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,12 @@ from numpy.typing import NDArray
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.recognition.product_scores import ProductScores
 from vision_edge.runtime.recognition.prototypes import checked_products
-from vision_edge.runtime.recognition.strangers import FRAME_SHARE, Cohort, fit_strangers
+from vision_edge.runtime.recognition.strangers import (
+    FRAME_SHARE,
+    Cohort,
+    cohort_shift,
+    fit_strangers,
+)
 
 WRONG_LEAD = 0.05
 """A snapshot bears a wrong label when another product is nearer by so much."""
@@ -27,6 +33,10 @@ LEAST_JUDGED = 3
 ODD_SHARE, ODD_LEAST = 0.5, 0.2
 """A snapshot is odd when it is but half as near to its product as the middle one of it, and by this
 much at least."""
+MOST_CHECKED = 2000
+"""So many snapshots are left out at most, evenly chosen; of more the shares are as good."""
+EXACT_CENTRES = 64
+"""Beyond so many products, one snapshot more or less moves their common centre by nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +77,19 @@ class GalleryCheck:
         snapshots: Each of them, left out.
         false_accept_rate: What was asked, from 0 to 1.
         products: How many there are.
+        of: How many snapshots there are, those that were not looked at included.
+        counts: Of each product its snapshots.
     """
 
     snapshots: tuple[Checked, ...]
     false_accept_rate: float
     products: int
+    of: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def at(self, rate: float) -> GalleryCheck:
+        """Return the same for another asked rate."""
+        return replace(self, false_accept_rate=rate)
 
     def by_product(self) -> dict[str, float]:
         """Return the expected share named rightly of each product that has two snapshots."""
@@ -91,10 +109,7 @@ class GalleryCheck:
     @property
     def lone(self) -> list[str]:
         """Products of one snapshot, which nothing can be told of."""
-        counts: dict[str, int] = {}
-        for one in self.snapshots:
-            counts[one.product] = counts.get(one.product, 0) + 1
-        return [product for product, count in counts.items() if count == 1]
+        return [product for product, count in self.counts.items() if count == 1]
 
     def confusions(self) -> list[tuple[str, str, int]]:
         """Return pairs (product, taken for, how many snapshots), most first."""
@@ -113,6 +128,7 @@ def check_gallery(
     cohort: Cohort,
     *,
     false_accept_rate: float = 0.05,
+    most: int = MOST_CHECKED,
 ) -> GalleryCheck:
     """Leave each snapshot out once.
 
@@ -122,6 +138,7 @@ def check_gallery(
         prior: float32 (D,), the bundle's centre.
         cohort: Images that show none of the products.
         false_accept_rate: Share of strangers that may be taken for a product.
+        most: Snapshots that are looked at, at most, evenly chosen by product.
 
     Raises:
         VisionEdgeError: If there are no products, or shapes or the rate do not fit.
@@ -129,12 +146,53 @@ def check_gallery(
     snapshots = checked_products(labels, snapshots, prior, false_accept_rate)
     strangers = fit_strangers(snapshots, prior, cohort)
     found: list[Checked] = []
-    for column, rows in enumerate(snapshots):
-        own = [_left_out(labels, snapshots, prior, column, row) for row in range(len(rows))]
+    shared = ProductScores(snapshots, prior) if len(labels) > EXACT_CENTRES else None
+    for column in _chosen(snapshots, most):
+        own = [
+            _left_out(labels, snapshots, prior, column, row, shared)
+            for row in range(min(len(snapshots[column]), most))
+        ]
         rates = strangers.rate(np.array([_best(one) for one in own], dtype=np.float64))
         rated = [replace(one, rate=float(rate)) for one, rate in zip(own, rates, strict=True)]
         found.extend(_suspected(rated))
-    return GalleryCheck(tuple(found), false_accept_rate, len(labels))
+    counts = {label: len(rows) for label, rows in zip(labels, snapshots, strict=True)}
+    total = sum(counts.values())
+    return GalleryCheck(tuple(found), false_accept_rate, len(labels), total, counts)
+
+
+def judge_strangers(
+    labels: Sequence[str],
+    snapshots: Sequence[Embeddings],
+    prior: Embeddings,
+    cohort: Cohort,
+    pictures: Embeddings,
+) -> list[Checked]:
+    """Judge pictures that show no product, as their frames would be.
+
+    Args:
+        labels: The products' names, P of them.
+        snapshots: Of each its snapshots, float32 (K, D), K at least 1.
+        prior: float32 (D,), the bundle's centre.
+        cohort: Images that show none of the products.
+        pictures: float32 (N, D), embedded as snapshots are.
+    """
+    products = ProductScores(snapshots, prior)
+    units = products.units(pictures.reshape(-1, len(prior)))
+    scores = FRAME_SHARE * products.of(units).astype(np.float64)
+    best = scores.argmax(axis=1)
+    reached = scores.max(axis=1) - cohort_shift(units, products.units(cohort.impostors))
+    rates = fit_strangers(snapshots, prior, cohort).rate(reached)
+    return [
+        Checked("", row, labels[best[row]], None, float(scores[row, best[row]]), float(rates[row]))
+        for row in range(len(scores))
+    ]
+
+
+def _chosen(snapshots: Sequence[Embeddings], most: int) -> list[int]:
+    """Return products, evenly chosen, that have so many snapshots at most together."""
+    each = sum(map(len, snapshots)) / len(snapshots)
+    count = max(1, min(len(snapshots), int(most / each)))
+    return [int(i) for i in np.linspace(0, len(snapshots) - 1, count).round()]
 
 
 def _best(one: Checked) -> float:
@@ -147,8 +205,11 @@ def _left_out(
     prior: Embeddings,
     column: int,
     row: int,
+    shared: ProductScores | None = None,
 ) -> Checked:
     """Score one snapshot with the others, as a frame would be."""
+    if shared is not None:
+        return _left_out_of_many(labels, snapshots[column], column, row, shared)
     kept: list[Embeddings] = list(snapshots)
     kept[column] = np.delete(snapshots[column], row, axis=0)
     columns = [i for i, rows in enumerate(kept) if len(rows)]
@@ -167,6 +228,23 @@ def _left_out(
     return Checked(labels[column], row, nearest, own, other, 1.0)
 
 
+def _left_out_of_many(
+    labels: Sequence[str], rows: Embeddings, column: int, row: int, shared: ProductScores
+) -> Checked:
+    """Score one snapshot with the others of many products, from the centre of all."""
+    unit = shared.units(rows[row])
+    scores = FRAME_SHARE * shared.of(unit)[0]
+    scores[column], own = -np.inf, None
+    other = float(scores.max())
+    if len(rows) > 1:
+        fewer = len(rows) - 1
+        rest = ProductScores([np.delete(rows, row, axis=0)], shared.centre, centre=shared.centre)
+        own = FRAME_SHARE * float(rest.of(unit)[0, 0])
+        own += NEXT_GAIN * (1 / fewer - 1 / (fewer + 1))
+        scores[column] = own
+    return Checked(labels[column], row, labels[int(scores.argmax())], own, other, 1.0)
+
+
 def _suspected(rows: list[Checked]) -> list[Checked]:
     """Mark the snapshots of one product that bear a wrong label, or are odd."""
     if len(rows) < LEAST_JUDGED:
@@ -179,3 +257,37 @@ def _suspected(rows: list[Checked]) -> list[Checked]:
         far = score < ODD_SHARE * middle and score < middle - ODD_LEAST
         marked.append(replace(one, mislabelled=wrong, odd=bool(far and not wrong)))
     return marked
+
+
+def check_document(check: GalleryCheck, identifiers: dict[str, list[int]]) -> dict[str, Any]:
+    """Return the check as JSON values.
+
+    Args:
+        check: The check.
+        identifiers: Of each product its snapshots' numbers in the gallery.
+    """
+    return {
+        "false_accept_rate": check.false_accept_rate,
+        "products": check.products,
+        "snapshots": check.of,
+        "looked_at": len(check.snapshots),
+        "named": None if check.named is None else round(check.named, 4),
+        "by_product": {name: round(share, 4) for name, share in check.by_product().items()},
+        "one_snapshot": check.lone,
+        "taken_for": [
+            {"product": product, "taken_for": other, "snapshots": count}
+            for product, other, count in check.confusions()
+        ],
+        "mislabelled": [_named(one, identifiers) for one in check.snapshots if one.mislabelled],
+        "odd": [_named(one, identifiers) for one in check.snapshots if one.odd],
+    }
+
+
+def _named(one: Checked, identifiers: dict[str, list[int]]) -> dict[str, Any]:
+    return {
+        "snapshot": identifiers[one.product][one.number],
+        "product": one.product,
+        "nearest": one.nearest,
+        "score": None if one.score is None else round(one.score, 4),
+        "other": None if one.other is None else round(one.other, 4),
+    }

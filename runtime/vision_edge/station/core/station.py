@@ -21,6 +21,7 @@ from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.pipeline.gallery_classifier import renamed_to
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sources.frame import Frame
+from vision_edge.station.core.asked_rate import AskedRate
 from vision_edge.station.core.audit import AuditLog
 from vision_edge.station.core.bundle_switch import Bundles
 from vision_edge.station.core.bursts import take_burst
@@ -34,6 +35,7 @@ from vision_edge.station.core.metrics import Metrics
 from vision_edge.station.core.products import Products
 from vision_edge.station.core.registrar import Registrar
 from vision_edge.station.core.review_queue import ReviewQueue
+from vision_edge.station.core.scoring import Scoring
 from vision_edge.station.core.source_line import Line, LineEvents
 from vision_edge.station.core.state_folder import StateFolder
 from vision_edge.station.core.wire import Commands, Record, Wire
@@ -78,6 +80,7 @@ class Station:
         self._audit: AuditLog | None = None
         self._bundles: Bundles | None = None
         self._expectations: Expectations | None = None
+        self._scoring: Scoring | None = None
         self._closing = threading.Lock()
         self._closed = False
 
@@ -115,7 +118,9 @@ class Station:
             {source.name: source.expected for source in settings.sources},
             lambda name: self._line_state(self._lines[name]) if name in self._lines else None,
         )
-        products = Products(settings.gallery, model, settings.scoring, self._gallery_told)
+        asked = AskedRate(state.path / "asked-rate.json", settings.scoring)
+        products = Products(settings.gallery, model, asked.settings, self._gallery_told)
+        self._scoring = Scoring(asked, products)
         self._products = products
         products.start()
         self._review = ReviewQueue(state.path / "review.db", settings.review, self._review_told)
@@ -195,6 +200,15 @@ class Station:
         return _started(self._expectations)
 
     @property
+    def scoring(self) -> Scoring:
+        """When a product is recognised, and what the gallery's own pictures say of that.
+
+        Raises:
+            VisionEdgeError: If the station is not started.
+        """
+        return _started(self._scoring)
+
+    @property
     def lines(self) -> list[Line]:
         """All sources, in the order of the settings."""
         return list(self._lines.values())
@@ -234,6 +248,7 @@ class Station:
                 asdict(replace(health, detail=self.discreet(health.detail)))
                 for health in self.wiring.health()
             ],
+            "scoring": self.scoring.asked.document(),
             "gallery": {"version": products.version, "products": products.count},
             "review": {"pending": self.review.pending},
         }

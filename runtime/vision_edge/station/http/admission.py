@@ -23,7 +23,7 @@ from vision_edge.station.settings.station import ServerSettings
 MAX_JSON = 64 * 1024
 MAX_LOGIN = 4 * 1024
 LOGIN = f"{PREFIX}/login"
-UPLOADS = (f"{PREFIX}/captures", f"{PREFIX}/products/upload")
+UPLOADS = (f"{PREFIX}/captures", f"{PREFIX}/products/upload", f"{PREFIX}/validation")
 """The routes that take pictures."""
 
 

@@ -15,6 +15,7 @@ from vision_edge.station.http.api import (
     probes,
     products,
     review,
+    scoring,
     session,
     sources,
     verdicts,
@@ -28,7 +29,7 @@ from vision_edge.station.http.preview import Previews
 from vision_edge.station.http.readings import StationReadings
 from vision_edge.station.http.streams import Streams
 
-_TOPICS = (verdicts, sources, captures, products, review, session)
+_TOPICS = (verdicts, sources, captures, products, review, scoring, session)
 
 
 def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
