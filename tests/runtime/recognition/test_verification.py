@@ -12,12 +12,20 @@ from hypothesis import strategies as st
 from vision_edge.runtime.recognition.negatives import Negatives
 from vision_edge.runtime.recognition.part_consensus import agree
 from vision_edge.runtime.recognition.prototypes import Decision, PrototypeClassifier
-from vision_edge.runtime.recognition.strangers import LONE_MEAN, LONE_WIDTH, Cohort
+from vision_edge.runtime.recognition.strangers import (
+    LONE_MEAN,
+    LONE_WIDTH,
+    Cohort,
+    Draws,
+    Strangers,
+)
 from vision_edge.runtime.recognition.verification import (
+    MOST_PAIRS,
     SURELY_WRONG,
     Compared,
     Verification,
     WrongParts,
+    _thinned,
     verified,
 )
 
@@ -134,6 +142,19 @@ def test_of_ten_thousand_products_one_is_verified_by_a_sample_of_pairs() -> None
     got = classifier(snapshots)
     assert asked(got, "77", snapshots[77])[0].answer == "right"
     assert asked(got, "77", snapshots[78])[0].answer == "wrong"
+
+
+def test_many_pairs_are_thinned_to_the_same_distribution() -> None:
+    rng = np.random.default_rng(1)
+    scores, weights = rng.standard_normal(5000) * 0.15 + 0.3, rng.random(5000)
+    every = Draws(scores, weights / weights.sum(), 20.0, 0.02)
+    few = _thinned(every)
+    assert len(few.scores) == MOST_PAIRS
+    assert (few.count, few.kernel) == (20.0, 0.02)
+    at = np.linspace(-0.2, 0.9, 50)
+    rates = [Strangers(0.3, 0.15, 3.0, (draws,)).rate(at) for draws in (every, few)]
+    assert np.abs(rates[0] - rates[1]).max() < 0.004
+    assert _thinned(few) is few
 
 
 def test_another_products_picture_is_wrong_and_says_why() -> None:

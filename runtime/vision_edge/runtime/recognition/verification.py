@@ -44,10 +44,12 @@ Holders = Literal["none", "expected", "another", "both"]
 
 FEWEST = 2
 """Products of which the pairs tell nothing but what the draws do."""
+MOST_PAIRS = 512
+"""So many pairs are asked for every frame; of more as many quantiles."""
 SURELY_WRONG = 0.5
-"""A part that half of all wrong parts would be as near as is wrong, and not only unsure. So 3 to 5
-percent of right parts are called wrong with one snapshot and 0 to 1 with three; at 0.25 twice as
-many, and of wrong parts a quarter more (train and val splits)."""
+"""A part that half of all wrong parts would be as near as is wrong, and not only unsure. So 0 to 7
+percent of right parts are called wrong with one snapshot, 0 to 2 with three, from three products
+on; at 0.25 twice as many, and of wrong parts a quarter more (train and val splits)."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,9 @@ class WrongParts:
             pairs = _drawn([scores[np.isfinite(scores)] for scores in self._reached])
         self._counts = products.counts
         self._fitted = told_by(pairs, products.counts, PRIOR_MEAN)
+        if pairs is not None:
+            (told,) = self._fitted.draws
+            self._fitted = replace(self._fitted, draws=(_thinned(told),))
 
     def of(self, column: int) -> Strangers:
         """Return the distribution of what a wrong part reaches with the product `column`."""
@@ -191,6 +196,17 @@ class WrongParts:
             more = replace(pairs, count=max(len(self._counts) - FEWEST, 0.0))
             fitted = replace(fitted, draws=(own, more))
         return fitted if self._frames is None else with_station(fitted, self._frames[:, column])
+
+
+def _thinned(draws: Draws) -> Draws:
+    """Return draws of the same distribution that are few enough to be asked for every frame."""
+    if len(draws.scores) <= MOST_PAIRS:
+        return draws
+    order = draws.scores.argsort()
+    below = np.cumsum(draws.weights[order])
+    wanted = (np.arange(MOST_PAIRS) + 0.5) / MOST_PAIRS
+    kept = draws.scores[order[np.searchsorted(below, wanted).clip(max=len(order) - 1)]]
+    return replace(draws, scores=kept, weights=np.full(MOST_PAIRS, 1.0 / MOST_PAIRS))
 
 
 def _drawn(reached: Sequence[Floats]) -> Draws:

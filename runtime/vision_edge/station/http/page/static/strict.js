@@ -81,8 +81,9 @@ function shown({ pictures, reviewed, now, then, flips, more_flips: more }) {
 
 function flip({ snapshot, product, nearest: near, now, then }) {
   const name = product ?? t("validate.stranger");
-  const worse = ["wrong", "stranger"].includes(then) || (now === "named" && then !== "named");
-  return el("li", { "data-level": worse ? "bad" : "good" },
+  const worse = ["wrong", "stranger"].includes(then) || now === "named";
+  const better = then === "named" || ["wrong", "stranger"].includes(now);
+  return el("li", { "data-level": worse ? "bad" : better ? "good" : "fair" },
     photo(`/api/v1/snapshots/${encodeURIComponent(snapshot)}.jpg`, { alt: t("snapshot.alt", { id: snapshot, label: name }) }),
     el("span", {}, el("strong", {}, name), ` ${t(`strict.${now}`)} → ${t(`strict.${then}`)}`, near !== product && (then === "wrong" || then === "stranger") ? ` (${near})` : ""));
 }
