@@ -106,9 +106,13 @@ def _folders(pictures: Path) -> list[Path]:
 def _judged(
     folder: Path, root: Path, session: Session, classifier: PrototypeClassifier, bad: list[str]
 ) -> list[Tried]:
-    """Judge a folder's pictures; say which cannot be read."""
+    """Judge a folder's pictures; say which cannot be read, and which folder shows strangers."""
     truth = folder.name if folder.name in classifier.labels else None
     found = []
+    if truth is None:
+        typer.echo(
+            f"note: {folder.name!r} is not registered: its pictures count as strangers", err=True
+        )
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
             continue
