@@ -19,12 +19,12 @@ from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.recognition.bundle_calibration import centre_factor
 from vision_edge.runtime.recognition.domains import shift_between
 from vision_edge.runtime.recognition.gallery_check import GalleryCheck, check_gallery
+from vision_edge.runtime.recognition.negatives import Negatives
 from vision_edge.runtime.recognition.patch_ranking import PatchRanking
 from vision_edge.runtime.recognition.prototypes import (
     NOTHING_KNOWN,
     SAME_PICTURE,
     Decision,
-    Negatives,
     PrototypeClassifier,
 )
 from vision_edge.runtime.recognition.strangers import Cohort

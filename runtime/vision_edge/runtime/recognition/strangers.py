@@ -284,7 +284,7 @@ def reached_with_others(
     count = len(snapshots)
     if count <= _EXACT_CENTRES:
         every = np.arange(count)
-        return every, [_reached_exactly(own, snapshots, prior, impostors) for own in every]
+        return every, [_reached_exactly(int(own), snapshots, prior, impostors) for own in every]
     products = ProductScores(snapshots, prior)
     chosen = np.unique(np.linspace(0, count - 1, MOST_DRAWS).astype(int))
     centred = products.units(impostors)
