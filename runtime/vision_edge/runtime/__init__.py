@@ -122,6 +122,9 @@ if TYPE_CHECKING:
     from vision_edge.runtime.recognition.verdict import (
         Verdict,
     )
+    from vision_edge.runtime.recognition.verification import (
+        Verification,
+    )
     from vision_edge.runtime.sinks.annotated import (
         annotated_sink,
     )
@@ -238,6 +241,7 @@ _HOMES = {
         "PrototypeClassifier",
     ),
     "recognition.verdict": ("Verdict",),
+    "recognition.verification": ("Verification",),
     "sinks.annotated": ("annotated_sink",),
     "sinks.review_folder": ("ReviewSink",),
     "sinks.sink": (
@@ -312,6 +316,7 @@ __all__ = [
     "SourceError",
     "Trigger",
     "Verdict",
+    "Verification",
     "View",
     "ViewSettings",
     "VisionEdgeError",
