@@ -11,7 +11,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -72,7 +72,7 @@ class BundleUpdate:
         host: The station.
         settings: The section `[fleet]`.
         state_dir: The station's state folder: bundles and the last report lie in it.
-        scoring: When a product is recognised.
+        scoring: Returns when a product is recognised at the moment.
         provider: What a new bundle is tried on: the station's own execution provider.
         threads: CPU threads of an inference.
     """
@@ -82,7 +82,7 @@ class BundleUpdate:
         host: Host,
         settings: FleetSettings,
         state_dir: Path,
-        scoring: Scoring,
+        scoring: Callable[[], Scoring],
         provider: str = "auto",
         threads: int | None = None,
     ) -> None:
@@ -195,7 +195,7 @@ class BundleUpdate:
             Material(pictures.snapshots, pictures.negatives, frames, pictures.pages),
             limits.max_pictures,
         )
-        return compare(self._host.session, new, material, limits, self._scoring, rest=self._rest)
+        return compare(self._host.session, new, material, limits, self._scoring(), rest=self._rest)
 
     def _rest(self, seconds: float) -> None:
         """Leave the station as much time as the trial took: verdicts come first."""
