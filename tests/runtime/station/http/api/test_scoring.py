@@ -21,6 +21,7 @@ from vision_edge.runtime.pipeline.snapshot_embedding import kept_snapshot
 from vision_edge.station.core.asked_rate import AskedRate
 from vision_edge.station.core.errors import RateError
 from vision_edge.station.core.station import Station
+from vision_edge.station.fleet.host import updates_of
 from vision_edge.station.settings.station import ScoringSettings
 
 
@@ -74,6 +75,7 @@ def test_another_rate_is_tried_then_taken_and_taken_back(filled: Served) -> None
     assert classifier is not None
     assert classifier.false_accept_rate == 1e-6
     assert filled.ok(filled.get("/check"))["named"] < 0.5
+    assert updates_of(filled.station)._scoring().false_accept_rate == 1e-6  # a trial asks the same
     filled.ok(filled.post("/scoring", {"false_accept_rate": 0.2}))
     assert filled.ok(filled.post("/scoring/undo"))["false_accept_rate"] == 1e-6
     back = filled.ok(filled.post("/scoring/undo"))
