@@ -12,6 +12,7 @@ const KINDS = ["named", "wrong", "stranger", "review", "unknown"];
 const word = (rate) => `${Number((100 * rate).toPrecision(3))} %`;
 
 let held = null;
+let products = 0;
 let moved = false;
 let timer = null;
 let asked = 0;
@@ -29,8 +30,9 @@ export function startStrict() {
 
 /** Take in what the station asks for now. */
 export function drawStrict(status) {
-  const changed = !held || held.false_accept_rate !== status.scoring.false_accept_rate;
+  const changed = !held || held.false_accept_rate !== status.scoring.false_accept_rate || products !== status.gallery.products;
   held = status.scoring;
+  products = status.gallery.products;
   byId("strict").hidden = false;
   if (changed && !moved) byId("far").value = String(nearest(held.false_accept_rate));
   draw();
@@ -54,6 +56,10 @@ function draw() {
 async function preview() {
   if (!held || held.threshold !== null) return;
   const number = (asked += 1);
+  if (products === 0) {
+    byId("far-effect").replaceChildren(el("p", { class: "quiet" }, t("strict.nothing")));
+    return;
+  }
   try {
     const effect = await get(`scoring?false_accept_rate=${wanted()}`, { patience: 120000 });
     if (number !== asked) return;
