@@ -270,10 +270,8 @@ class PartTracker:
             return []
         answer = self._agreed(part)
         told = answer.decision.verification
-        before, part.last_answer = (
-            part.last_answer,
-            (answer.decision.label, told and told.answer),
-        )
+        said = (answer.decision.label, None if told is None else told.answer)
+        before, part.last_answer = part.last_answer, said
         sure = answer.decision.known or (told is not None and told.answer == "right")
         same = sure and before in (None, part.last_answer)
         settled = same and len(part.frames) >= settings.least
