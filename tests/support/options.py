@@ -71,6 +71,7 @@ MODES: dict[str, dict[str, list[str]]] = {
         "closed set": [*_RUN, "--closed-set"],
         "three views": [*_RUN, "--views", "3"],
         "threshold": [*_RUN, "--threshold", "0.5"],
+        "expected": [*_RUN, "--expect", "bolt"],
         "rows": [*_RUN, "--jsonl", "rows"],
         "cpu": [*_RUN, "--provider", "cpu"],
         "cuda": [*_RUN, "--provider", "cuda"],

@@ -103,14 +103,15 @@ def check(
     Which products will be taken for one another, which snapshot is odd or bears a wrong label, and
     what share of parts will be named. The status is 1 if a label looks wrong.
     """
-    from vision_edge.cli.gallery_check import document, lines
+    from vision_edge.cli.gallery_check import lines
     from vision_edge.runtime.bundles.bundle import load_bundle
+    from vision_edge.runtime.recognition.gallery_check import check_document
 
     loaded = load_bundle(bundle)
     with Gallery(gallery, loaded.manifest.identity) as opened, opened.reading():
         state, found = opened.state(), checked_gallery(opened, loaded, **acceptance.values)
     if as_json:
-        typer.echo(json.dumps(document(found, state), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(check_document(found, state), ensure_ascii=False, indent=2))
     else:
         typer.echo("\n".join(lines(found, state)))
     if any(one.mislabelled for one in found.snapshots):

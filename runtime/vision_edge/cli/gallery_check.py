@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from vision_edge.runtime.recognition.gallery_check import Checked, GalleryCheck
+from vision_edge.runtime.recognition.gallery_check import GalleryCheck
 
 FEW = 5
 """So many snapshots or fewer of a product are worth adding to, when little will be named."""
 
 
-def document(check: GalleryCheck, identifiers: dict[str, list[int]]) -> dict[str, Any]:
-    """Return the check as JSON values.
-
-    Args:
-        check: The check.
-        identifiers: Of each product its snapshots' numbers in the gallery.
-    """
-    return {
-        "false_accept_rate": check.false_accept_rate,
-        "products": check.products,
-        "snapshots": len(check.snapshots),
-        "named": None if check.named is None else round(check.named, 4),
-        "by_product": {name: round(share, 4) for name, share in check.by_product().items()},
-        "one_snapshot": check.lone,
-        "taken_for": [
-            {"product": product, "taken_for": other, "snapshots": count}
-            for product, other, count in check.confusions()
-        ],
-        "mislabelled": [_named(one, identifiers) for one in check.snapshots if one.mislabelled],
-        "odd": [_named(one, identifiers) for one in check.snapshots if one.odd],
-    }
-
-
 def lines(check: GalleryCheck, identifiers: dict[str, list[int]]) -> list[str]:
     """Return the check in words, a line each."""
-    told = [f"{check.products} product(s), {len(check.snapshots)} snapshot(s)"]
+    told = [f"{check.products} product(s), {check.of} snapshot(s)"]
+    if len(check.snapshots) < check.of:
+        told.append(f"{len(check.snapshots)} of them, evenly chosen, were looked at")
     asked = f"at {100 * check.false_accept_rate:g} % of strangers"
     if check.named is None:
         told.append("no product has two snapshots, so nothing can be left out and judged")
@@ -59,13 +36,3 @@ def lines(check: GalleryCheck, identifiers: dict[str, list[int]]) -> list[str]:
     if check.lone:
         told.append("one snapshot only, add another: " + ", ".join(map(repr, check.lone)))
     return told
-
-
-def _named(one: Checked, identifiers: dict[str, list[int]]) -> dict[str, Any]:
-    return {
-        "snapshot": identifiers[one.product][one.number],
-        "product": one.product,
-        "nearest": one.nearest,
-        "score": None if one.score is None else round(one.score, 4),
-        "other": None if one.other is None else round(one.other, 4),
-    }

@@ -61,6 +61,14 @@ from vision_edge.runtime.sources.several import cameras_of
 from vision_edge.runtime.sources.view import View, ViewedSource
 
 app = command_app()
+WHY = {
+    "far": "unlike it",
+    "between": "neither like nor unlike it",
+    "other": "nearer to another product",
+    "twice": "two products hold this very picture",
+    "negative": "like a picture that is not it",
+    "not-registered": "the expected product is not registered",
+}
 TRIGGERS = ("presence", "motion", "interval", "command")
 
 
@@ -118,6 +126,8 @@ def run(
 ) -> None:
     """Give a verdict on every frame, or every part: the product it shows, or unknown.
 
+    With --expect NAME each verdict also says whether it is that product: right, wrong or unsure.
+
     Unreadable images in a folder are named, the others are judged, and the status is 1. A camera
     that is lost is connected to again, and products registered meanwhile count within a second.
     """
@@ -172,20 +182,22 @@ def _classifier(
     own_frames: bool,
 ) -> CurrentClassifier:
     """Return what classifies by the gallery as it is at any time, and introduce it."""
+    made: list[CurrentClassifier] = []
     classifier = CurrentClassifier(
         gallery,
         session,
         own_frames=own_frames,
-        changed=lambda version, count: typer.echo(
-            f"{gallery}: version {version}, {count} product(s) from now on", err=True
-        ),
+        changed=lambda version, count: _changed(made[0], gallery, version, count),
         problem=lambda error: typer.secho(
             f"the products known so far stay: {error}", err=True, fg=typer.colors.YELLOW
         ),
         **{**acceptance.values, **({"threshold": -1.0} if closed_set else {})},
     )
+    made.append(classifier)
     assert classifier.now is not None
     _introduce(session, classifier.now)
+    if classifier.expected is not None:
+        typer.echo(f"every part should be {classifier.expected!r}", err=True)
     return classifier
 
 
@@ -213,7 +225,8 @@ def _written(
         with Sinks(*options.opened(source)) as sinks:
             for frame, verdict in told:
                 sinks.write(frame, verdict)
-                tally[verdict.decision.label or "unknown"] += 1
+                asked = verdict.verification
+                tally[verdict.decision.label or "unknown" if asked is None else asked.answer] += 1
                 if options.jsonl is None:
                     typer.echo(_line(verdict))
                 if limit.reached():
@@ -254,6 +267,20 @@ def _state(name: str, state: LiveState, reason: str) -> None:
     typer.echo(f"{name}: {state.value}" + (f" ({reason})" if reason else ""), err=True)
 
 
+def _changed(classifier: CurrentClassifier, gallery: Path, version: int, count: int) -> None:
+    """Say that the gallery has changed, and where the expected product is gone with that."""
+    typer.echo(f"{gallery}: version {version}, {count} product(s) from now on", err=True)
+    expected = classifier.expected
+    if expected is None:
+        return
+    if classifier.now is None or expected not in classifier.now.labels:
+        typer.secho(
+            f"{expected!r} is expected and not registered any more: every part is unsure",
+            err=True,
+            fg=typer.colors.YELLOW,
+        )
+
+
 def _introduce(session: Session, classifier: PrototypeClassifier) -> None:
     for note in session.notes:
         typer.echo(f"note: {note}", err=True)
@@ -280,6 +307,10 @@ def _line(verdict: Verdict) -> str:
     margin = "" if decision.margin is None else f"  margin {decision.margin:.3f}"
     word = "review" if decision.review else "unknown"
     name = decision.label or f"{word} (nearest {decision.nearest})"
+    asked = verdict.verification
+    if asked is not None:
+        why = f" ({WHY[asked.reason]})" if asked.reason else ""
+        name = f"{asked.answer.upper()}{why}  {name}"
     return (
         f"{verdict.source}  #{verdict.frame}  {name}  score {decision.score:.3f}{margin}  "
         f"age {verdict.age_ms:.0f} ms"

@@ -35,6 +35,12 @@ ACCEPTANCE = Group(
         parse=_score,
         only=(OPEN_SET,),
     ),
+    Option(
+        "expected",
+        "--expect",
+        str,
+        "The product that every part should be: right, wrong or unsure.",
+    ),
 )
 INTERVAL = Group(
     IntervalTrigger,

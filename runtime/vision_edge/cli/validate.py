@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +24,13 @@ from vision_edge.runtime.inference.embedder import embed_frame
 from vision_edge.runtime.inference.session import Session, open_session
 from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
-from vision_edge.runtime.recognition.validation import EXPLORED, Limits, Tried, Validation
+from vision_edge.runtime.recognition.validation import (
+    EXPLORED,
+    Limits,
+    Tried,
+    Validation,
+    validation_document,
+)
 from vision_edge.runtime.system.files import atomic_file
 
 app = command_app("Try a gallery on labelled pictures: named, confused, reviewed, let in.")
@@ -81,7 +86,10 @@ def validate(
         )
     done = Validation(tuple(tried), classifier.false_accept_rate)
     failures = done.failures(limits)
-    told = {**document(done, failures, bad), "passed_over": found.passed_over.document()}
+    told = {
+        **validation_document(done, failures, bad),
+        "passed_over": found.passed_over.document(),
+    }
     typer.echo("\n".join(lines(done, failures, classifier.labels)))
     if json_file is not None:
         with atomic_file(json_file) as temporary:
@@ -114,11 +122,17 @@ def _judged(
     reading: Reading,
     bad: list[str],
 ) -> Iterator[Tried]:
-    """Judge the pictures in folders; say which cannot be read."""
+    """Judge the pictures in folders; say which cannot be read, and which folders show strangers."""
+    strange: set[str] = set()
     for file in found.files:
         folder = one_form(file.split("/")[0])
         if "/" not in file:
             continue
+        if folder not in classifier.labels and folder not in strange:
+            strange.add(folder)
+            typer.echo(
+                f"note: {folder!r} is not registered: its pictures count as strangers", err=True
+            )
         try:
             (decision,) = classifier.classify(
                 embed_frame(session, read_image(root / file, reading))
@@ -128,23 +142,6 @@ def _judged(
             typer.secho(f"skipped: {error}", err=True, fg=typer.colors.YELLOW)
             continue
         yield Tried(file, folder if folder in classifier.labels else None, decision)
-
-
-def document(done: Validation, failures: list[str], bad: list[str]) -> dict[str, Any]:
-    """Return the validation as JSON values."""
-    return {
-        "passed": not failures and not bad,
-        "failures": failures,
-        "unreadable": bad,
-        "pictures": len(done.products),
-        "strangers": len(done.strangers),
-        **{("false_accept_rate" if k == "rate" else k): v for k, v in asdict(done.shares).items()},
-        "confusion": {
-            truth or "strangers": {said or "unknown": count for said, count in row.items()}
-            for truth, row in done.confusion().items()
-        },
-        "rates": [asdict(done.at(rate)) for rate in EXPLORED],
-    }
 
 
 def lines(done: Validation, failures: list[str], labels: tuple[str, ...]) -> list[str]:

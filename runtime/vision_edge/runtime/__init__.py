@@ -134,6 +134,9 @@ if TYPE_CHECKING:
     from vision_edge.runtime.recognition.verdict import (
         Verdict,
     )
+    from vision_edge.runtime.recognition.verification import (
+        Verification,
+    )
     from vision_edge.runtime.sinks.annotated import (
         annotated_sink,
     )
@@ -258,6 +261,7 @@ _HOMES = {
         "PrototypeClassifier",
     ),
     "recognition.verdict": ("Verdict",),
+    "recognition.verification": ("Verification",),
     "sinks.annotated": ("annotated_sink",),
     "sinks.review_folder": ("ReviewSink",),
     "sinks.sink": (
@@ -337,6 +341,7 @@ __all__ = [
     "Trigger",
     "UnsaidError",
     "Verdict",
+    "Verification",
     "View",
     "ViewSettings",
     "VisionEdgeError",

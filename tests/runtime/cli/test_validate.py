@@ -9,7 +9,7 @@ import cv2
 import pytest
 from support.runtime import LABELS, invoke, invoked, noisy, picture
 
-from vision_edge.runtime.errors import DataError
+from vision_edge.runtime.errors import DataError, VisionEdgeError
 
 
 @pytest.fixture
@@ -103,3 +103,51 @@ def test_what_is_passed_over_is_named_and_names_are_of_one_unicode_form(
     assert "linked folder" in said
     told = json.loads(out.read_text())["passed_over"]
     assert told.keys() == {"HEIC", "picture in no product's folder"}
+
+
+def test_of_one_product_alone_wrong_labels_and_empty_folders_are_told(
+    bundle_path: Path, shots: Path, labelled: Path, tmp_path: Path
+) -> None:
+    gallery = tmp_path / "one.gallery"
+    invoked("register", bundle_path, "bolt", shots / "bolt.png", "--gallery", gallery)
+    (labelled / "nothing in it").mkdir()
+    out = tmp_path / "v.json"
+    said = invoked("validate", bundle_path, labelled, "--gallery", gallery, "--json", out)
+    assert "3 picture(s) of products, 12 of strangers" in said  # nut and washer are not registered
+    assert json.loads(out.read_text())["pictures"] == 3
+    with_nothing = tmp_path / "v2.gallery"
+    refused = invoke("validate", bundle_path, labelled, "--gallery", with_nothing)
+    assert isinstance(refused.exception, VisionEdgeError)
+
+
+def test_a_folder_whose_names_are_no_products_shows_strangers_alone(
+    bundle_path: Path, registered: Path, labelled: Path, tmp_path: Path
+) -> None:
+    for entry in list(labelled.iterdir()):
+        entry.rename(labelled / f"{entry.name} misspelt")
+    out, page = tmp_path / "v.json", tmp_path / "v.html"
+    options = ["--gallery", registered, "--json", out, "--page", page]
+    said = invoked("validate", bundle_path, labelled, *options)
+    assert "0 picture(s) of products, 15 of strangers" in said
+    assert "no such pictures  named rightly" in said
+    assert "no pictures of 'bolt', 'nut', 'washer'" in said
+    assert "is not registered: its pictures count as strangers" in said
+    assert json.loads(out.read_text())["named"] is None
+    assert page.is_file()
+
+
+def test_a_product_called_strangers_is_none(
+    bundle_path: Path, shots: Path, labelled: Path, tmp_path: Path
+) -> None:
+    gallery, out = tmp_path / "u.gallery", tmp_path / "v.json"
+    for label, file in (("strangers", "bolt"), ("nut", "nut"), ("washer", "washer")):
+        invoked("register", bundle_path, label, shots / f"{file}.png", "--gallery", gallery)
+    (labelled / "strangers").rename(labelled / "others")
+    (labelled / "bolt").rename(labelled / "strangers")
+    invoked("validate", bundle_path, labelled, "--gallery", gallery, "--json", out)
+    answers = {
+        (row["shows"], row["said"]): row["pictures"]
+        for row in json.loads(out.read_text())["answers"]
+    }
+    assert answers["strangers", "strangers"] == 2
+    assert sum(n for (shows, _), n in answers.items() if shows is None) == 6

@@ -12,8 +12,9 @@ from vision_edge.runtime.recognition.part_consensus import PartVerdict
 from vision_edge.runtime.recognition.part_motion import Flow, Place, matched
 from vision_edge.runtime.recognition.part_tracking import PartSettings, PartTracker, Sighting
 from vision_edge.runtime.recognition.patch_ranking import PatchRanking
-from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
+from vision_edge.runtime.recognition.prototypes import Decision, PrototypeClassifier
 from vision_edge.runtime.recognition.strangers import Cohort
+from vision_edge.runtime.recognition.verification import Verification
 
 DIM, SIDE, VIEW = 16, 100, (800, 400)
 CENTRES = 10 * np.eye(3, DIM, dtype=np.float32)
@@ -74,6 +75,26 @@ def test_a_settled_part_is_told_at_its_third_judged_frame() -> None:
     ((time, verdict),) = told
     assert verdict.frames == 3
     assert time == pytest.approx(verdict.first / 30 + 2 / 30)
+
+
+class Unnamed:
+    """A classifier that knows nothing by name, and says of all whether it is expected."""
+
+    def __init__(self, answer: str) -> None:
+        told = Verification("a", answer, "" if answer == "right" else "far", 0.5, 0.01)  # type: ignore[arg-type]
+        self._decision = Decision(None, "a", 0.5, 0.1, False, False, 0.1, told)
+
+    def classify(self, embeddings: Any, patches: Any = None) -> list[Decision]:
+        return [self._decision] * (1 if embeddings.ndim == 1 else len(embeddings))
+
+
+@pytest.mark.parametrize(("answer", "settled"), [("right", True), ("wrong", False)])
+def test_a_part_that_is_right_is_settled_though_it_has_no_name(answer: str, settled: bool) -> None:
+    told = reports(PartTracker(Unnamed(answer)), belt([(0.2, 50, 1)], 30))
+    ((_, verdict),) = told
+    assert (verdict.frames == 3) is settled
+    assert verdict.decision.verification is not None
+    assert verdict.decision.verification.answer == answer
 
 
 def test_a_part_that_leaves_is_told_when_it_has_left() -> None:

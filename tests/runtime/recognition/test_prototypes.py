@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.recognition.negatives import Negatives
 from vision_edge.runtime.recognition.product_scores import (
     PRIOR_WEIGHT,
     centre_of,
@@ -17,7 +18,6 @@ from vision_edge.runtime.recognition.product_scores import (
     normalise,
 )
 from vision_edge.runtime.recognition.prototypes import (
-    Negatives,
     PrototypeClassifier,
     negative_euclidean,
 )

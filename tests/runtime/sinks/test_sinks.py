@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.images.coding import encode_jpeg, read_image
 from vision_edge.runtime.recognition.prototypes import Decision
 from vision_edge.runtime.recognition.verdict import Verdict
+from vision_edge.runtime.recognition.verification import Verification
 from vision_edge.runtime.sinks.annotated import (
     ImageSink,
     OneImageSink,
@@ -25,6 +27,7 @@ from vision_edge.runtime.sinks.annotated import (
     annotate,
     annotated_sink,
 )
+from vision_edge.runtime.sinks.review_folder import ReviewSink
 from vision_edge.runtime.sinks.sink import Sinks
 from vision_edge.runtime.sinks.tables import CsvSink, JsonlSink
 from vision_edge.runtime.sources.frame import Frame
@@ -278,3 +281,14 @@ def test_a_formula_is_no_cell_of_a_table(tmp_path: Path, label: str) -> None:
     assert first["label"] == "'" + label
     assert second["label"] == "a=b+c"
     assert float(first["score"]) == pytest.approx(verdict.decision.score, abs=1e-3)
+
+
+@pytest.mark.parametrize(("answer", "kept"), [("right", 0), ("wrong", 1), ("unsure", 1)])
+def test_a_part_that_is_the_expected_one_needs_no_look(
+    tmp_path: Path, answer: str, kept: int
+) -> None:
+    frame, verdict = shot(label=None)
+    told = Verification("nut", answer, "" if answer == "right" else "far", 0.5, 0.1)  # type: ignore[arg-type]
+    asked = replace(verdict, decision=replace(verdict.decision, verification=told))
+    ReviewSink(tmp_path).write(frame, asked)
+    assert len(list(tmp_path.rglob("*.jpg"))) == kept

@@ -19,15 +19,16 @@ from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.recognition.bundle_calibration import centre_factor
 from vision_edge.runtime.recognition.domains import shift_between
 from vision_edge.runtime.recognition.gallery_check import GalleryCheck, check_gallery
+from vision_edge.runtime.recognition.negatives import Negatives
 from vision_edge.runtime.recognition.patch_ranking import PatchRanking
 from vision_edge.runtime.recognition.prototypes import (
     NOTHING_KNOWN,
     SAME_PICTURE,
     Decision,
-    Negatives,
     PrototypeClassifier,
 )
 from vision_edge.runtime.recognition.strangers import Cohort
+from vision_edge.runtime.recognition.verification import not_registered
 
 
 class CurrentClassifier:
@@ -44,11 +45,13 @@ class CurrentClassifier:
         own_frames: Whether what the station's camera saw, as it is kept in the gallery, has a say.
         seen: Called with the embeddings of every decision, as `FrameCollector.offer` takes them.
         every: Seconds between two looks; 0 looks at every call.
+        expected: The product that every part should be: each verdict says whether it is.
         changed: Called after a change with the new version and the number of products.
         problem: Called with what is wrong, once, when the gallery cannot be read any more.
 
     Raises:
-        VisionEdgeError: If the gallery cannot be opened, or holds no product to begin with.
+        VisionEdgeError: If the gallery cannot be opened, or holds no product to begin with, or not
+            the expected one.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class CurrentClassifier:
         threshold: float | None = None,
         own_frames: bool = True,
         seen: Callable[[Embeddings], None] | None = None,
+        expected: str | None = None,
         every: float = 1.0,
         changed: Callable[[int, int], None] | None = None,
         problem: Callable[[GalleryError], None] | None = None,
@@ -69,10 +73,18 @@ class CurrentClassifier:
         self._own_frames, self.seen = own_frames, seen
         self._changed, self._problem = changed, problem
         self._in_trouble = False
+        self.expected = expected
         with GalleryReader(path, session.bundle.manifest.identity) as gallery, gallery.reading():
             self.version, self._stamp = gallery.version, gallery.stamp
             self._frames = self._frames_of(gallery)
             self.now: PrototypeClassifier | None = self._made_from(gallery)
+            if expected is not None and expected not in self.now.labels:
+                raise GalleryError(
+                    f"{path}: the expected product {expected!r} is not registered"
+                    + renamed_to(gallery, expected),
+                    fix="register it first, or expect one of "
+                    + ", ".join(map(repr, self.now.labels[:10])),
+                )
         self._looked = time.monotonic()
 
     def classify(
@@ -83,9 +95,7 @@ class CurrentClassifier:
             self._look()
         if self.seen is not None:
             self.seen(embeddings)
-        if self.now is None:
-            return [NOTHING_KNOWN] * (1 if embeddings.ndim == 1 else len(embeddings))
-        return self.now.classify(embeddings, patches)
+        return judged(self.now, embeddings, patches, self.expected)
 
     def _look(self) -> None:
         """Take in the gallery's state, if it is new."""
@@ -123,6 +133,34 @@ class CurrentClassifier:
             threshold=self._threshold,
             own_frames=self._own_frames,
         )
+
+
+def judged(
+    classifier: PrototypeClassifier | None,
+    embeddings: Embeddings,
+    patches: Sequence[Patches | None] | None = None,
+    expected: str | None = None,
+) -> list[Decision]:
+    """Decide on float32 (N, D) embeddings, and whether they are the expected product.
+
+    Without products all is unknown, and whether it is the expected one is unsure.
+    """
+    if classifier is None:
+        told = None if expected is None else not_registered(expected)
+        count = 1 if embeddings.ndim == 1 else len(embeddings)
+        return [replace(NOTHING_KNOWN, verification=told)] * count
+    if expected is None:
+        return classifier.classify(embeddings, patches)
+    return classifier.verify(expected, embeddings, patches)
+
+
+def renamed_to(gallery: GalleryReader, label: str) -> str:
+    """Return in words what a product is called now that was called `label`; empty if it is none."""
+    now, was = gallery.contents().products, label
+    for event in gallery.events():
+        if event.kind == "rename" and event.label == was and event.argument:
+            was = event.argument
+    return f" (it is called {was!r} now)" if was != label and was in now else ""
 
 
 def classifier_for(
@@ -228,19 +266,31 @@ def as_compared(
 
 
 def checked_gallery(
-    gallery: GalleryReader, bundle: Bundle, *, false_accept_rate: float = 0.05
+    gallery: GalleryReader,
+    bundle: Bundle,
+    *,
+    false_accept_rate: float = 0.05,
+    own_frames: bool = True,
 ) -> GalleryCheck:
     """Return what a gallery's own snapshots say of it, each left out once.
+
+    Args:
+        gallery: The products.
+        bundle: What embeds for it.
+        false_accept_rate: Share of strangers that may be taken for a product, in (0, 1).
+        own_frames: Whether what the station's camera saw, as it is kept in the gallery, has a say.
 
     Raises:
         VisionEdgeError: If the gallery holds no product, or the rate is none.
     """
-    labels, snapshots = gallery.product_snapshots(catalogue_shift(gallery, bundle))
+    labels, snapshots = gallery.product_snapshots(
+        catalogue_shift(gallery, bundle, own_frames=own_frames)
+    )
     return check_gallery(
         labels,
         snapshots,
         prior_of(bundle),
-        cohort_of(bundle, gallery),
+        cohort_of(bundle, gallery if own_frames else None),
         false_accept_rate=false_accept_rate,
         same_picture=same_picture_of(bundle),
     )

@@ -19,7 +19,7 @@ from vision_edge.runtime.recognition.part_tracking import (
     PartTracker,
     Sighting,
 )
-from vision_edge.runtime.recognition.prototypes import Classifier
+from vision_edge.runtime.recognition.prototypes import Classifier, Decision
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sources.frame import Frame, Source
 
@@ -54,13 +54,15 @@ class Debounce:
     """
 
     seconds: float
-    _label: str | None = None
+    _said: object = None
     _until: float = -1.0
 
-    def passes(self, label: str | None, first: float, last: float) -> bool:
+    def passes(self, decision: Decision, first: float, last: float) -> bool:
         """Whether a verdict on frames captured from `first` to `last` is news."""
-        repeats = label is not None and label == self._label and first < self._until
-        self._label, self._until = label, last + self.seconds
+        asked = decision.verification
+        said = (decision.label, asked and (asked.expected, asked.answer))
+        repeats = decision.label is not None and said == self._said and first < self._until
+        self._said, self._until = said, last + self.seconds
         return not repeats or self.seconds <= 0
 
 
@@ -187,7 +189,7 @@ def _told(
         best = kept[0] if kept else next(reversed(camera.frames.values()))
         first = camera.frames.get(part.first, next(iter(camera.frames.values()))).captured
         last = camera.frames.get(part.last, best).captured
-        if camera.debounce.passes(part.decision.label, first, last):
+        if camera.debounce.passes(part.decision, first, last):
             counts.frames += 1
             age_ms = 1000 * (time.monotonic() - best.captured)
             now = datetime.now(timezone.utc)

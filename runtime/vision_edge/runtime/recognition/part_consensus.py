@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings, Patches
 from vision_edge.runtime.recognition.prototypes import Classifier, Decision
+from vision_edge.runtime.recognition.verification import Verification
 
 Method = Literal["mean", "votes"]
 METHODS: tuple[Method, ...] = ("mean", "votes")
@@ -135,12 +136,26 @@ def _by_votes(
     scores = np.array([decision.score for decision in decisions])
     mine = np.flatnonzero([decision.label == winner for decision in decisions])
     if not len(mine):  # every frame is known, but they do not agree
-        return Consensus(_undecided(decisions[int(scores.argmax())]), (-scores).argsort())
+        nearest = decisions[int(scores.argmax())]
+        return Consensus(_undecided(nearest, _voted(decisions)), (-scores).argsort())
     order = mine[(-scores[mine]).argsort(kind="stable")]
-    return Consensus(decisions[int(order[len(order) // 2])], order)
+    middle = decisions[int(order[len(order) // 2])]
+    return Consensus(replace(middle, verification=_voted(decisions)), order)
 
 
-def _undecided(decision: Decision) -> Decision:
-    return Decision(
-        None, decision.nearest, decision.score, decision.margin, False, True, decision.stranger_rate
-    )
+def _undecided(decision: Decision, verification: Verification | None) -> Decision:
+    return replace(decision, label=None, known=False, review=True, verification=verification)
+
+
+def _voted(decisions: Sequence[Decision]) -> Verification | None:
+    """Return the middle one of the answers that more than half of the frames give, or unsure."""
+    each = [one.verification for one in decisions if one.verification is not None]
+    if not each:
+        return None
+    each.sort(key=lambda one: -1.0 if one.score is None else one.score)
+    middle = each[len(each) // 2]
+    answer, votes = Counter(one.answer for one in each).most_common(1)[0]
+    if 2 * votes <= len(each):
+        return replace(middle, answer="unsure", reason="between")
+    winners = [one for one in each if one.answer == answer]
+    return winners[len(winners) // 2]

@@ -42,9 +42,10 @@ class PartSettings:
 
     Attributes:
         method: How a part's frames agree; see `agree`.
-        report: `"settled"` reports a part when two looks in a row agree on a product; what stays
-            unknown, or undecided, when it is about to leave or at the deadline: more frames may
-            still name it. `"leave"` reports when it has left, or after `most` seconds.
+        report: `"settled"` reports a part when two looks in a row agree on a product, or that it
+            is the expected one; what stays unknown, or undecided, when it is about to leave or at
+            the deadline: more frames may still name it. `"leave"` reports when it has left, or
+            after `most` seconds.
         least: Judged frames before an answer counts as settled; a part that leaves before is
             reported by what there is, unless it was a mere flicker.
         gap: Seconds out of view after which a part is gone; at least 2.5 looks.
@@ -128,7 +129,7 @@ class _Part:
     embeddings: list[Embeddings] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)
     patches: list[Patches | None] = field(default_factory=list)
-    last_answer: tuple[str | None] | None = None
+    last_answer: tuple[str | None, str | None] | None = None
 
 
 class PartTracker:
@@ -268,8 +269,11 @@ class PartTracker:
         if len(part.frames) < min(2, settings.least) and not self._leaving(part, time, size):
             return []
         answer = self._agreed(part)
-        before, part.last_answer = part.last_answer, (answer.decision.label,)
-        same = answer.decision.known and before in (None, part.last_answer)
+        told = answer.decision.verification
+        said = (answer.decision.label, None if told is None else told.answer)
+        before, part.last_answer = part.last_answer, said
+        sure = answer.decision.known or (told is not None and told.answer == "right")
+        same = sure and before in (None, part.last_answer)
         settled = same and len(part.frames) >= settings.least
         late = waited >= settings.deadline or self._leaving(part, time, size)
         enough = len(part.frames) >= self._believed()

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from vision_edge.runtime.arrays import Patches
+from vision_edge.runtime.recognition.negatives import REJECTED
 from vision_edge.runtime.recognition.product_scores import Scores
-from vision_edge.runtime.recognition.prototypes import REJECTED
 
 NEAREST = 5
 """How many of the nearest products are compared by their patches."""

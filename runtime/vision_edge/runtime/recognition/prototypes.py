@@ -8,7 +8,8 @@ SimpleShot): a common offset of all images of one domain says nothing about thei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,14 +17,21 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings, Patches
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.recognition.negatives import REJECTED, Negatives, Rejects
 from vision_edge.runtime.recognition.product_scores import (
     ProductScores,
     Scores,
-    cosines,
-    normalise,
 )
 from vision_edge.runtime.recognition.snapshot_scores import cohort_shift
-from vision_edge.runtime.recognition.strangers import Cohort, fit_strangers
+from vision_edge.runtime.recognition.strangers import Cohort, Strangers, fit_strangers
+from vision_edge.runtime.recognition.verification import (
+    Compared,
+    Holders,
+    Verification,
+    WrongParts,
+    not_registered,
+    verified,
+)
 
 Band = Literal["accept", "review", "unknown"]
 MIN_RATE = 1e-6
@@ -34,8 +42,7 @@ SAME_PICTURE = 0.9
 registered picture's own frame is not at 1. Export measures the bundle's own figure."""
 
 Floats = NDArray[np.float64]
-REJECTED = np.float32(-2.0)
-"""A score below any cosine: the product is out of the race."""
+_RIVALS = 8
 
 
 def negative_euclidean(queries: Embeddings, prototypes: Embeddings) -> Scores:
@@ -64,6 +71,7 @@ class Decision:
         review: Whether it is unknown, but near enough to be worth a person's look.
         stranger_rate: Estimated share of strangers that would be as near, from 0 to 1; None with a
             fixed threshold, which says nothing of strangers.
+        verification: Whether it is the product that is expected; None where none is.
     """
 
     label: str | None
@@ -73,6 +81,7 @@ class Decision:
     known: bool
     review: bool = False
     stranger_rate: float | None = None
+    verification: Verification | None = None
 
     @property
     def band(self) -> Band:
@@ -103,16 +112,22 @@ class Ranking(Protocol):
 
 
 @dataclass(frozen=True)
-class Negatives:
-    """Images that an operator said are not what they seem.
+class _Looked:
+    """How N queries compare with P products.
 
     Attributes:
-        embeddings: float32 (K, D).
-        products: Of each, the product that it is not; None if it is no product at all.
+        queries: float32 (N, D), unit directions.
+        scores: float32 (N, P).
+        ranked: float32 (N, P), what products are ranked by.
+        best: int (N,), the nearest product of each.
+        same: bool (N,), whether it is a registered picture.
     """
 
-    embeddings: Embeddings
-    products: tuple[str | None, ...]
+    queries: Embeddings
+    scores: Scores
+    ranked: Scores
+    best: NDArray[np.intp]
+    same: NDArray[np.bool_]
 
 
 class PrototypeClassifier:
@@ -165,8 +180,13 @@ class PrototypeClassifier:
         self._same_picture = same_picture
         self._cohort = self._products.units(cohort.impostors)
         self._strangers = fit_strangers(snapshots, prior, cohort, cohort_alone=cohort_alone)
+        self._fit_wrong_parts = partial(
+            WrongParts, snapshots, prior, cohort, cohort_alone=cohort_alone
+        )
+        self._wrong_parts: WrongParts | None = None  # fitted when a product is first expected
+        self._expected: dict[int, Strangers] = {}
         self._ranking = ranking
-        self._rejects = _Rejects(self.labels, self.centre, negatives) if negatives else None
+        self._rejects = Rejects(self.labels, self.centre, negatives) if negatives else None
 
     @property
     def centre(self) -> Embeddings:
@@ -188,6 +208,63 @@ class PrototypeClassifier:
                 where there is a ranking they have a say in which product it is, and none in
                 whether it is known.
         """
+        return self._decisions(self._looked(embeddings, patches))
+
+    def verify(
+        self,
+        expected: str,
+        embeddings: Embeddings,
+        patches: Sequence[Patches | None] | None = None,
+    ) -> list[Decision]:
+        """Decide as `classify` does, and say of each whether it is the product `expected`."""
+        looked = self._looked(embeddings, patches)
+        decisions = self._decisions(looked)
+        if expected not in self.labels:
+            return [replace(one, verification=not_registered(expected)) for one in decisions]
+        column = self.labels.index(expected)
+        rates = None if self.threshold is not None else self._wrong_rates(looked, column)
+        return [
+            replace(decision, verification=self._verified(looked, row, column, decision, rates))
+            for row, decision in enumerate(decisions)
+        ]
+
+    def _wrong_rates(self, looked: _Looked, column: int) -> Floats:
+        """Return the share of wrong parts that would be as near to the product of a column."""
+        wrong = self._expected.get(column)
+        if wrong is None:
+            if self._wrong_parts is None:
+                self._wrong_parts = self._fit_wrong_parts()
+            wrong = self._expected[column] = self._wrong_parts.of(column)
+        return wrong.rate(looked.scores[:, column] - cohort_shift(looked.queries, self._cohort))
+
+    def _verified(
+        self, looked: _Looked, row: int, column: int, decision: Decision, rates: Floats | None
+    ) -> Verification:
+        compared = Compared(
+            float(looked.scores[row, column]),
+            None if rates is None else float(rates[row]),
+            nearest=int(looked.best[row]) == column,
+            known=decision.known,
+            stranger_rate=decision.stranger_rate,
+            rejected=bool(looked.scores[row, column] <= REJECTED),
+            holders=self._holders(looked, row, column),
+        )
+        return verified(self.labels[column], compared, self.false_accept_rate, self.threshold)
+
+    def _holders(self, looked: _Looked, row: int, column: int) -> Holders:
+        """Return which products hold the very picture that one query is."""
+        if not looked.same[row]:
+            return "none"
+        rivals = looked.scores[row].argsort()[::-1][:_RIVALS]
+        likeness = self._products.likeness(looked.queries[row], np.array([column, *rivals]))
+        held = likeness >= self._same_picture
+        other = bool(held[1:][rivals != column].any())
+        if not held[0]:
+            return "another"
+        return "both" if other else "expected"
+
+    def _looked(self, embeddings: Embeddings, patches: Sequence[Patches | None] | None) -> _Looked:
+        """Compare float32 (N, D) embeddings with every product."""
         queries = self._products.units(embeddings)
         scores = self._products.of(queries)
         if self._rejects is not None:
@@ -196,12 +273,16 @@ class PrototypeClassifier:
         if self._ranking is not None and patches is not None:
             ranked = self._ranking.preferences(scores, patches)
         best, same = self._preferred(queries, scores, ranked)
-        rows = np.arange(len(scores))
-        top = scores[rows, best]
-        margins = self._margins(ranked, best) if len(self.labels) > 1 else None
+        return _Looked(queries, scores, ranked, best, same)
+
+    def _decisions(self, looked: _Looked) -> list[Decision]:
+        rows = np.arange(len(looked.scores))
+        best = looked.best
+        top = looked.scores[rows, best]
+        margins = self._margins(looked.ranked, best) if len(self.labels) > 1 else None
         rates = None
         if self.threshold is None:
-            rates = np.where(same, 0.0, self._rates(queries, top))
+            rates = np.where(looked.same, 0.0, self._rates(looked.queries, top))
         return [
             self._decide(
                 int(best[n]),
@@ -257,28 +338,6 @@ class PrototypeClassifier:
         return Decision(
             nearest if known else None, nearest, score, margin, known, review and not known, rate
         )
-
-
-class _Rejects:
-    """Takes a product out of the race where one of its negatives is nearer."""
-
-    def __init__(self, labels: Sequence[str], centre: Embeddings, negatives: Negatives) -> None:
-        self._unit = normalise(negatives.embeddings.reshape(-1, len(centre)), centre)
-        self._columns = [
-            slice(None) if product is None else [labels.index(product)]
-            for product in negatives.products
-            if product is None or product in labels
-        ]
-        kept = [product is None or product in labels for product in negatives.products]
-        self._unit = self._unit[np.asarray(kept, dtype=bool)]
-
-    def apply(self, queries: Embeddings, scores: Scores) -> Scores:
-        """Return float32 (N, P) scores, `REJECTED` where a negative is at least as near."""
-        likeness = cosines(queries, self._unit)  # (N, K)
-        for column, products in enumerate(self._columns):
-            part = scores[:, products]
-            scores[:, products] = np.where(likeness[:, column, None] >= part, REJECTED, part)
-        return scores
 
 
 def checked_products(

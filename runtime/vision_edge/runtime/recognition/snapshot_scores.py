@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.recognition.product_scores import ProductScores
@@ -21,7 +22,8 @@ FRAME_SHARE = 0.97
 """A frame is one view, a snapshot the mean of its crops: a frame's cosines are so much smaller."""
 MOST_DRAWS = 256
 _EACH = 10
-_EXACT_CENTRES = 64
+EXACT_CENTRES = 64
+"""Beyond so many products, one more or less moves their common centre by nothing."""
 
 
 def cohort_shift(queries: Embeddings, cohort: Embeddings) -> Floats:
@@ -43,10 +45,14 @@ def cohort_shift(queries: Embeddings, cohort: Embeddings) -> Floats:
     return shift
 
 
-def reached_by_others(
+def reached_with_others(
     snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
-) -> list[Floats]:
-    """Return the best scores that snapshots reach with the other products, as a frame would.
+) -> tuple[NDArray[np.intp], list[Floats]]:
+    """Return what products' snapshots reach with each of the other products, as frames would.
+
+    Seen from a centre without the snapshots' own product. Of more than `EXACT_CENTRES` products up
+    to `MOST_DRAWS` are looked at, by their first and last snapshots, from the centre of all: a
+    sample tells as much as all.
 
     Args:
         snapshots: Of each of P products its snapshots, float32 (K, D), P at least 2.
@@ -54,11 +60,24 @@ def reached_by_others(
         impostors: float32 (M, D), what a score is lowered for resembling.
 
     Returns:
-        Of each product float64 (K,); of very many products some.
+        Which products the snapshots are of, int (N,), and of each float64 (K, P): `-inf` with its
+        own product.
     """
-    if len(snapshots) <= _EXACT_CENTRES:
-        return _reached_exactly(snapshots, prior, impostors)
-    return _reached_by_some(snapshots, prior, impostors)
+    count = len(snapshots)
+    if count <= EXACT_CENTRES:
+        every = np.arange(count)
+        return every, [_reached_exactly(int(own), snapshots, prior, impostors) for own in every]
+    products = ProductScores(snapshots, prior)
+    chosen = np.unique(np.linspace(0, count - 1, MOST_DRAWS).astype(int))
+    centred = products.units(impostors)
+    reached = []
+    for own in chosen:
+        rows = snapshots[own]
+        units = products.units(rows if len(rows) < 3 else rows[[0, -1]])
+        scores = FRAME_SHARE * products.of(units).astype(np.float64)
+        scores[:, own] = -np.inf
+        reached.append(scores - cohort_shift(units, centred)[:, None])
+    return chosen, reached
 
 
 def own_scores(products: ProductScores, snapshots: Sequence[Embeddings]) -> Floats:
@@ -81,35 +100,11 @@ def own_scores(products: ProductScores, snapshots: Sequence[Embeddings]) -> Floa
 
 
 def _reached_exactly(
-    snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
-) -> list[Floats]:
-    """Return what each product's snapshots reach, from a centre that does not contain it."""
-    reached = []
-    for own, rows in enumerate(snapshots):
-        others = ProductScores([*snapshots[:own], *snapshots[own + 1 :]], prior)
-        units = others.units(rows)
-        best = FRAME_SHARE * others.of(units).max(axis=1).astype(np.float64)
-        reached.append(best - cohort_shift(units, others.units(impostors)))
-    return reached
-
-
-def _reached_by_some(
-    snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
-) -> list[Floats]:
-    """Return what up to `MOST_DRAWS` products' first and last snapshots reach.
-
-    Among so many one product more or less moves the centre by nothing, and a sample tells as much
-    as all.
-    """
-    products = ProductScores(snapshots, prior)
-    chosen = np.unique(np.linspace(0, len(snapshots) - 1, MOST_DRAWS).astype(int))
-    centred = products.units(impostors)
-    reached = []
-    for own in chosen:
-        rows = snapshots[own]
-        units = products.units(rows if len(rows) < 3 else rows[[0, -1]])
-        scores = products.of(units)
-        scores[:, own] = -np.inf
-        best = FRAME_SHARE * scores.max(axis=1).astype(np.float64)
-        reached.append(best - cohort_shift(units, centred))
+    own: int, snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
+) -> Floats:
+    others = ProductScores([*snapshots[:own], *snapshots[own + 1 :]], prior)
+    units = others.units(snapshots[own])
+    scores = FRAME_SHARE * others.of(units).astype(np.float64)
+    shift = cohort_shift(units, others.units(impostors))
+    reached: Floats = np.insert(scores - shift[:, None], own, -np.inf, axis=1)
     return reached

@@ -29,13 +29,14 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.recognition.product_scores import ProductScores
 from vision_edge.runtime.recognition.snapshot_scores import (
     COHORT_NEAREST,
     own_scores,
-    reached_by_others,
+    reached_with_others,
 )
 from vision_edge.runtime.recognition.station_mixture import Told, told_by_frames
 from vision_edge.runtime.recognition.tails import Floats, normal_tail, student_tail
@@ -94,6 +95,16 @@ class Cohort:
     seen: Embeddings | None = None
 
     @property
+    def speaking(self) -> bool:
+        """Whether it tells which scores strangers reach."""
+        return self.from_station and len(self.embeddings) > COHORT_NEAREST
+
+    @property
+    def telling(self) -> bool:
+        """Whether it tells of strangers without the products' help."""
+        return self.speaking or (self.seen is not None and len(self.seen) > COHORT_NEAREST)
+
+    @property
     def impostors(self) -> Embeddings:
         """What a score is lowered for resembling, float32 (M', D): photographs of anything.
 
@@ -129,6 +140,36 @@ class Draws:
     def variance(self) -> float:
         """Their weighted variance."""
         return float(np.square(self.scores - self.mean) @ self.weights)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a station's camera saw, compared with the products.
+
+    Attributes:
+        scores: float64 (N, P), of each frame with each product.
+        weights: float64 (N,), how much each frame tells.
+        own: float64 (K,), what snapshots reach with the others of their own product.
+    """
+
+    scores: Floats
+    weights: Floats
+    own: Floats
+
+    @classmethod
+    def of(
+        cls,
+        products: ProductScores,
+        snapshots: Sequence[Embeddings],
+        frames: Embeddings | None,
+    ) -> Seen | None:
+        """Compare float32 (N, D) frames, not centred, with products; None where there are none."""
+        if frames is None or not len(frames):
+            return None
+        scores = products.of(products.units(frames)).astype(np.float64)
+        nearest = scores.argmax(axis=1)
+        weights = 1.0 / np.bincount(nearest)[nearest] ** FLOOD_POWER
+        return cls(scores, weights, own_scores(products, snapshots))
 
 
 @dataclass(frozen=True)
@@ -189,24 +230,33 @@ def fit_strangers(
             enough of one.
     """
     products = ProductScores(snapshots, prior)
-    speaking = cohort.from_station and len(cohort.embeddings) > COHORT_NEAREST
     own = None
-    told = speaking or (cohort.seen is not None and len(cohort.seen) > COHORT_NEAREST)
-    if len(snapshots) > 1 and not (cohort_alone and told):
+    if len(snapshots) > 1 and not (cohort_alone and cohort.telling):
         own = _leave_one_out(snapshots, prior, cohort)
-    fitted = _by_products(products, own)
-    fitted = _with_station(fitted, products, cohort) if speaking else fitted
-    return _with_seen(fitted, products, snapshots, cohort.seen)
+    rivals = ONE_MORE * _largest_of(len(snapshots))
+    fitted = told_by(own, products.counts, PRIOR_MEAN + rivals)
+    if cohort.speaking:
+        reached = products.of(products.units(cohort.embeddings)).max(axis=1)
+        fitted = with_station(fitted, reached.astype(np.float64))
+    if (seen := Seen.of(products, snapshots, cohort.seen)) is None:
+        return fitted
+    return with_seen(fitted, seen, seen.scores.max(axis=1), lone=len(snapshots) == 1)
 
 
-def _by_products(products: ProductScores, own: Draws | None) -> Strangers:
-    """Return the distribution as the products alone tell it."""
-    count = len(products.counts)
+def told_by(own: Draws | None, counts: NDArray[np.intp], expected_mean: float) -> Strangers:
+    """Return the distribution as the products alone tell it.
+
+    Args:
+        own: What snapshots reached with products that are not theirs; None of one product alone.
+        counts: int (P,), snapshots of each product.
+        expected_mean: Mean of the draws before any are known.
+    """
+    count = len(counts)
     if own is None:
         return Strangers(LONE_MEAN, LONE_WIDTH, PRIOR_DRAWS)
     uncertainty = NOISE / count**NOISE_POWER
-    mean, trust = _moved_mean(own.mean, count, uncertainty)
-    few = 1.0 + SNAPSHOT_NOISE * float(np.mean(1.0 / products.counts))
+    mean, trust = _moved_mean(own.mean, expected_mean, uncertainty)
+    few = 1.0 + SNAPSHOT_NOISE * float(np.mean(1.0 / counts))
     known = count - 1 if count > 2 else 0  # two products reach the same: no spread is seen
     spread = own.variance * count / (count - 1)
     expected = max(WIDTH + WIDTH_SLOPE * mean, LEAST_WIDTH) ** 2
@@ -217,19 +267,21 @@ def _by_products(products: ProductScores, own: Draws | None) -> Strangers:
     return Strangers(mean, width, PRIOR_DRAWS, (drawn,))
 
 
-def _moved_mean(seen: float, count: int, uncertainty: float) -> tuple[float, float]:
+def _moved_mean(seen: float, expected: float, uncertainty: float) -> tuple[float, float]:
     """Return the prior's mean, drawn to what was seen, and how far it was trusted, 0 to 1."""
     noise = uncertainty * 0.12**2
     trust = PRIOR_SPREAD**2 / (PRIOR_SPREAD**2 + noise)
-    expected = PRIOR_MEAN + ONE_MORE * _largest_of(count)
     return trust * seen + (1.0 - trust) * expected, trust
 
 
-def _with_station(fitted: Strangers, products: ProductScores, cohort: Cohort) -> Strangers:
-    """Add what the station's own frames say: they tell the prior, too."""
-    units = products.units(cohort.embeddings)
-    best = products.of(units).max(axis=1).astype(np.float64)
-    best = np.sort(best)
+def with_station(fitted: Strangers, reached: Floats) -> Strangers:
+    """Add what the station's own frames say: they tell the prior, too.
+
+    Args:
+        fitted: The distribution without them.
+        reached: float64 (M,), what they reached.
+    """
+    best = np.sort(reached)
     intruders = int((fitted.rate(best) <= INTRUDER_RATE).sum())
     best = best[: len(best) - min(intruders, int(MOST_INTRUDERS * len(best)))]
     draws = Draws(best, np.full(len(best), 1.0 / len(best)), min(len(best) / 2, STATION_DRAWS))
@@ -238,31 +290,26 @@ def _with_station(fitted: Strangers, products: ProductScores, cohort: Cohort) ->
     return Strangers(draws.mean, width, PRIOR_DRAWS, (*fitted.draws, draws))
 
 
-def _with_seen(
-    fitted: Strangers,
-    products: ProductScores,
-    snapshots: Sequence[Embeddings],
-    seen: Embeddings | None,
-) -> Strangers:
-    """Let what the station's camera saw move the prior: it counts for some of its frames."""
-    if seen is None or not len(seen):
-        return fitted
-    scores = products.of(products.units(seen))
-    nearest = scores.argmax(axis=1)
-    best = scores.max(axis=1).astype(np.float64)
-    weights = 1.0 / np.bincount(nearest)[nearest] ** FLOOD_POWER
-    width = max(WIDTH + WIDTH_SLOPE * fitted.mean, LEAST_WIDTH)
-    width *= LONE_WIDER if len(snapshots) == 1 else 1.0
+def with_seen(fitted: Strangers, seen: Seen, reached: Floats, *, lone: bool) -> Strangers:
+    """Let what the station's camera saw move the prior: it counts for some of its frames.
+
+    Args:
+        fitted: The distribution without it.
+        seen: What it saw.
+        reached: float64 (N,), what those frames reached.
+        lone: Whether that is what they reached with one product, and not with the best of several.
+    """
+    width = max(WIDTH + WIDTH_SLOPE * fitted.mean, LEAST_WIDTH) * (LONE_WIDER if lone else 1.0)
     unknown = max(fitted.width**2 - width**2, LEAST_UNKNOWN**2) ** 0.5
-    own = own_scores(products, snapshots)
-    told = told_by_frames(best, fitted.mean, unknown, width, own, weights)
+    told = told_by_frames(reached, fitted.mean, unknown, width, seen.own, seen.weights)
     return replace(fitted, prior_draws=fitted.prior_draws + told.count, told=told)
 
 
 def _leave_one_out(snapshots: Sequence[Embeddings], prior: Embeddings, cohort: Cohort) -> Draws:
     """Return the best scores that snapshots reach with the other products, as a frame would."""
     count = len(snapshots)
-    reached = reached_by_others(snapshots, prior, cohort.impostors)
+    _, each = reached_with_others(snapshots, prior, cohort.impostors)
+    reached = [scores.max(axis=1) for scores in each]
     more = ONE_MORE * (_largest_of(count) - _largest_of(count - 1))
     weights = np.concatenate([np.full(len(r), 1.0 / len(r)) for r in reached]) / len(reached)
     return Draws(np.concatenate(reached) + more, weights)

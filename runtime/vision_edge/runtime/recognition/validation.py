@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -137,3 +138,33 @@ class Validation:
                 sign = "at least" if least is not None else "at most"
                 found.append(f"{name}: {100 * value:.1f} %, asked {sign} {100 * limit:g} %")
         return found
+
+
+def validation_document(
+    done: Validation, failures: Sequence[str] = (), bad: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the validation as JSON values.
+
+    Args:
+        done: The validation.
+        failures: Limits that are missed, in words.
+        bad: Pictures that could not be read, in words.
+    """
+    return {
+        "passed": not failures and not bad,
+        "failures": list(failures),
+        "unreadable": list(bad),
+        "pictures": len(done.products),
+        "strangers": len(done.strangers),
+        **{("false_accept_rate" if k == "rate" else k): v for k, v in asdict(done.shares).items()},
+        "confusion": {
+            truth or "strangers": {said or "unknown": count for said, count in row.items()}
+            for truth, row in done.confusion().items()
+        },
+        "answers": [
+            {"shows": truth or None, "said": said or None, "pictures": count}
+            for truth, row in done.confusion().items()
+            for said, count in sorted(row.items())
+        ],
+        "rates": [asdict(done.at(rate)) for rate in EXPLORED],
+    }

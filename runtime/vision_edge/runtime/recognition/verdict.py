@@ -8,6 +8,7 @@ from datetime import datetime
 
 from vision_edge.runtime.recognition.part_consensus import PartVerdict
 from vision_edge.runtime.recognition.prototypes import Decision
+from vision_edge.runtime.recognition.verification import Verification
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Verdict:
     decision: Decision
     part: PartVerdict | None = None
 
+    @property
+    def verification(self) -> Verification | None:
+        """Whether it is the product that is expected; None where none is."""
+        return self.decision.verification
+
     def to_json(self) -> str:
         """Return the verdict as one line of JSON, without a line break."""
         return json.dumps(self.document(), ensure_ascii=False)
@@ -50,6 +56,8 @@ class Verdict:
             "band": decision.band,
             "stranger_rate": _rounded(decision.stranger_rate),
         }
+        if self.verification is not None:
+            document["verification"] = self.verification.document()
         if self.part is not None:
             document["part"] = {
                 "first": self.part.first,

@@ -99,8 +99,12 @@ def annotate(image: Image, verdict: Verdict) -> Image:
     """Return a copy with the verdict drawn on a band along the bottom: uint8 (H, W, 3), BGR."""
     cv2 = require("cv2")
     decision = verdict.decision
-    colour = _KNOWN if decision.known else _UNKNOWN
+    asked = verdict.verification
+    good = decision.known if asked is None else asked.answer == "right"
+    colour = _KNOWN if good else _UNKNOWN
     text = f"{decision.label or 'unknown'}  {decision.score:.2f}"
+    if asked is not None:
+        text = f"{asked.answer.upper()}: {asked.expected}?  {text}"
     picture: Image = image.copy()
     height, width = picture.shape[:2]
     band = max(12, min(height // 8, 48))

@@ -26,9 +26,10 @@ class ReviewSink:
         self._left = most
 
     def write(self, frame: Frame, verdict: Verdict) -> None:
-        """Keep one picture, unless a product was recognised."""
-        band = verdict.decision.band
-        if band == "accept" or self._left <= 0:
+        """Keep one picture, unless a product was recognised, or it is the expected one."""
+        band, asked = verdict.decision.band, verdict.verification
+        right = asked is not None and asked.answer == "right"
+        if band == "accept" or right or self._left <= 0:
             return
         self._left -= 1
         moment = verdict.time.strftime("%Y%m%dT%H%M%S.%f")

@@ -11,7 +11,7 @@ from vision_edge.runtime.sources.frame import Frame
 
 COLUMNS = (
     "time", "source", "frame", "age_ms", "label", "score", "margin", "known", "nearest", "band",
-    "stranger_rate",
+    "stranger_rate", "expected", "verification", "reason", "expected_score", "wrong_rate",
 )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ class CsvSink:
             self._stream = self._path.open("w", encoding="utf-8", newline="")
             self._writer = csv.DictWriter(self._stream, COLUMNS, extrasaction="ignore")
             self._writer.writeheader()
-        cells = {key: as_cell(value) for key, value in verdict.document().items()}
+        cells = {key: as_cell(value) for key, value in _row(verdict).items()}
         self._writer.writerow(cells)
         self._stream.flush()
 
@@ -95,6 +95,22 @@ class CsvSink:
         """Close the file."""
         if self._stream is not None:
             self._stream.close()
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict's columns; those of the expected product are empty where none is."""
+    row = verdict.document()
+    asked = verdict.verification
+    if asked is not None:
+        told = asked.document()
+        row |= {
+            "expected": told["expected"],
+            "verification": told["answer"],
+            "reason": told["reason"],
+            "expected_score": told["score"],
+            "wrong_rate": told["wrong_rate"],
+        }
+    return row
 
 
 class JsonlSink:

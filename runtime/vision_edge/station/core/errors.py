@@ -50,3 +50,21 @@ class WarningsError(StationError):
     """A registration that something speaks against, and nobody accepted that; `more` says what."""
 
     code = "warnings"
+
+
+class ExpectationError(StationError):
+    """A product cannot be expected: it is not registered, or it cannot be kept."""
+
+    code = "not_registered"
+
+
+class NothingToJudgeError(StationError):
+    """There is no product, or no picture, that anything could be told by."""
+
+    code = "nothing_to_judge"
+
+
+class RateError(StationError):
+    """The share of strangers cannot be set: it is none, or a fixed score decides."""
+
+    code = "rate"

@@ -9,7 +9,8 @@ from typing import TypeVar
 from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 from vision_edge.runtime.inference.session import TRITON, Session
-from vision_edge.runtime.recognition.prototypes import NOTHING_KNOWN, Decision, PrototypeClassifier
+from vision_edge.runtime.pipeline.gallery_classifier import judged
+from vision_edge.runtime.recognition.prototypes import Decision, PrototypeClassifier
 from vision_edge.station.core.fair_lock import FairLock
 from vision_edge.station.core.shared_batches import Both, SharedBatches
 
@@ -86,9 +87,34 @@ class Model:
         self, embeddings: Embeddings, patches: Sequence[Patches | None] | None = None
     ) -> list[Decision]:
         """Decide on float32 (N, D) embeddings; all is unknown while there are no products."""
+        return self.judge(embeddings, patches)
+
+    def judge(
+        self,
+        embeddings: Embeddings,
+        patches: Sequence[Patches | None] | None = None,
+        expected: str | None = None,
+    ) -> list[Decision]:
+        """Decide as `classify` does, and whether it is the expected product, if one is."""
         seen, classifier = self.seen, self.classifier
         if seen is not None:
             seen(embeddings)
-        if classifier is None:
-            return [NOTHING_KNOWN] * (1 if embeddings.ndim == 1 else len(embeddings))
-        return classifier.classify(embeddings, patches)
+        return judged(classifier, embeddings, patches, expected)
+
+
+class Expecting:
+    """Classifies as a model does, and says whether it is the product that a source should show.
+
+    Args:
+        model: The model of the line.
+        expected: Returns the product that is expected at the moment; None to identify.
+    """
+
+    def __init__(self, model: Model, expected: Callable[[], str | None]) -> None:
+        self._model, self._expected = model, expected
+
+    def classify(
+        self, embeddings: Embeddings, patches: Sequence[Patches | None] | None = None
+    ) -> list[Decision]:
+        """Decide on float32 (N, D) embeddings."""
+        return self._model.judge(embeddings, patches, self._expected())

@@ -27,6 +27,10 @@ class Metrics:
             "vision_edge_verdicts", "Verdicts given.", ("source", "label", "band"),
             registry=self.registry,
         )  # fmt: skip
+        self._verifications = Counter(
+            "vision_edge_verifications", "Parts that were judged against an expected product.",
+            ("source", "answer"), registry=self.registry,
+        )  # fmt: skip
         self._age = Histogram(
             "vision_edge_frame_age_seconds", "Age of a frame at its verdict.", ("source",),
             buckets=_SECONDS, registry=self.registry,
@@ -54,6 +58,9 @@ class Metrics:
             self._labels.add(label)
         shown = label if label in self._labels else "other"
         self._verdicts.labels(record["source_name"], shown, record["band"]).inc()
+        told = record.get("verification")
+        if told is not None:
+            self._verifications.labels(record["source_name"], told["answer"]).inc()
         self._age.labels(record["source_name"]).observe(record["age_ms"] / 1000)
 
     def inference(self, seconds: float) -> None:

@@ -21,6 +21,7 @@ from vision_edge.runtime.pipeline.frame_collector import FrameCollector
 from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
 from vision_edge.runtime.pipeline.snapshot_embedding import kept_snapshot
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
+from vision_edge.station.core.asked_rate import with_rate
 from vision_edge.station.core.live_model import Model
 from vision_edge.station.settings.station import ScoringSettings
 
@@ -272,6 +273,22 @@ class Products:
             self._model, self._stamp = model, ""
             self.refresh()
             self._collect()
+
+    def ask(self, rate: float) -> None:
+        """Let another share of strangers pass for a product, from the next verdict on.
+
+        Raises:
+            GalleryError: If the gallery cannot be read; the former rate goes on.
+        """
+        with self.steady(), self.opened() as gallery:
+            former, self._scoring = self._scoring, with_rate(self._scoring, rate)
+            stamp, self._stamp = self._stamp, ""
+            try:
+                self._take(gallery)
+            except BaseException:
+                self._scoring, self._stamp = former, stamp
+                raise
+        self._tell()
 
     def _embedded(self, model: Model) -> dict[str, Snapshot]:
         """Return the gallery's pictures as another model's snapshots, by their hash."""

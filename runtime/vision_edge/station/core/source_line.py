@@ -32,8 +32,9 @@ from vision_edge.runtime.sources.live import LiveState
 from vision_edge.runtime.system.backoff import Backoff
 from vision_edge.runtime.system.native_threads import NativeThread
 from vision_edge.station.core.discretion import without_folders
+from vision_edge.station.core.expectations import Expected
 from vision_edge.station.core.feeds import Gate, camera_of, empty_scene, opened
-from vision_edge.station.core.live_model import Model
+from vision_edge.station.core.live_model import Expecting, Model
 from vision_edge.station.core.request_trigger import RequestTrigger
 from vision_edge.station.settings.station import SourceSettings
 
@@ -61,6 +62,7 @@ class Line:
         settings: The source and how its parts are judged.
         model: Returns the model of the moment.
         events: Who is told.
+        expected: Returns what the source should show.
 
     Attributes:
         frames: Frames seen since the start.
@@ -72,7 +74,11 @@ class Line:
     """
 
     def __init__(
-        self, settings: SourceSettings, model: Callable[[], Model], events: LineEvents
+        self,
+        settings: SourceSettings,
+        model: Callable[[], Model],
+        events: LineEvents,
+        expected: Callable[[], Expected] = lambda: Expected(None),
     ) -> None:
         self.settings = settings
         self.name = settings.name
@@ -83,6 +89,7 @@ class Line:
         self.presence: Presence | None = None
         self.bursting = threading.Lock()
         self._model, self._events = model, events
+        self._expected = expected
         self._trigger = RequestTrigger()
         self._state: State = "connecting"
         self._message = ""
@@ -127,6 +134,7 @@ class Line:
             "stale_frames": self.statistics.stale,
             "missed_parts": self.statistics.missed,
             "fewer_views": self.statistics.fewer_views,
+            "expected": self._expected().document(),
         }
 
     def _discreet(self, text: str) -> str:
@@ -207,11 +215,12 @@ class Line:
 
     def _told(self, source: Source, model: Model) -> Iterator[tuple[Frame, Verdict]]:
         settings = self.settings
+        classifier = Expecting(model, lambda: self._expected().product)
         if settings.trigger == "none":
             return verdicts(
                 source,
                 model,
-                model,
+                classifier,
                 max_age_ms=settings.max_age_ms,
                 views=settings.frame_views,
                 statistics=self.statistics,
@@ -219,7 +228,7 @@ class Line:
         return part_verdicts(
             source,
             model,
-            model,
+            classifier,
             self._make_trigger,
             part_settings(settings.trigger, settings.consensus, settings.report),
             debounce=settings.debounce,

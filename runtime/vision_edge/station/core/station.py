@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +18,10 @@ from typing import Any, TypeVar
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.inference.session import Session
+from vision_edge.runtime.pipeline.gallery_classifier import renamed_to
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sources.frame import Frame
+from vision_edge.station.core.asked_rate import AskedRate
 from vision_edge.station.core.audit import AuditLog
 from vision_edge.station.core.bundle_switch import Bundles
 from vision_edge.station.core.bursts import take_burst
@@ -26,11 +29,13 @@ from vision_edge.station.core.captures import Capture, Captures
 from vision_edge.station.core.discretion import without_folders
 from vision_edge.station.core.errors import BusyError, NoFrameError, NotThereError
 from vision_edge.station.core.event_hub import Hub, Subscription
+from vision_edge.station.core.expectations import Expectations, Expected
 from vision_edge.station.core.identifiers import Identifiers
 from vision_edge.station.core.metrics import Metrics
 from vision_edge.station.core.products import Products
 from vision_edge.station.core.registrar import Registrar
 from vision_edge.station.core.review_queue import ReviewQueue
+from vision_edge.station.core.scoring import Scoring
 from vision_edge.station.core.source_line import Line, LineEvents
 from vision_edge.station.core.state_folder import StateFolder
 from vision_edge.station.core.wire import Commands, Record, Wire
@@ -74,6 +79,8 @@ class Station:
         self._review: ReviewQueue | None = None
         self._audit: AuditLog | None = None
         self._bundles: Bundles | None = None
+        self._expectations: Expectations | None = None
+        self._scoring: Scoring | None = None
         self._closing = threading.Lock()
         self._closed = False
 
@@ -106,14 +113,24 @@ class Station:
         self.identifiers = Identifiers(state.last_identifier(), state.keep_identifier)
         self._bundles = Bundles(settings, state, self.metrics.inference)
         model = self._bundles.open()
-        products = Products(settings.gallery, model, settings.scoring, self._gallery_told)
-        products.start()
+        self._expectations = Expectations(
+            state.path / "expected.json",
+            {source.name: source.expected for source in settings.sources},
+            lambda name: self._line_state(self._lines[name]) if name in self._lines else None,
+        )
+        asked = AskedRate(state.path / "asked-rate.json", settings.scoring)
+        products = Products(settings.gallery, model, asked.settings, self._gallery_told)
+        self._scoring = Scoring(asked, products)
         self._products = products
+        products.start()
         self._review = ReviewQueue(state.path / "review.db", settings.review, self._review_told)
         self.registrar = Registrar(products, self._review)
         events = LineEvents(self._verdict, self._line_state)
         self._lines = {
-            source.name: Line(source, lambda: products.model, events) for source in settings.sources
+            source.name: Line(
+                source, lambda: products.model, events, partial(self.expectations.of, source.name)
+            )
+            for source in settings.sources
         }
         for line in self._lines.values():
             line.start()
@@ -174,6 +191,24 @@ class Station:
         return _started(self._audit)
 
     @property
+    def expectations(self) -> Expectations:
+        """Which product each source should show.
+
+        Raises:
+            VisionEdgeError: If the station is not started.
+        """
+        return _started(self._expectations)
+
+    @property
+    def scoring(self) -> Scoring:
+        """When a product is recognised, and what the gallery's own pictures say of that.
+
+        Raises:
+            VisionEdgeError: If the station is not started.
+        """
+        return _started(self._scoring)
+
+    @property
     def lines(self) -> list[Line]:
         """All sources, in the order of the settings."""
         return list(self._lines.values())
@@ -215,6 +250,7 @@ class Station:
                 asdict(replace(health, detail=self.discreet(health.detail)))
                 for health in self.wiring.health()
             ],
+            "scoring": self.scoring.asked.document(),
             "gallery": {"version": products.version, "products": products.count},
             "review": {"pending": self.review.pending},
         }
@@ -237,7 +273,7 @@ class Station:
 
     def add_wire(self, wire: Wire) -> None:
         """Start a wire; every verdict, and every source's state, goes to it from now on."""
-        self.wiring.add(wire, Commands(self.trigger))
+        self.wiring.add(wire, Commands(self.trigger, partial(self._expected_by, wire.name)))
         for line in self._lines.values():
             self.wiring.state(line.name, line.status())
 
@@ -315,6 +351,34 @@ class Station:
         for line in lines:
             line.trigger()
 
+    def expect(
+        self, source: str, product: str | None, by: str, *, unregistered: bool = False
+    ) -> Expected:
+        """Have a source show a product from now on; None to identify every part.
+
+        Args:
+            source: The source's name.
+            product: The product.
+            by: Who says so.
+            unregistered: Whether a product that is not registered is taken all the same.
+
+        Raises:
+            NotThereError: If there is no such source.
+            ExpectationError: If the product is not registered, or it cannot be kept.
+        """
+        name = self.line(source).name
+        return self.expectations.set(name, product, by, unregistered=unregistered)
+
+    def _expected_by(self, wire: str, source: str, product: str | None, unregistered: bool) -> None:
+        """Do what a wire says, and write it down."""
+        what, told = f"expect {source[:40]}", {"label": product and product[:200]}
+        try:
+            now = self.expect(source, product, wire, unregistered=unregistered)
+        except VisionEdgeError as error:
+            self.audit.write(wire, what, "refused", deed=False, why=error.what, **told)
+            raise
+        self.audit.write(wire, what, "ok", deed=True, problem=now.problem, **told)
+
     def line(self, source: str) -> Line:
         """Return the line of a source.
 
@@ -369,7 +433,16 @@ class Station:
         self.wiring.state(line.name, status)
 
     def _gallery_told(self, version: int, products: int) -> None:
+        classifier = self.products.model.classifier
+        self.expectations.registered(
+            classifier.labels if classifier is not None else (), self._renamed
+        )
         self.hub.publish("gallery", {"version": version, "products": products})
+
+    def _renamed(self, label: str) -> str:
+        """Say in words what a product is called now that is gone."""
+        with self.products.opened() as gallery:
+            return renamed_to(gallery, label)
 
     def _review_told(self, pending: int) -> None:
         self.hub.publish("review", {"pending": pending})

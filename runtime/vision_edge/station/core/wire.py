@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from vision_edge.runtime.errors import VisionEdgeError
+
 Record = dict[str, Any]
 """A verdict as JSON values: `Verdict.document()` and `id` (unique, sortable by time), `station`."""
 
@@ -35,6 +37,10 @@ class WireHealth:
     dropped: int = 0
 
 
+def _nothing_is_expected(source: str, product: str | None, unregistered: bool) -> None:
+    raise VisionEdgeError(f"{source!r} takes no expected product", fix="start the station")
+
+
 @dataclass(frozen=True)
 class Commands:
     """What a wire may ask of its station.
@@ -42,9 +48,13 @@ class Commands:
     Attributes:
         trigger: Judge a part now: at the named source, or at all of them (None). Raises
             `VisionEdgeError` for an unknown name.
+        expect: Have a source show a product from now on: the source, the product (None to identify
+            every part), and whether one that is not registered is taken all the same, so that
+            every part is unsure. Raises `VisionEdgeError` with why it cannot be.
     """
 
     trigger: Callable[[str | None], None]
+    expect: Callable[[str, str | None, bool], None] = _nothing_is_expected
 
 
 class Wire(Protocol):

@@ -109,7 +109,11 @@ def line_wire(station: Station) -> GallerySync | None:
 def updates_of(station: Station) -> BundleUpdate:
     """Return the updates of a station."""
     settings = station.settings
-    scoring = Scoring(settings.scoring.false_accept_rate, settings.scoring.threshold)
+
+    def scoring() -> Scoring:
+        now = station.scoring.asked.settings
+        return Scoring(now.false_accept_rate, now.threshold)
+
     return BundleUpdate(
         StationHost(station),
         settings.fleet or FleetSettings(),

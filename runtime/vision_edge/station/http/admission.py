@@ -28,7 +28,7 @@ LARGE_PIXELS, LARGE_WAIT_S = 8_000_000, 20.0
 next waits so many seconds."""
 _large = threading.Lock()
 LOGIN = f"{PREFIX}/login"
-UPLOADS = (f"{PREFIX}/captures", f"{PREFIX}/products/upload")
+UPLOADS = (f"{PREFIX}/captures", f"{PREFIX}/products/upload", f"{PREFIX}/validation")
 """The routes that take pictures."""
 
 

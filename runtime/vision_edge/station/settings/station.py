@@ -89,6 +89,8 @@ class SourceSettings(Section):
         realtime: A video file is played at its own rate.
         fps: Frames a second of a file that is played at a rate; by default the video's own, and 2
             for pictures.
+        expected: The product that every part should be; verdicts then say right, wrong or unsure.
+            What is set later, by the page or a wire, holds until this setting changes.
         views: Views that a frame is embedded by: 1, or 3 for three inferences.
         view_budget_ms: With three: one is enough where three take longer.
         max_age_ms: A live frame older than this gets no verdict.
@@ -115,6 +117,7 @@ class SourceSettings(Section):
     loop: bool = False
     realtime: bool = False
     fps: Annotated[float, Field(gt=0, le=240)] | None = None
+    expected: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     views: Views = 1
     view_budget_ms: Annotated[float, Field(gt=0, le=60_000)] | None = None
     max_age_ms: Annotated[float, Field(ge=1, le=60_000)] = 1000.0

@@ -17,14 +17,16 @@ from vision_edge.station.wires.modbus_server import limited_server, sweep
 from vision_edge.station.wires.payload import source_of
 from vision_edge.station.wires.server_wire import ServerWire
 
-_READ_REGISTERS, _WRITE_COILS = (3, 4), (5, 15)
+_READ_REGISTERS, _WRITE_COILS, _WRITE_REGISTERS = (3, 4), (5, 15), (6, 16)
 
 
 class ModbusWire(ServerWire):
     """A Modbus TCP server.
 
-    Input registers and holding registers are the same and read only. Coil 0 triggers all sources
-    that are judged on command, coil 1 the first source, and so on, when it goes from 0 to 1.
+    Input registers and holding registers are the same and read only, but for one a source: where
+    the settings allow it, a product's code that is written there is expected from now on. Coil
+    0 triggers all sources that are judged on command, coil 1 the first source, and so on, when it
+    goes from 0 to 1.
 
     Args:
         settings: The section `[modbus]`.
@@ -58,7 +60,10 @@ class ModbusWire(ServerWire):
         """Show a source's state from now on."""
         with self._lock:
             state = self._states.get(source, SourceState())
-            self._states[source] = replace(state, state=str(status.get("state", "")))
+            expected = (status.get("expected") or {}).get("product")
+            self._states[source] = replace(
+                state, state=str(status.get("state", "")), expected=expected
+            )
 
     async def _serve(self, stop: asyncio.Event) -> None:
         server = limited_server(self._device(), (self._settings.host, self._settings.port))
@@ -75,8 +80,10 @@ class ModbusWire(ServerWire):
         """Return what a person should know about who may connect, or nothing."""
         if is_loopback(self._settings.host):
             return ""
-        return "; Modbus has no login: whoever reaches it reads" + (
-            " and triggers" if self._settings.triggers else ""
+        return (
+            "; Modbus has no login: whoever reaches it reads"
+            + (" and triggers" if self._settings.triggers else "")
+            + (" and sets what is expected" if self._settings.expect else "")
         )
 
     def _device(self) -> Any:
@@ -89,12 +96,24 @@ class ModbusWire(ServerWire):
             values = [0] * self._map.size
             return [simulator.SimData(0, values=values, datatype=kind, readonly=True)]
 
+        def holding() -> list[Any]:
+            kind, writable = simulator.DataType.REGISTERS, self._settings.expect
+            return [
+                simulator.SimData(
+                    address,
+                    values=[0],
+                    datatype=kind,
+                    readonly=not (writable and self._map.source_at(address)),
+                )
+                for address in range(self._map.size)
+            ]
+
         def coils(count: int) -> list[Any]:
             return [simulator.SimData(0, values=[False] * count, datatype=bits)]
 
         return simulator.SimDevice(
             self._settings.unit,
-            simdata=(coils(len(self._coils)), coils(1), registers(), registers()),
+            simdata=(coils(len(self._coils)), coils(1), holding(), registers()),
             action=self._asked,
         )
 
@@ -114,6 +133,21 @@ class ModbusWire(ServerWire):
             registers[: self._map.size] = self._map.registers(states)
         elif function in _WRITE_COILS and values is not None:
             return self._written(address, [bool(value) for value in values])
+        elif function in _WRITE_REGISTERS and values is not None:
+            return await self._expected(address, [int(value) for value in values])
+        return None
+
+    async def _expected(self, address: int, codes: list[int]) -> Any:
+        """Have sources show products; refuse a code that no product has."""
+        refused = require("pymodbus.constants").ExcCodes.ILLEGAL_VALUE
+        for number, code in enumerate(codes, address):
+            source = self._map.source_at(number)
+            try:
+                product = self._map.product_of(code)
+            except KeyError:
+                return refused
+            if source is None or await self._expect(source, product) is not None:
+                return refused
         return None
 
     def _written(self, address: int, values: list[bool]) -> Any:

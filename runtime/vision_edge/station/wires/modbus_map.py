@@ -18,6 +18,9 @@ STATION_REGISTERS = 16
 SOURCE_REGISTERS = 16
 NO_VERDICT, WITHOUT_CODE, UNKNOWN = 0, 65534, 65535
 BANDS = {"accept": 1, "review": 2, "unknown": 3}
+ANSWERS = {"right": 1, "wrong": 2, "unsure": 3}
+EXPECTED = 13
+"""Offset of the register that says which product is expected; as a holding register it sets it."""
 STATES = {"connecting": 1, "live": 2, "stale": 3, "lost": 4, "ended": 5}
 _NO_MARGIN = -32768
 
@@ -31,12 +34,14 @@ class SourceState:
         record: The last of them.
         at: When it came, on the clock `time.monotonic`.
         state: The source's state in a word.
+        expected: The product that it should show from now on; None to identify.
     """
 
     verdicts: int = 0
     record: Record | None = None
     at: float = 0.0
     state: str = ""
+    expected: str | None = None
 
 
 class RegisterMap:
@@ -75,7 +80,8 @@ class RegisterMap:
         sequence = _two_words(state.verdicts)
         source_state = STATES.get(state.state, 0)
         if state.record is None:
-            return [*sequence, 0, NO_VERDICT, 0, 0, 0, 0, 0, 0, source_state, 0, 0, 0, *sequence]
+            nothing = (0, NO_VERDICT, 0, 0, 0, 0, 0, 0)
+            return [*sequence, *nothing, source_state, 0, 0, self._code(state.expected), *sequence]
         record = state.record
         return [
             *sequence,
@@ -87,14 +93,40 @@ class RegisterMap:
             min(65535, round(record["age_ms"])),
             *_two_words(round(1000 * (self._clock() - state.at))),
             source_state,
-            *(0, 0, 0),
+            *self._verification(record),
+            self._code(state.expected),
             *sequence,
         ]
+
+    def source_at(self, address: int) -> str | None:
+        """Return the source whose expected product is at an address; None if there is none."""
+        block, offset = divmod(address - STATION_REGISTERS, SOURCE_REGISTERS)
+        if offset != EXPECTED or not 0 <= block < len(self._sources):
+            return None
+        return self._sources[block]
+
+    def product_of(self, code: int) -> str | None:
+        """Return the product of a code, None for 0.
+
+        Raises:
+            KeyError: If no product has that code.
+        """
+        return None if code == 0 else {c: label for label, c in self._products.items()}[code]
 
     def _product(self, record: Record) -> int:
         if not record["known"]:
             return UNKNOWN
         return self._products.get(record["label"], WITHOUT_CODE)
+
+    def _verification(self, record: Record) -> tuple[int, int]:
+        """Return the answer, and the product that it was judged against."""
+        told = record.get("verification")
+        if told is None:
+            return 0, 0
+        return ANSWERS[told["answer"]], self._code(told["expected"])
+
+    def _code(self, label: str | None) -> int:
+        return 0 if label is None else self._products.get(label, WITHOUT_CODE)
 
 
 def _two_words(number: int) -> tuple[int, int]:

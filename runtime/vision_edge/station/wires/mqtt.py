@@ -55,6 +55,7 @@ class MqttWire(OutboxWire):
         self._client_id = settings.client_id or f"vision-edge-{station}"
         self._where = host_and_port(settings.host, settings.real_port)
         self._topics = Topics(settings.topic_prefix, station)
+        self._by_topic = {self._topics.expect(source): source for source in sources}
         self._discovery = Discovery(settings, self._topics, sources, state_dir)
         self._states: dict[str, bytes] = {}
         self._cursor = 0  # number of the last verdict sent on this connection
@@ -187,11 +188,17 @@ class MqttWire(OutboxWire):
         return True
 
     def _command(self, link: Link) -> None:
-        """Carry out the triggers that have come in."""
-        while link.triggers:
-            payload = link.triggers.popleft()
+        """Carry out the commands that have come in, in their order."""
+        while link.commands:
+            topic, payload = link.commands.popleft()
             try:
-                name = payload.decode("utf-8").strip()
-                self._commands.trigger(name or None)
+                self._carry_out(topic, payload.decode("utf-8").strip() or None)
             except (VisionEdgeError, UnicodeError) as error:
-                _LOG.warning("%s: a trigger was refused: %s", self, str(error).splitlines()[0])
+                what = "a trigger" if topic == self._topics.trigger else "an expected product"
+                _LOG.warning("%s: %s was refused: %s", self, what, str(error).splitlines()[0])
+
+    def _carry_out(self, topic: str, name: str | None) -> None:
+        if topic == self._topics.trigger:
+            self._commands.trigger(name)
+        else:
+            self._commands.expect(self._by_topic.get(topic, topic), name, True)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
 _CONNECT_S = 5.0
-_TRIGGER_BYTES = 256
-_TRIGGERS = 100  # that wait
+_TRIGGER_BYTES, _EXPECT_BYTES = 256, 1024
+_COMMANDS = 100  # that wait
 _UNHEARD = "No matching subscribers"
 _MALFORMED = {"Topic name invalid", "Payload format invalid", "Packet too large"}
 _LASTING = {
@@ -54,7 +54,7 @@ class Link:
 
     Attributes:
         connected: Whether the broker has accepted the connection.
-        triggers: Payloads of triggers that have come in.
+        commands: Topics and payloads of the commands that have come in, in their order.
         warning: What a person should know about this connection.
         unheard: Whether the broker said (MQTT 5) that nobody subscribes to the last verdict.
 
@@ -67,11 +67,11 @@ class Link:
         self, settings: MqttSettings, client_id: str, topics: Topics, wake: Callable[[], None]
     ) -> None:
         self.connected = False
-        self.triggers: deque[bytes] = deque(maxlen=_TRIGGERS)
+        self.commands: deque[tuple[str, bytes]] = deque(maxlen=_COMMANDS)
         self.warning = in_the_clear(settings)
         self.unheard = False
         self._topics, self._wake = topics, wake
-        self._window = settings.in_flight
+        self._window, self._takes_expected = settings.in_flight, settings.expect
         self._ended: LinkError | None = None
         self._in_flight: OrderedDict[int, int] = OrderedDict()  # message number: sequence or 0
         self._answered: set[int] = set()  # of those in flight
@@ -167,6 +167,8 @@ class Link:
         allowed = getattr(properties, "ReceiveMaximum", None)
         self._window = min(self._window, allowed or self._window)
         client.subscribe(self._topics.trigger, qos=2)
+        if self._takes_expected:
+            client.subscribe(self._topics.expects, qos=2)
         self.connected = True
         self._wake()
 
@@ -186,9 +188,12 @@ class Link:
         self._wake()
 
     def _on_message(self, client: Client, _: Any, message: Any) -> None:
-        """Take a trigger; a retained one is of another time, and none is long."""
-        if not message.retain and len(message.payload) <= _TRIGGER_BYTES:
-            self.triggers.append(bytes(message.payload))
+        """Take a command; a retained one is of another time, and none is long."""
+        if message.retain:
+            return
+        most = _TRIGGER_BYTES if message.topic == self._topics.trigger else _EXPECT_BYTES
+        if len(message.payload) <= most:
+            self.commands.append((str(message.topic), bytes(message.payload)))
             self._wake()
 
 

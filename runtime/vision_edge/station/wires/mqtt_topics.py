@@ -42,6 +42,15 @@ class Topics:
         """Commands in: a source's name, or nothing for all sources."""
         return f"{self.base}/trigger"
 
+    @property
+    def expects(self) -> str:
+        """Filter of all topics that say what a source should show."""
+        return f"{self.base}/expect/+"
+
+    def expect(self, source: str) -> str:
+        """Commands in: the product that a source should show, or nothing to identify."""
+        return f"{self.base}/expect/{level(source)}"
+
     def verdict(self, source: str) -> str:
         """Verdicts of a source."""
         return f"{self.base}/verdict/{level(source)}"

@@ -34,9 +34,14 @@ _VARIABLES = {
     "Known": ("Boolean", False),
     "Band": ("String", ""),
     "AgeMs": ("Double", 0.0),
+    "Verification": ("String", ""),
+    "Expected": ("String", ""),
+    "Reason": ("String", ""),
+    "WrongRate": ("Double", -1.0),
     "Time": ("DateTime", datetime(1970, 1, 1, tzinfo=timezone.utc)),
     "Sequence": ("UInt32", 0),
     "State": ("String", ""),
+    "ExpectedNow": ("String", ""),
 }
 
 
@@ -82,7 +87,9 @@ class OpcuaWire(ServerWire):
         """Show a source's state."""
         if source in self._sequences:
             with self._lock:
-                self._change(source, {"State": str(status.get("state", ""))})
+                now = (status.get("expected") or {}).get("product")
+                values = {"State": str(status.get("state", "")), "ExpectedNow": now or ""}
+                self._change(source, values)
 
     def health(self) -> WireHealth:
         """Return how it is doing."""
@@ -174,11 +181,13 @@ class OpcuaWire(ServerWire):
                 nodes[source][name] = node.nodeid
         if self._settings.triggers:
             await self._add_method(station, node_id("Trigger"), named("Trigger"))
+        if self._settings.expect:
+            await self._add_expect(station, node_id("Expect"), named("Expect"))
         return nodes
 
     async def _add_method(self, station: Any, node_id: Any, name: Any) -> None:
         """Add `Trigger(Source) -> (Accepted, Reason)`; an empty source is all of them."""
-        ua, uamethod = require("asyncua.ua"), require("asyncua").uamethod
+        uamethod = require("asyncua").uamethod
 
         @uamethod  # type: ignore[untyped-decorator]
         async def trigger(parent: Any, source: object) -> tuple[bool, str]:
@@ -187,17 +196,22 @@ class OpcuaWire(ServerWire):
             reason = await self._trigger(source or None)
             return reason is None, reason or ""
 
-        def argument(text: str, kind: Any) -> Any:
-            return ua.Argument(Name=text, DataType=ua.NodeId(kind), ValueRank=-1)
+        await station.add_method(node_id, name, trigger, [_argument("Source")], _answer())
 
-        strings, booleans = ua.ObjectIds.String, ua.ObjectIds.Boolean
-        await station.add_method(
-            node_id,
-            name,
-            trigger,
-            [argument("Source", strings)],
-            [argument("Accepted", booleans), argument("Reason", strings)],
-        )
+    async def _add_expect(self, station: Any, node_id: Any, name: Any) -> None:
+        """Add `Expect(Source, Product) -> (Accepted, Reason)`; an empty product is none."""
+        uamethod = require("asyncua").uamethod
+
+        @uamethod  # type: ignore[untyped-decorator]
+        async def expect(parent: Any, source: object, product: object) -> tuple[bool, str]:
+            texts = [one for one in (source, product) if isinstance(one, str) and len(one) <= 256]
+            if len(texts) < 2:
+                return False, "the source's or the product's name is no text, or too long"
+            reason = await self._expect(texts[0], texts[1] or None)
+            return reason is None, reason or ""
+
+        arguments = [_argument("Source"), _argument("Product")]
+        await station.add_method(node_id, name, expect, arguments, _answer())
 
     def _warning(self) -> str:
         """Return what a person should know about who may connect, or nothing."""
@@ -205,6 +219,18 @@ class OpcuaWire(ServerWire):
         if open_to_all and not is_loopback(self._settings.host):
             return "; anyone who reaches it may connect: set trusted, or username"
         return ""
+
+
+def _argument(name: str, kind: str = "String") -> Any:
+    """Return an argument of a method."""
+    ua = require("asyncua.ua")
+    data_type = ua.NodeId(getattr(ua.ObjectIds, kind))
+    return ua.Argument(Name=name, DataType=data_type, ValueRank=-1)
+
+
+def _answer() -> list[Any]:
+    """Return what every method answers."""
+    return [_argument("Accepted", "Boolean"), _argument("Reason")]
 
 
 def _initial() -> dict[str, Any]:
@@ -219,8 +245,21 @@ def _values(record: Record, sequence: int) -> dict[str, Any]:
         "Known": bool(record["known"]),
         "Band": str(record["band"]),
         "AgeMs": float(record["age_ms"]),
+        **_verification(record),
         "Time": datetime.fromisoformat(record["time"]),
         "Sequence": sequence,
+    }
+
+
+def _verification(record: Record) -> dict[str, Any]:
+    """Return the variables of a verdict against the product that was expected, if there was one."""
+    told = record.get("verification") or {}
+    rate = told.get("wrong_rate")
+    return {
+        "Verification": told.get("answer", ""),
+        "Expected": told.get("expected", ""),
+        "Reason": told.get("reason", ""),
+        "WrongRate": -1.0 if rate is None else float(rate),
     }
 
 

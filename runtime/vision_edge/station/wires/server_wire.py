@@ -90,6 +90,16 @@ class ServerWire(ABC):
             return error.what
         return None
 
+    async def _expect(self, source: str, product: str | None) -> str | None:
+        """Have a source show a product from now on; return why the station refuses, or None."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(None, self._commands.expect, source, product, False)
+        except VisionEdgeError as error:
+            _LOG.warning("%s: an expected product was refused: %s", self, error.what)
+            return error.what
+        return None
+
     def _say(self, state: WireState, detail: str) -> None:
         """Note how it is doing, and log every change."""
         if (state, detail) != self._said:

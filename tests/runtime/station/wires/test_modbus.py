@@ -62,15 +62,17 @@ def test_product_codes_must_differ() -> None:
 class Plant:
     """A wire, what it triggered, and a client."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: Any) -> None:
         from pymodbus.client import ModbusTcpClient
 
         from vision_edge.station.wires.modbus import ModbusWire
 
         self.asked: list[str | None] = []
-        settings = ModbusSettings(port=free_port(), products={"valve": 7})
+        self.expected: list[tuple[str, str | None, bool]] = []
+        codes = {"valve": 7, "gone": 9}
+        settings = ModbusSettings(port=free_port(), products=codes, **more)
         self.wire = ModbusWire(settings, ["left", "right"])
-        self.wire.start(Commands(self._trigger))
+        self.wire.start(Commands(self._trigger, self._expect))
         until(lambda: self.wire.health().state == "ok")
         self.client = ModbusTcpClient("127.0.0.1", port=settings.port, timeout=3)
         assert self.client.connect()
@@ -79,6 +81,11 @@ class Plant:
         self.asked.append(source)
         if source == "right":
             raise VisionEdgeError("right is not judged on command")
+
+    def _expect(self, source: str, product: str | None, unregistered: bool) -> None:
+        if product == "gone":
+            raise VisionEdgeError("'gone' is not registered")
+        self.expected.append((source, product, unregistered))
 
     def read(self, address: int, count: int) -> list[int]:
         answer = self.client.read_input_registers(address, count=count)
@@ -112,6 +119,40 @@ def test_a_client_reads_what_is_newest(plant: Plant) -> None:
     assert plant.client.read_input_registers(40, count=20).isError()
     assert plant.client.write_register(32, 5).isError()
     assert plant.read(32, 2) == [0, 1]
+
+
+def test_a_verdict_against_an_expected_product_is_in_the_registers() -> None:
+    table = RegisterMap(["a", "b"], {"valve": 7, "bolt": 9}, lambda: 0.0)
+    told = {"expected": "bolt", "answer": "wrong", "reason": "other"}
+    state = SourceState(1, record(1, "b", verification=told), expected="nut")
+    block = table.registers({"b": state, "a": SourceState(expected="valve")})[16:]
+    assert block[11:14] == [0, 0, 7]
+    assert block[27:30] == [2, 9, 65534]
+    assert table.registers({})[16:] == [0] * 32
+    assert [table.source_at(n) for n in (0, 13, 28, 29, 30, 45, 61)] == [
+        None, None, None, "a", None, "b", None,
+    ]  # fmt: skip
+
+
+def test_a_client_sets_what_is_expected() -> None:
+    pytest.importorskip("pymodbus")
+    with contextlib.closing(Plant(expect=True)) as plant:
+        write = plant.client.write_register
+        assert not write(29, 7).isError()
+        assert not write(45, 0).isError()
+        assert plant.expected == [("left", "valve", False), ("right", None, False)]
+        assert write(29, 8).exception_code == 3  # no such product
+        assert write(29, 9).exception_code == 3  # the station refuses
+        assert write(28, 7).isError()
+        assert plant.client.write_registers(29, [7, 7]).isError()
+        assert len(plant.expected) == 2
+        plant.wire.state("left", {"state": "live", "expected": {"product": "valve"}})
+        assert plant.client.read_holding_registers(29, count=1).registers == [7]
+
+
+def test_without_leave_nobody_sets_what_is_expected(plant: Plant) -> None:
+    assert plant.client.write_register(29, 7).isError()
+    assert plant.expected == []
 
 
 def test_reads_are_never_torn(plant: Plant) -> None:

@@ -394,6 +394,38 @@ def test_triggers_come_in(broker: Broker, tmp_path: Path, caplog: pytest.LogCapt
     consumer.close()
 
 
+def test_expected_products_come_in_where_they_are_allowed(
+    broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[tuple[str, ...] | None] = []
+
+    def expect(source: str, product: str | None, unregistered: bool) -> None:
+        if source == "right":
+            raise VisionEdgeError("right cannot be")
+        asked.append((source, product or "-", str(unregistered)))
+
+    consumer = Consumer(broker.port, f"{BASE}/status", "expect")
+    topic = f"{BASE}/expect"
+    consumer.publish(f"{topic}/cam", b"of another time", retain=True)
+    for allowed in (False, True):
+        wire = wire_to(broker.port, tmp_path, ("cam", "left / top", "right"), expect=allowed)
+        wire.start(Commands(lambda source: asked.append(None), expect))
+        until(lambda wire=wire: wire.health().state == "ok")  # type: ignore[misc]
+        time.sleep(0.1)
+        consumer.publish(f"{topic}/cam", "Schraube M8 \u00d7 20".encode())
+        consumer.publish(f"{BASE}/trigger", b"cam")
+        for name, payload in (("right", b"x"), ("cam", b"\xff"), ("cam", b"x" * 2000)):
+            consumer.publish(f"{topic}/{name}", payload)
+        consumer.publish(f"{topic}/left %2F top", b"")
+        until(lambda allowed=allowed: len(asked) >= 1 + 3 * allowed)  # type: ignore[misc]
+        wire.close()
+    told = ("cam", "Schraube M8 \u00d7 20", "True")
+    assert asked == [None, told, None, ("left / top", "-", "True")]
+    assert "an expected product was refused: right cannot be" in caplog.text
+    consumer.publish(f"{topic}/cam", b"", retain=True)
+    consumer.close()
+
+
 def test_discovery_is_announced_and_taken_back(broker: Broker, tmp_path: Path) -> None:
     def announced() -> dict[str, dict[str, object]]:
         consumer = Consumer(broker.port, "homeassistant/#", f"discovery-{random.random()}")

@@ -38,7 +38,7 @@ class Plant:
         with socket.socket() as holder:  # the port is taken at first
             holder.bind(("127.0.0.1", settings.port))
             holder.listen()
-            self.wire.start(Commands(self._trigger))
+            self.wire.start(Commands(self._trigger, self._expect))
             until(lambda: self.wire.health().state == "down")
             assert str(settings.port) in self.wire.health().detail
         until(lambda: self.wire.health().state == "ok", 20.0)
@@ -53,6 +53,11 @@ class Plant:
         self.asked.append(source)
         if source == "right":
             raise VisionEdgeError("right is not judged on command")
+
+    def _expect(self, source: str, product: str | None, unregistered: bool) -> None:
+        if product == "gone":
+            raise VisionEdgeError("'gone' is not registered")
+        self.asked.append(f"{source}={product} {unregistered}")
 
     def run(self, work: Any, **login: str) -> Any:
         """Run `await work(client, node)`, where `node(*names)` is a node below the station."""
@@ -97,8 +102,28 @@ def test_a_server_that_starts_says_nothing_of_its_nodes(caplog: pytest.LogCaptur
     assert len(theirs) <= 20
 
 
+async def expecting(plant: Plant, node: Any) -> None:
+    """Set what is expected, and read whether a part is it."""
+
+    async def call(*arguments: Any) -> list[Any]:
+        return list(await node().call_method(node("Expect"), *arguments))
+
+    assert await call("left", "valve") == [True, ""]
+    assert await call("left", "") == [True, ""]
+    assert await call("left", "gone") == [False, "'gone' is not registered"]
+    assert (await call("left", "x" * 300))[0] is False
+    told = {"expected": "valve", "answer": "unsure", "reason": "between", "wrong_rate": 0.1}
+    plant.wire.state("left", {"state": "live", "expected": {"product": "bolt"}})
+    plant.wire.verdict(record(1, "left", verification=told))
+    while await node("left", "Sequence").read_value() < 51:
+        await asyncio.sleep(0.01)
+    names = ("Verification", "Expected", "Reason", "WrongRate", "ExpectedNow")
+    read = [await node("left", name).read_value() for name in names]
+    assert read == ["unsure", "valve", "between", 0.1, "bolt"]
+
+
 def test_a_client_reads_subscribes_and_triggers() -> None:
-    with Plant() as plant:
+    with Plant(expect=True) as plant:
         assert plant.run(read_all)["Sequence"] == 0
 
         async def work(client: Any, node: Any) -> None:
@@ -135,9 +160,11 @@ def test_a_client_reads_subscribes_and_triggers() -> None:
             accepted, reason = await call(node("Trigger"), "x" * 1000)
             assert not accepted
             assert "too long" in reason
+            assert await node("left", "Verification").read_value() == ""
+            await expecting(plant, node)
 
         plant.run(work)
-        assert plant.asked == ["left", None, "right"]
+        assert plant.asked == ["left", None, "right", "left=valve False", "left=None False"]
         assert plant.wire.health().dropped == 0
 
 

@@ -20,8 +20,9 @@ from vision_edge.runtime.pipeline.gallery_classifier import (
 )
 from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot, kept_snapshot
 from vision_edge.runtime.recognition.domains import shift_between
+from vision_edge.runtime.recognition.negatives import Negatives
 from vision_edge.runtime.recognition.product_scores import ProductScores
-from vision_edge.runtime.recognition.prototypes import Negatives, PrototypeClassifier
+from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.station.fleet.bundles.trial_report import Figures, Report, judged
 from vision_edge.station.settings.fleet import ShadowLimits
 

@@ -13,7 +13,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -77,7 +77,7 @@ class BundleUpdate:
         host: The station.
         settings: The section `[fleet]`.
         state_dir: The station's state folder: bundles and the last report lie in it.
-        scoring: When a product is recognised.
+        scoring: Returns when a product is recognised at the moment.
         provider: What a new bundle is tried on: the station's own execution provider.
         threads: CPU threads of an inference.
     """
@@ -87,7 +87,7 @@ class BundleUpdate:
         host: Host,
         settings: FleetSettings,
         state_dir: Path,
-        scoring: Scoring,
+        scoring: Callable[[], Scoring],
         provider: str = "auto",
         threads: int | None = None,
     ) -> None:
@@ -202,7 +202,7 @@ class BundleUpdate:
             Material(pictures.snapshots, pictures.negatives, frames, pictures.pages),
             limits.max_pictures,
         )
-        return compare(self._host.session, new, material, limits, self._scoring, rest=self._rest)
+        return compare(self._host.session, new, material, limits, self._scoring(), rest=self._rest)
 
     def _rest(self, seconds: float) -> None:
         """Leave the station as much time as the trial took: verdicts come first."""

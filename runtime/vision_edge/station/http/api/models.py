@@ -65,6 +65,26 @@ class BundleStatus(Answer):
     embedding_dim: int = Field(examples=[384])
 
 
+class Expected(Answer):
+    """What a source should show."""
+
+    product: str | None = Field(
+        description="The product; null: every part is identified.", examples=["bolt M8"]
+    )
+    by: str = Field(description="A user, a wire, or `the settings`.", examples=["anna"])
+    since: str = Field(examples=["2026-01-01T12:00:00.000+00:00"])
+    note: str = Field(description="What a person should know of how it was set.", examples=[""])
+    problem: str = Field(
+        description="Why it cannot be verified now, so that every part is unsure.", examples=[""]
+    )
+
+
+class ExpectAsked(Asked):
+    """What a source should show from now on."""
+
+    product: Label | None = Field(description="Null: every part is identified.")
+
+
 class SourceStatus(Answer):
     """One source: what it is doing, and how old its picture is."""
 
@@ -85,6 +105,7 @@ class SourceStatus(Answer):
         description="Frames judged by one view where three were asked for, for lack of time.",
         examples=[0],
     )
+    expected: Expected
 
 
 class WireStatus(Answer):
@@ -110,6 +131,22 @@ class ReviewStatus(Answer):
     pending: int = Field(examples=[2])
 
 
+class ScoringStatus(Answer):
+    """When a product is recognised."""
+
+    false_accept_rate: float = Field(
+        description="Share of strangers that may pass for a product.", examples=[0.02]
+    )
+    configured: float = Field(description="What the settings say.", examples=[0.05])
+    threshold: float | None = Field(
+        description="A fixed score of the settings that decides instead.", examples=[None]
+    )
+    by: str = Field(description="Who set the rate: a user, or `the settings`.", examples=["boss"])
+    since: str = Field(description="Empty for the settings' own.", examples=[""])
+    note: str = Field(examples=[""])
+    can_undo: bool
+
+
 class Status(Answer):
     """How the station is."""
 
@@ -122,6 +159,7 @@ class Status(Answer):
     notes: list[str] = Field(examples=[[]])
     sources: list[SourceStatus]
     wires: list[WireStatus]
+    scoring: ScoringStatus
     gallery: GalleryStatus
     review: ReviewStatus
 
@@ -147,6 +185,23 @@ class Part(Answer):
     )
 
 
+class Verification(Answer):
+    """Whether a part is the product that is expected."""
+
+    expected: str = Field(examples=["bolt M8"])
+    answer: Literal["right", "wrong", "unsure"]
+    reason: Literal["", "far", "between", "other", "twice", "negative", "not-registered"] = Field(
+        description="Why it is not right: `far` from the expected product, or `between` right and "
+        "far; an`other` product is nearer; `twice`: two products hold this very picture; "
+        "`negative`: a person said that such a picture is not it; or it is `not-registered`."
+    )
+    score: float | None = Field(description="Likeness to the expected product.", examples=[0.91])
+    wrong_rate: float | None = Field(
+        description="Estimated share of wrong parts that would be as near to it.",
+        examples=[0.001],
+    )
+
+
 class Verdict(BaseModel):
     """A verdict on a frame or a part."""
 
@@ -165,6 +220,9 @@ class Verdict(BaseModel):
     band: Literal["accept", "review", "unknown"]
     stranger_rate: float | None = Field(examples=[0.002])
     part: Part | None = None
+    verification: Verification | None = Field(
+        default=None, description="Null where no product is expected."
+    )
 
 
 class Verdicts(Answer):

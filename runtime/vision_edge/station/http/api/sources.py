@@ -11,7 +11,14 @@ from vision_edge.runtime.pipeline.burst import SLOTS
 from vision_edge.station.core.captures import Capture, Captures
 from vision_edge.station.http.admission import hold_frames
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
-from vision_edge.station.http.api.models import BurstAsked, CaptureAnswer, CropAnswer, Done
+from vision_edge.station.http.api.models import (
+    BurstAsked,
+    CaptureAnswer,
+    CropAnswer,
+    Done,
+    ExpectAsked,
+    Expected,
+)
 from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
 from vision_edge.station.http.preview import BOUNDARY, MAX_FPS, Previews, frame_headers, offered
 from vision_edge.station.http.request_error import RequestError
@@ -38,6 +45,14 @@ def trigger(request: Request, name: Name, _user: Operator) -> Done:
     noted(request, deed=False, source=name)
     station_of(request).trigger(name)
     return Done()
+
+
+@router.post("/expect", responses=failures(*CHANGING, 404))
+def expect(request: Request, name: Name, asked: ExpectAsked, user: Operator) -> Expected:
+    """Have the source show a product from now on: verdicts say right, wrong or unsure."""
+    noted(request, source=name, product=asked.product)
+    station = station_of(request)
+    return Expected(**station.expect(name, asked.product, user.name).document())
 
 
 @router.post("/freeze", status_code=201, responses=failures(*CHANGING, 404))

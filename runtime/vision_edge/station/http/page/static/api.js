@@ -31,6 +31,9 @@ export function upload(path, field, file) {
   return request("POST", path, form);
 }
 
+/** Send a form with several picture files. */
+export const uploadForm = (path, form) => request("POST", path, form, { patience: 120000 });
+
 async function request(method, path, body, { patience = PATIENCE_MS, again = true, keepalive = false } = {}) {
   const headers = { Accept: "application/json" };
   if (method === "POST" && path !== "login") headers["X-CSRF-Token"] = await token();

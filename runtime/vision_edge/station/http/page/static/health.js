@@ -2,6 +2,7 @@
 
 import { watchCohort } from "./cohort.js";
 import { secondsSince, start, watchStatus } from "./common.js";
+import { drawStrict, startStrict } from "./strict.js";
 import { ago, byId, el, icon, say, setIcon, t, tn, tOr } from "./dom.js";
 
 const CAMERAS = { live: "good", connecting: "fair", stale: "fair", lost: "bad" };
@@ -65,8 +66,10 @@ function draw({ status, connected }) {
   byId("wires").replaceChildren(...(status.wires.length ? status.wires.map(wireRow) : [el("p", { class: "quiet" }, t("health.no-wires"))]));
   byId("model").replaceChildren(...model(status));
   byId("station").replaceChildren(...station(status));
+  drawStrict(status);
 }
 
 start();
+startStrict();
 watchStatus(draw);
 watchCohort();

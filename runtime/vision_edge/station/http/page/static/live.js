@@ -6,6 +6,7 @@
 import { get, post } from "./api.js";
 import { failed, refreshStatus, secondsSince, start, undoChange, watchStatus } from "./common.js";
 import { ago, announce, byId, clock, el, icon, say, score, setIcon, t, tOr } from "./dom.js";
+import { answerOf, bandOf, Expectation, judgedOtherwise, markOf, reasonOf } from "./expect.js";
 import { toast } from "./notices.js";
 import { Preview } from "./preview.js";
 import { VerdictStream } from "./stream.js";
@@ -28,6 +29,7 @@ class Tile {
     this.source = null;
     this.preview = new Preview(node.querySelector("[data-preview]"), this.name);
     this.verdict = node.querySelector(".verdict");
+    this.expectation = new Expectation(node, this.name);
     this.trigger = node.querySelector("[data-trigger]");
     this.trigger.addEventListener("click", () => this.judge());
   }
@@ -48,6 +50,8 @@ class Tile {
     if (!connected) return t("stale.offline");
     if (this.source && this.source.state !== "live") return t(`stale.${this.source.state}`);
     if (!this.record) return null;
+    const otherwise = judgedOtherwise(this.record, this.source);
+    if (otherwise) return otherwise;
     const limit = CURRENT_S[(this.source && this.source.trigger) || "none"] ?? CURRENT_S.none;
     return secondsSince(this.record.time) > limit ? t("stale.old") : null;
   }
@@ -56,10 +60,11 @@ class Tile {
     this.drawCamera(connected);
     const why = this.staleness(connected);
     const shown = products === 0 ? null : this.record;
-    const band = shown ? shown.band : "none";
+    const band = shown ? bandOf(shown) : "none";
+    this.expectation.draw(this.source);
     this.verdict.dataset.band = band;
     this.verdict.toggleAttribute("data-old", why !== null);
-    const mark = !shown ? "none" : why !== null ? "old" : band === "review" ? "check" : band;
+    const mark = !shown ? "none" : why !== null ? "old" : markOf(shown);
     setIcon(this.verdict.querySelector(".mark"), mark);
     const label = shownName(shown);
     const field = this.verdict.querySelector(".label");
@@ -71,6 +76,8 @@ class Tile {
 
   bandWord(record, why) {
     if (!record) return products === 0 ? t("verdict.no-products") : why ?? t("verdict.waiting");
+    const told = answerOf(record);
+    if (told) return why === null ? t("expect.asked", { label: told.expected }) : `${why} – ${t("expect.asked", { label: told.expected })}`;
     return why === null ? t(`band.${record.band}`) : `${why} – ${t(`was.${record.band}`)}`;
   }
 
@@ -93,6 +100,13 @@ const lengthOf = (label) => (label.length > 60 ? "long" : label.length > 24 ? "m
 function factsOf(record) {
   if (!record) return "";
   const facts = [ago(secondsSince(record.time))];
+  const told = answerOf(record);
+  if (told) {
+    if (record.nearest && record.nearest !== told.expected) facts.unshift(t("fact.nearest", { label: record.nearest }));
+    if (told.reason) facts.unshift(reasonOf(told));
+    else facts.unshift(t("fact.score", { score: score(told.score) }));
+    return facts.join(" · ");
+  }
   if (record.nearest) facts.unshift(t("fact.score", { score: score(record.score) }));
   if (record.band === "unknown" && record.nearest) facts.unshift(t("fact.nearest", { label: record.nearest }));
   return facts.join(" · ");
@@ -100,6 +114,8 @@ function factsOf(record) {
 
 function shownName(record) {
   if (!record) return "";
+  const told = answerOf(record);
+  if (told) return t(`expect.${told.answer}`);
   if (record.band === "review") return t("verdict.perhaps", { label: record.nearest });
   return record.band === "accept" ? record.label : t("verdict.unknown");
 }
@@ -112,7 +128,8 @@ class Recent {
   }
 
   add(record) {
-    const key = JSON.stringify([record.source_name, record.label, record.band, record.nearest && record.band === "review" ? record.nearest : null]);
+    const told = answerOf(record);
+    const key = JSON.stringify([record.source_name, told && [told.expected, told.answer, record.nearest], record.label, record.band, record.nearest && record.band === "review" ? record.nearest : null]);
     const same = this.rows.find((row) => row.source === record.source_name);
     if (same && same.key === key) Object.assign(same, { record, times: same.times + 1 });
     else this.rows.unshift({ key, record, times: 1, source: record.source_name });
@@ -126,14 +143,17 @@ class Recent {
 }
 
 function recentRow(record, times) {
-  const line = el("li", { "data-band": record.band });
-  line.append(icon(record.band === "review" ? "check" : record.band, "mark small"));
+  const band = bandOf(record);
+  const told = answerOf(record);
+  const line = el("li", { "data-band": band });
+  line.append(icon(markOf(record), "mark small"));
   const words = el("div", {}, el("p", { class: "recent-label" }, shownName(record)));
   const facts = [clock(record.time)];
-  if (record.nearest) facts.push(score(record.score));
+  if (told) facts.unshift(told.answer === "right" || !record.nearest ? told.expected : t("fact.nearest", { label: record.nearest }));
+  else if (record.nearest) facts.push(score(record.score));
   if (tiles.size > 1) facts.unshift(record.source_name);
   if (times > 1) facts.push(t("recent.times", { n: times }));
-  words.append(el("p", { class: "quiet" }, el("span", { class: "unseen" }, `${t(`band.${record.band}`)}: `), facts.join(" · ")));
+  words.append(el("p", { class: "quiet" }, el("span", { class: "unseen" }, told ? "" : `${t(`band.${record.band}`)}: `), facts.join(" · ")));
   line.append(words);
   return line;
 }
@@ -162,7 +182,8 @@ function speak(connected) {
   if (products === 0) return;
   const parts = [...tiles.values()].filter((tile) => tile.record).map((tile) => {
     const why = tile.staleness(connected);
-    const verdict = why ?? `${t(`band.${tile.record.band}`)}: ${shownName(tile.record)}`;
+    const told = answerOf(tile.record);
+    const verdict = why ?? (told ? `${shownName(tile.record)}: ${t("expect.asked", { label: told.expected })}` : `${t(`band.${tile.record.band}`)}: ${shownName(tile.record)}`);
     return tiles.size > 1 ? `${tile.name}: ${verdict}` : verdict;
   });
   const text = parts.join(". ");

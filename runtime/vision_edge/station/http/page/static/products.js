@@ -2,6 +2,7 @@
 
 import { get, post } from "./api.js";
 import { isEngineer, start, undoChange } from "./common.js";
+import { faultOf, linesFor, loadCheck, startCheck } from "./check.js";
 import { ask, field, show } from "./dialogs.js";
 import { button, byId, clock, el, icon, photo, redraw, say, t, tn, tOr } from "./dom.js";
 import { clearError, showError, toast } from "./notices.js";
@@ -24,6 +25,7 @@ async function load() {
     showError(byId("problem"), error);
   }
   draw();
+  loadCheck(products.length, draw);
 }
 
 function draw() {
@@ -39,7 +41,7 @@ function draw() {
 
 function card({ label, snapshots }) {
   const thumbs = snapshots.slice(0, THUMBS).map((id) =>
-    el("button", { type: "button", class: "thumb", "data-key": `thumb ${id}`, onclick: () => enlarge(label, id), "aria-label": t("snapshot.open", { id, label }) },
+    el("button", { type: "button", class: "thumb", "data-key": `thumb ${id}`, onclick: () => enlarge(label, id), "data-fault": faultOf(id) !== null, title: faultOf(id), "aria-label": [t("snapshot.open", { id, label }), faultOf(id)].filter(Boolean).join(": ") },
       photo(picture(id), { alt: "" })));
   const more = snapshots.length > THUMBS ? el("span", { class: "quiet" }, t("products.more", { n: snapshots.length - THUMBS })) : null;
   const actions = [
@@ -50,6 +52,7 @@ function card({ label, snapshots }) {
   return el("li", { class: "card product" },
     el("h2", { class: "product-name" }, label),
     el("p", { class: "quiet" }, tn("products.snapshots", snapshots.length)),
+    ...linesFor(label),
     el("div", { class: "thumbs" }, ...thumbs, more),
     el("div", { class: "row tight" }, ...actions));
 }
@@ -65,7 +68,7 @@ function link(name, text, href) {
 function enlarge(label, id) {
   const close = show({
     title: label,
-    body: [photo(picture(id), { class: "large", alt: t("snapshot.alt", { id, label }) })],
+    body: [photo(picture(id), { class: "large", alt: t("snapshot.alt", { id, label }) }), faultOf(id) && el("p", { class: "note warn" }, faultOf(id))].filter(Boolean),
     actions: !isEngineer() ? [] : [button(t("snapshot.drop"), { kind: "huge", icon: "remove", run: () => { close(); drop(label, id); } })],
   });
 }
@@ -130,5 +133,6 @@ if (notice && notice.kind === "registered") {
   toast(t("registered", { label: notice.label }), { actions: [[t("undo"), () => undoChange(load, notice.version)]] });
 }
 byId("search").addEventListener("input", draw);
+startCheck();
 byId("undo").addEventListener("click", () => undoChange(load));
 load();
