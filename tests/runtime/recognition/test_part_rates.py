@@ -38,7 +38,7 @@ def boxed(x: float, y: int = 100) -> tuple[int, int, int, int]:
 def belt(
     rate: float, count: int, seed: int, speed: float, drops: float
 ) -> Iterator[tuple[int, float, list[tuple[int, int, tuple[int, int, int, int], bool]]]]:
-    """Give looks: frame, time, and of each part its number, product, box and whether it is whole."""
+    """Give looks: frame, time, and of each part number, product, box and whether it is whole."""
     rng = np.random.default_rng(seed)
     starts = np.cumsum(rng.uniform(200, 1200, count)) / speed
     lanes, products = rng.choice([100, 400], count), rng.integers(0, 5, count)
@@ -142,15 +142,14 @@ def test_a_camera_that_stalls_does_not_make_two_parts_of_one() -> None:
 @pytest.mark.parametrize("rate", [1, 5, 30])
 def test_a_belt_that_stops_does_not_make_two_parts_of_one(rate: int) -> None:
     """The belt runs, stops for five seconds with a part in view, and goes on."""
-    parts, told, frame = tracker(), 0, 0
+    parts, told = tracker(), 0
     for k in range(30 * rate):
         time = k / rate
         run = min(time, 15) + max(0.0, time - 20)
         xs = [300 * run - start for start in (0, 700, 1500, 2300, 3500, 4200, 5400)]
         inside = [x for x in xs if -SIDE + 8 < x < VIEW[0] - 8]
         seen = [Sighting(boxed(x), like(0, k) if 0 < x < VIEW[0] - SIDE else None) for x in inside]
-        told += len(parts.look(frame, time, seen, VIEW))
-        frame += 1
+        told += len(parts.look(k, time, seen, VIEW))
     told += len(parts.finish())
     assert told == 7
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -104,7 +105,7 @@ class StartUp:
 
     def _pairs(self) -> list[tuple[Seen, Seen]]:
         looks = list(self._seen)
-        return [(a, b) for a, b in zip(looks, looks[1:], strict=False) if b.time > a.time]
+        return [(a, b) for a, b in pairwise(looks) if b.time > a.time]
 
 
 def is_unclear(places: Sequence[Place], seen: Seen, common: Velocity | None) -> bool:
