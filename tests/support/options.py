@@ -191,7 +191,7 @@ _DOCUMENT = {
 }  # fmt: skip
 _RUN_WORK = (
     "_introduce", "CurrentClassifier", "open_sources", "PacedSource", "ViewedSource",
-    "presence_of", "Sinks", "_summarise",
+    "presence_of", "Sinks", "summarise", "write_counts",
 )  # fmt: skip
 _SINKS = ("JsonlSink", "RotatingJsonlSink", "CsvSink", "annotated_sink", "ReviewSink")
 _REGISTER = (

@@ -28,6 +28,7 @@ from vision_edge.cli.options import (
 )
 from vision_edge.cli.run_options import ACCEPTANCE, AGE, CAMERA, INTERVAL, PART, REPEATS
 from vision_edge.cli.run_sinks import SINKS, SinkOptions
+from vision_edge.cli.run_summary import summarise, write_counts
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
 from vision_edge.runtime.images.presence import Presence
@@ -50,7 +51,7 @@ from vision_edge.runtime.recognition.part_tracking import PartSettings
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sinks.sink import Sinks
-from vision_edge.runtime.sources.files import ImageSource, VideoSource
+from vision_edge.runtime.sources.files import ImageSource
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.grabber import GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings, LiveState
@@ -111,6 +112,10 @@ def run(
     max_frames: Annotated[
         int | None, typer.Option("--max-frames", min=1, help="Stop after so many verdicts.")
     ] = None,
+    counts: Annotated[
+        Path | None,
+        typer.Option("--counts", help="Write how many there were of each product, as JSON."),
+    ] = None,
     provider: Provider = "auto",
 ) -> None:
     """Give a verdict on every frame, or every part: the product it shows, or unknown.
@@ -155,7 +160,9 @@ def run(
             **age.values,
         )
     tally = _written(told, sinks, plain, _Limit(statistics, max_frames), frames)
-    _summarise(statistics, tally, plain)
+    summarise(statistics, tally, plain)
+    if counts is not None:
+        write_counts(counts, statistics, tally, plain)
     if bad:
         raise VisionEdgeError(f"{len(bad)} image(s) of {source} could not be read; see above")
 
@@ -197,14 +204,14 @@ def _written(
     source: Source,
     limit: _Limit,
     frames: Source,
-) -> Counter[str]:
-    """Write every verdict; return how often each label was given."""
-    tally: Counter[str] = Counter()
+) -> Counter[str | None]:
+    """Write every verdict; return how often each label was given, None for unknown."""
+    tally: Counter[str | None] = Counter()
     try:
         with Sinks(*options.opened(source)) as sinks:
             for frame, verdict in told:
                 sinks.write(frame, verdict)
-                tally[verdict.decision.label or "unknown"] += 1
+                tally[verdict.decision.label] += 1
                 if options.jsonl is None:
                     typer.echo(_line(verdict))
                 if limit.reached():
@@ -275,35 +282,3 @@ def _line(verdict: Verdict) -> str:
         f"{verdict.source}  #{verdict.frame}  {name}  score {decision.score:.3f}{margin}  "
         f"age {verdict.age_ms:.0f} ms"
     )
-
-
-def _missed(statistics: PartStatistics) -> str:
-    """Say how many parts were in view and got no verdict, and why."""
-    counts = statistics.parts.values()
-    missed, brief = statistics.missed, sum(one.brief for one in counts)
-    late = sum(one.stale for one in counts)
-    why = f" ({late} because their frames were too old)" if late else ""
-    said = f"; {missed} part(s) in view were not judged once{why}" if missed else ""
-    return said + (f"; {brief} too brief to be a part" if brief else "")
-
-
-def _summarise(statistics: PartStatistics, tally: Counter[str], source: Source) -> None:
-    seconds = max(statistics.seconds, 1e-9)
-    frames = statistics.frames
-    typer.echo(
-        f"{frames} verdict(s) in {seconds:.1f} s, {frames / seconds:.1f} a second; "
-        f"model {1000 * statistics.session_seconds / max(frames, 1):.1f} ms a verdict"
-        + (f"; {statistics.stale} stale frame(s) got no verdict" if statistics.stale else "")
-        + _missed(statistics),
-        err=True,
-    )
-    if statistics.fewer_views:
-        typer.echo(
-            f"note: {statistics.fewer_views} frame(s) were judged by one view: three took longer "
-            "than --view-budget-ms",
-            err=True,
-        )
-    if isinstance(source, VideoSource) and source.missing:
-        typer.echo(f"note: the video ends early: {source.missing} frame(s) are missing", err=True)
-    for label, count in tally.most_common(12):
-        typer.echo(f"  {count:6d}  {label}", err=True)

@@ -156,15 +156,21 @@ class PartTracker:
     Args:
         classifier: The products to tell apart.
         settings: See `PartSettings`.
+        counts: What is counted on from, by the tracker before this one; from nothing by default.
 
     Attributes:
         counts: What became of the parts so far.
     """
 
-    def __init__(self, classifier: Classifier, settings: PartSettings | None = None) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        settings: PartSettings | None = None,
+        counts: PartCounts | None = None,
+    ) -> None:
         self._classifier = classifier
         self._settings = settings or PartSettings()
-        self.counts = PartCounts()
+        self.counts = counts or PartCounts()
         self._parts: list[_Part] = []
         self._flow = Flow()
         self._times: deque[float] = deque(maxlen=16)

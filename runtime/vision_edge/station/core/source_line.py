@@ -49,10 +49,12 @@ class LineEvents:
     Attributes:
         verdict: A verdict, and the frame that it rests on most.
         state: The line's state has changed.
+        missed: So many more parts were in view and got no verdict.
     """
 
     verdict: Callable[[Line, Frame, Verdict], None]
     state: Callable[[Line], None]
+    missed: Callable[[Line, int], None]
 
 
 class Line:
@@ -85,6 +87,7 @@ class Line:
         self._state: State = "connecting"
         self._message = ""
         self._was_lost = False
+        self._missed = 0
         self._source: Source | None = None
         self._stopping = threading.Event()
         self._thread = NativeThread(target=self._run, name=f"line {self.name}")
@@ -193,6 +196,7 @@ class Line:
                     self._events.verdict(self, frame, verdict)
                     if self._stopping.is_set():
                         break
+                self._tell_missed()
 
     @contextmanager
     def _in_use(self, source: Source) -> Iterator[None]:
@@ -237,6 +241,14 @@ class Line:
     def _seen(self, frame: Frame) -> None:
         self.latest = frame
         self.frames += 1
+        self._tell_missed()
+
+    def _tell_missed(self) -> None:
+        """Tell of the parts that were missed since it was last told."""
+        missed = self.statistics.missed
+        if missed > self._missed:
+            self._events.missed(self, missed - self._missed)
+            self._missed = missed
 
     def _unreadable(self, error: ImageError) -> None:
         self._message = error.what

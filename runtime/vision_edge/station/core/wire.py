@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from vision_edge.runtime.errors import VisionEdgeError
+
 Record = dict[str, Any]
 """A verdict as JSON values: `Verdict.document()` and `id` (unique, sortable by time), `station`."""
 
@@ -35,6 +37,10 @@ class WireHealth:
     dropped: int = 0
 
 
+def _counts_nothing(wire: str) -> None:
+    raise VisionEdgeError(f"nothing counts here that {wire} could reset", fix="ask a station")
+
+
 @dataclass(frozen=True)
 class Commands:
     """What a wire may ask of its station.
@@ -42,9 +48,12 @@ class Commands:
     Attributes:
         trigger: Judge a part now: at the named source, or at all of them (None). Raises
             `VisionEdgeError` for an unknown name.
+        reset_counts: Begin to count parts anew, in the name of a wire. Raises `VisionEdgeError`
+            if that cannot be written.
     """
 
     trigger: Callable[[str | None], None]
+    reset_counts: Callable[[str], None] = _counts_nothing
 
 
 class Wire(Protocol):
@@ -77,4 +86,16 @@ class StateWire(Wire, Protocol):
         Args:
             source: The source's name.
             status: JSON values; `state` says it in a word.
+        """
+
+
+@runtime_checkable
+class CountsWire(Wire, Protocol):
+    """A wire that also tells how many parts there were."""
+
+    def counts(self, document: Record) -> None:
+        """Take the counts after a change, at most once a second; called from any thread.
+
+        Args:
+            document: JSON values, as `GET counts` answers.
         """

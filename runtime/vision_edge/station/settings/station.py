@@ -26,6 +26,7 @@ from vision_edge.runtime.sources.addresses import live_address
 from vision_edge.runtime.sources.grabber import Backend, GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings
 from vision_edge.runtime.sources.view import Flip, View
+from vision_edge.station.settings.counting import CountingSettings
 from vision_edge.station.settings.fleet import FleetSettings
 from vision_edge.station.settings.wires import (
     ModbusSettings,
@@ -255,6 +256,7 @@ class StationSettings(BaseSettings):
         sources: At least one camera, stream, video or folder.
         provider: ONNX Runtime provider, or `auto`.
         threads: CPU threads an inference; default: all cores.
+        counting: When shifts begin.
         mqtt: The section `[mqtt]`; each section that is absent is a wire that there is not.
         webhook: The section `[webhook]`.
         modbus: The section `[modbus]`.
@@ -275,6 +277,7 @@ class StationSettings(BaseSettings):
     scoring: ScoringSettings = ScoringSettings()
     review: ReviewSettings = ReviewSettings()
     server: ServerSettings = ServerSettings()
+    counting: CountingSettings = CountingSettings()
     mqtt: MqttSettings | None = None
     webhook: WebhookSettings | None = None
     modbus: ModbusSettings | None = None

@@ -55,6 +55,7 @@ class MqttSettings(OutboxSettings):
             between two savings. 0 repeats only what was not acknowledged.
         subscriber_wait_s: Seconds that verdicts wait on a new connection where the broker says
             (MQTT 5) that nobody subscribes to them: subscribers too come back after a restart.
+        resets: Take commands to count parts anew; whoever may publish there may then reset.
         discovery: Announce the sources to Home Assistant and what understands its messages.
         discovery_prefix: First level of the topics of those announcements.
     """
@@ -74,6 +75,7 @@ class MqttSettings(OutboxSettings):
     in_flight: int = Field(100, ge=1, le=10_000)
     repeat_s: float = Field(5.0, ge=0, le=3600, allow_inf_nan=False)
     subscriber_wait_s: float = Field(30.0, ge=0, le=3600, allow_inf_nan=False)
+    resets: bool = False
     discovery: bool = False
     discovery_prefix: Topic = "homeassistant"
 
@@ -147,6 +149,7 @@ class ModbusSettings(_Section):
         unit: Unit identifier that is answered; 0 answers all.
         products: Product codes by label, 1 to 65533, for the register "product".
         triggers: Let a coil trigger its source.
+        resets: Let a coil reset the parts' counts.
     """
 
     host: str = "127.0.0.1"
@@ -154,6 +157,7 @@ class ModbusSettings(_Section):
     unit: int = Field(0, ge=0, le=247)
     products: dict[str, Annotated[int, Field(ge=1, le=65533)]] = Field(default_factory=dict)
     triggers: bool = True
+    resets: bool = False
 
     @field_validator("products")
     @classmethod
@@ -178,6 +182,7 @@ class OpcuaSettings(_Section):
         username: Name that a client must log in with.
         password_file: File that holds the password, and nothing else.
         triggers: Offer the method `Trigger`.
+        resets: Offer the method `ResetCounts`.
     """
 
     host: str = "127.0.0.1"
@@ -189,6 +194,7 @@ class OpcuaSettings(_Section):
     username: str | None = Field(None, min_length=1)
     password_file: Path | None = None
     triggers: bool = True
+    resets: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> OpcuaSettings:

@@ -11,11 +11,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.station.core.wire import Record
 
 MAP_VERSION = 1
 STATION_REGISTERS = 16
 SOURCE_REGISTERS = 16
+COUNT_REGISTERS = 8
+"""Registers of a source's counts, before two a product."""
+MOST_REGISTERS = 65536
 NO_VERDICT, WITHOUT_CODE, UNKNOWN = 0, 65534, 65535
 BANDS = {"accept": 1, "review": 2, "unknown": 3}
 STATES = {"connecting": 1, "live": 2, "stale": 3, "lost": 4, "ended": 5}
@@ -46,6 +50,9 @@ class RegisterMap:
         sources: Names of the sources, in the order of their blocks.
         products: Product codes by label.
         clock: Seconds on a clock that never goes back.
+
+    Raises:
+        VisionEdgeError: If so many sources and products do not fit.
     """
 
     def __init__(
@@ -56,20 +63,51 @@ class RegisterMap:
     ) -> None:
         self._sources, self._products, self._clock = sources, products, clock
         self._began = clock()
+        if self.size > MOST_REGISTERS:
+            raise VisionEdgeError(
+                f"[modbus] {len(sources)} sources with {len(products)} product codes need "
+                f"{self.size} registers, and Modbus has {MOST_REGISTERS}",
+                fix="give codes to fewer products",
+            )
 
     @property
     def size(self) -> int:
         """How many registers there are."""
+        return self._counts_at + self._counts_size * len(self._sources)
+
+    @property
+    def _counts_at(self) -> int:
         return STATION_REGISTERS + SOURCE_REGISTERS * len(self._sources)
 
-    def registers(self, states: dict[str, SourceState]) -> list[int]:
-        """Return all registers, each 0 to 65535."""
+    @property
+    def _counts_size(self) -> int:
+        return COUNT_REGISTERS + 2 * len(self._products)
+
+    def registers(self, states: dict[str, SourceState], counts: Record | None = None) -> list[int]:
+        """Return all registers, each 0 to 65535.
+
+        Args:
+            states: By source.
+            counts: The parts' counts, as `GET counts` answers.
+        """
         heartbeat = int(self._clock() - self._began)
         head = [heartbeat & 0xFFFF, MAP_VERSION, len(self._sources), SOURCE_REGISTERS]
+        head += [self._counts_at, self._counts_size]
         registers = head + [0] * (STATION_REGISTERS - len(head))
         for source in self._sources:
             registers += self._block(states.get(source, SourceState()))
+        now, total = (_of_source((counts or {}).get(key, [])) for key in ("sources", "total"))
+        for source in self._sources:
+            registers += self._counts(now.get(source, {}), total.get(source, {}))
         return registers
+
+    def _counts(self, now: Record, total: Record) -> list[int]:
+        """Return a source's parts, unknown and missed ones, all ever, and those of each code."""
+        numbers = [now.get("parts", 0), now.get("unknown", 0), now.get("missed", 0)]
+        numbers.append(total.get("parts", 0))
+        by_code = sorted(self._products, key=self._products.__getitem__)
+        numbers += [now.get("products", {}).get(label, 0) for label in by_code]
+        return [word for number in numbers for word in _two_words(number)]
 
     def _block(self, state: SourceState) -> list[int]:
         sequence = _two_words(state.verdicts)
@@ -95,6 +133,10 @@ class RegisterMap:
         if not record["known"]:
             return UNKNOWN
         return self._products.get(record["label"], WITHOUT_CODE)
+
+
+def _of_source(entries: list[Record]) -> dict[str, Record]:
+    return {entry["source"]: entry for entry in entries}
 
 
 def _two_words(number: int) -> tuple[int, int]:

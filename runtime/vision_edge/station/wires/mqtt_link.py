@@ -55,6 +55,7 @@ class Link:
     Attributes:
         connected: Whether the broker has accepted the connection.
         triggers: Payloads of triggers that have come in.
+        resets: Payloads of resets that have come in.
         warning: What a person should know about this connection.
         unheard: Whether the broker said (MQTT 5) that nobody subscribes to the last verdict.
 
@@ -68,6 +69,8 @@ class Link:
     ) -> None:
         self.connected = False
         self.triggers: deque[bytes] = deque(maxlen=_TRIGGERS)
+        self.resets: deque[bytes] = deque(maxlen=1)  # two at once are one
+        self._commands = [topics.trigger, *([topics.reset] if settings.resets else [])]
         self.warning = in_the_clear(settings)
         self.unheard = False
         self._topics, self._wake = topics, wake
@@ -166,7 +169,7 @@ class Link:
             return
         allowed = getattr(properties, "ReceiveMaximum", None)
         self._window = min(self._window, allowed or self._window)
-        client.subscribe(self._topics.trigger, qos=2)
+        client.subscribe([(topic, 2) for topic in self._commands])
         self.connected = True
         self._wake()
 
@@ -186,9 +189,10 @@ class Link:
         self._wake()
 
     def _on_message(self, client: Client, _: Any, message: Any) -> None:
-        """Take a trigger; a retained one is of another time, and none is long."""
+        """Take a command; a retained one is of another time, and none is long."""
         if not message.retain and len(message.payload) <= _TRIGGER_BYTES:
-            self.triggers.append(bytes(message.payload))
+            taken = self.resets if message.topic == self._topics.reset else self.triggers
+            taken.append(bytes(message.payload))
             self._wake()
 
 

@@ -42,6 +42,16 @@ class Topics:
         """Commands in: a source's name, or nothing for all sources."""
         return f"{self.base}/trigger"
 
+    @property
+    def reset(self) -> str:
+        """Commands in: count parts anew."""
+        return f"{self.base}/reset"
+
+    @property
+    def counts(self) -> str:
+        """How many parts there were, retained."""
+        return f"{self.base}/counts"
+
     def verdict(self, source: str) -> str:
         """Verdicts of a source."""
         return f"{self.base}/verdict/{level(source)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections import deque
@@ -39,6 +40,11 @@ _VARIABLES = {
     "Time": ("DateTime", datetime(1970, 1, 1, tzinfo=timezone.utc)),
     "Sequence": ("UInt32", 0),
     "State": ("String", ""),
+    "Parts": ("UInt32", 0),
+    "UnknownParts": ("UInt32", 0),
+    "MissedParts": ("UInt32", 0),
+    "PartsTotal": ("UInt64", 0),
+    "Products": ("String", "{}"),
 }
 
 
@@ -69,6 +75,7 @@ class OpcuaWire(ServerWire):
         self._sequences = dict.fromkeys(sources, 0)
         self._dropped = 0
         self._changed: asyncio.Event | None = None
+        self._counted: dict[str, dict[str, Any]] = {}
         self._current = {source: _initial() for source in sources}
 
     def verdict(self, record: Record) -> None:
@@ -85,6 +92,17 @@ class OpcuaWire(ServerWire):
         if source in self._sequences:
             with self._lock:
                 self._change(source, {"State": str(status.get("state", ""))})
+
+    def counts(self, document: Record) -> None:
+        """Show how many parts there were."""
+        total = {entry["source"]: entry["parts"] for entry in document["total"]}
+        now = {entry["source"]: entry for entry in document["sources"]}
+        with self._lock:
+            for source in self._sequences:
+                values = _counts(now.get(source, {}), total.get(source, 0))
+                if any(self._counted.get(source, {}).get(k) != v for k, v in values.items()):
+                    self._counted[source] = values
+                    self._change(source, values)
 
     def health(self) -> WireHealth:
         """Return how it is doing."""
@@ -175,6 +193,8 @@ class OpcuaWire(ServerWire):
                 nodes[source][name] = node.nodeid
         if self._settings.triggers:
             await self._add_method(station, node_id("Trigger"), named("Trigger"))
+        if self._settings.resets:
+            await self._add_reset(station, node_id("ResetCounts"), named("ResetCounts"))
         return nodes
 
     async def _add_method(self, station: Any, node_id: Any, name: Any) -> None:
@@ -188,17 +208,18 @@ class OpcuaWire(ServerWire):
             reason = await self._trigger(source or None)
             return reason is None, reason or ""
 
-        def argument(text: str, kind: Any) -> Any:
-            return ua.Argument(Name=text, DataType=ua.NodeId(kind), ValueRank=-1)
+        source = _argument("Source", ua.ObjectIds.String)
+        await station.add_method(node_id, name, trigger, [source], _accepted())
 
-        strings, booleans = ua.ObjectIds.String, ua.ObjectIds.Boolean
-        await station.add_method(
-            node_id,
-            name,
-            trigger,
-            [argument("Source", strings)],
-            [argument("Accepted", booleans), argument("Reason", strings)],
-        )
+    async def _add_reset(self, station: Any, node_id: Any, name: Any) -> None:
+        """Add `ResetCounts() -> (Accepted, Reason)`."""
+
+        @require("asyncua").uamethod  # type: ignore[untyped-decorator]
+        async def reset(parent: Any) -> tuple[bool, str]:
+            reason = await self._reset_counts()
+            return reason is None, reason or ""
+
+        await station.add_method(node_id, name, reset, [], _accepted())
 
     def _warning(self) -> str:
         """Return what a person should know about who may connect, or nothing."""
@@ -206,6 +227,28 @@ class OpcuaWire(ServerWire):
         if open_to_all and not is_loopback(self._settings.host):
             return "; anyone who reaches it may connect: set trusted, or username"
         return ""
+
+
+def _argument(text: str, kind: Any) -> Any:
+    ua = require("asyncua.ua")
+    return ua.Argument(Name=text, DataType=ua.NodeId(kind), ValueRank=-1)
+
+
+def _accepted() -> list[Any]:
+    """Return what a method answers."""
+    ids = require("asyncua.ua").ObjectIds
+    return [_argument("Accepted", ids.Boolean), _argument("Reason", ids.String)]
+
+
+def _counts(now: Record, total: int) -> dict[str, Any]:
+    """Return the variables of a source's counts."""
+    return {
+        "Parts": now.get("parts", 0) & 0xFFFFFFFF,
+        "UnknownParts": now.get("unknown", 0) & 0xFFFFFFFF,
+        "MissedParts": now.get("missed", 0) & 0xFFFFFFFF,
+        "PartsTotal": total,
+        "Products": json.dumps(now.get("products", {}), ensure_ascii=False),
+    }
 
 
 def _initial() -> dict[str, Any]:

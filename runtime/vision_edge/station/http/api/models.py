@@ -368,6 +368,27 @@ class DecidedAnswer(Answer):
     version: int = Field(examples=[15])
 
 
+class SourceCounts(Answer):
+    """Parts of one source."""
+
+    source: str = Field(examples=["camera"])
+    parts: int = Field(description="Parts with a verdict, unknown ones included.")
+    unknown: int
+    missed: int = Field(description="Parts that were in view and got no verdict.")
+    products: dict[str, int] = Field(examples=[{"bolt M8": 120}])
+
+
+class CountsAnswer(Answer):
+    """How many parts there were."""
+
+    shift: str = Field(description="When the shift began.", examples=["2026-11-27 06:00"])
+    since: str = Field(description="Since when `sources` counts: the shift, or the last reset.")
+    reset_by: str | None = Field(description="Who has reset the counts in this shift.")
+    sources: list[SourceCounts]
+    total: list[SourceCounts] = Field(description="Of all shifts; never reset.")
+    problem: str = Field(description="Why counts cannot be written now; empty where they can.")
+
+
 class LoginAsked(Asked):
     """Name and password."""
 

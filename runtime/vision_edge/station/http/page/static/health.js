@@ -1,6 +1,7 @@
 // How the station is doing: cameras, wires, model, versions.
 
 import { secondsSince, start, watchStatus } from "./common.js";
+import { watchCounts } from "./counts.js";
 import { ago, byId, el, icon, say, setIcon, t, tn, tOr } from "./dom.js";
 
 const CAMERAS = { live: "good", connecting: "fair", stale: "fair", lost: "bad" };
@@ -68,3 +69,4 @@ function draw({ status, connected }) {
 
 start();
 watchStatus(draw);
+watchCounts();
