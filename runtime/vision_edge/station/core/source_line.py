@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,12 +26,14 @@ from vision_edge.runtime.pipeline.triggers import (
     Trigger,
     part_settings,
 )
+from vision_edge.runtime.recognition.part_tracking import PartSettings
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sources.addresses import live_address
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.live import LiveState
 from vision_edge.runtime.system.backoff import Backoff
 from vision_edge.runtime.system.native_threads import NativeThread
+from vision_edge.station.core.answers import Answers, Ask
 from vision_edge.station.core.discretion import without_folders
 from vision_edge.station.core.feeds import Gate, camera_of, opened
 from vision_edge.station.core.live_model import Model
@@ -70,6 +72,7 @@ class Line:
         reconnects: How often a lost source came back.
         statistics: Verdicts given, stale frames, seconds spent.
         latest: The latest frame, as it is judged.
+        answers: What came of commands.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Line:
         self.presence: Presence | None = None
         self._model, self._events = model, events
         self._trigger = RequestTrigger()
+        self.answers = Answers(settings.answer_within, lambda: events.state(self))
         self._state: State = "connecting"
         self._message = ""
         self._was_lost = False
@@ -128,6 +132,8 @@ class Line:
             "stale_frames": self.statistics.stale,
             "missed_parts": self.statistics.missed,
             "fewer_views": self.statistics.fewer_views,
+            "answer": None if self.answers.latest is None else self.answers.latest.word,
+            "answers": self.answers.count,
         }
 
     def _discreet(self, text: str) -> str:
@@ -138,8 +144,8 @@ class Line:
         """Start its thread."""
         self._thread.start()
 
-    def trigger(self) -> None:
-        """Judge a part now.
+    def trigger(self) -> Ask:
+        """Judge a part now; return what waits for the answer.
 
         Raises:
             VisionEdgeError: If it judges by another trigger.
@@ -150,7 +156,9 @@ class Line:
                 f'"{self.settings.trigger}")',
                 fix='set trigger = "command" for it',
             )
+        ask = self.answers.ask()
         self._trigger.request()
+        return ask
 
     def stop(self) -> None:
         """Ask it to stop; does not wait."""
@@ -223,12 +231,20 @@ class Line:
             model,
             model,
             self._make_trigger,
-            part_settings(settings.trigger, settings.consensus, settings.report),
+            self._part_settings,
             debounce=settings.debounce,
             max_age_ms=settings.max_age_ms,
             views=settings.frame_views,
             statistics=self.statistics,
         )
+
+    @property
+    def _part_settings(self) -> PartSettings:
+        settings = self.settings
+        made = part_settings(settings.trigger, settings.consensus, settings.report)
+        if settings.trigger != "command":
+            return made
+        return replace(made, deadline=min(made.deadline, settings.answer_within / 2))
 
     def _make_trigger(self) -> Trigger:
         kind = self.settings.trigger
@@ -236,6 +252,7 @@ class Line:
             return PresenceTrigger(self.presence)
         if kind == "motion":
             return MotionTrigger()
+        self._trigger.presence = self.presence
         return self._trigger if kind == "command" else IntervalTrigger(self.settings.interval)
 
     def _seen(self, frame: Frame) -> None:

@@ -19,6 +19,7 @@ from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sources.frame import Frame
+from vision_edge.station.core.answers import Answer
 from vision_edge.station.core.audit import AuditLog
 from vision_edge.station.core.bundle_switch import Bundles
 from vision_edge.station.core.bursts import take_burst
@@ -343,6 +344,18 @@ class Station:
         self.reset_counts(wire)
         self.audit.write(wire, "reset counts", "done", deed=True)
 
+    def ask(self, source: str) -> Answer:
+        """Judge a part now, and wait for the answer, as long as the source's `answer_within` says.
+
+        Raises:
+            NotThereError: If there is no such source.
+            VisionEdgeError: If it is not judged on command.
+        """
+        answer = self.line(source).trigger().wait()
+        if answer is None:
+            raise NoFrameError(f"source {source!r} has not answered", fix="see the log")
+        return answer
+
     def line(self, source: str) -> Line:
         """Return the line of a source.
 
@@ -391,6 +404,7 @@ class Station:
         self.review.offer(frame, record, line.presence)
         self.hub.publish("verdict", record)
         self.wiring.verdict(record)
+        line.answers.verdict(record)
 
     def _line_state(self, line: Line) -> None:
         status = line.status()

@@ -79,6 +79,8 @@ class SourceSettings(Section):
         consensus: How the frames of a part agree.
         report: When a part is reported: `"settled"`, as soon as its frames agree, or `"leave"`.
         debounce: Seconds without the same part again.
+        answer_within: Seconds within which a command is answered, with `command`: after it,
+            nothing was seen. At least two frames must come in the first half of it.
         loop: A file starts again at its end, played at its own rate; for trials.
         realtime: A video file is played at its own rate.
         fps: Frames a second of a file that is played at a rate; by default the video's own, and 2
@@ -104,6 +106,7 @@ class SourceSettings(Section):
     consensus: Method = "mean"
     report: Report = "settled"
     debounce: Seconds = 0.0
+    answer_within: Annotated[float, Field(ge=0.1, le=60)] = 2.0
     loop: bool = False
     realtime: bool = False
     fps: Annotated[float, Field(gt=0, le=240)] | None = None

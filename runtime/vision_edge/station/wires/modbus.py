@@ -60,7 +60,12 @@ class ModbusWire(ServerWire):
         """Show a source's state from now on."""
         with self._lock:
             state = self._states.get(source, SourceState())
-            self._states[source] = replace(state, state=str(status.get("state", "")))
+            self._states[source] = replace(
+                state,
+                state=str(status.get("state", "")),
+                answer=str(status.get("answer") or ""),
+                answers=int(status.get("answers", 0)),
+            )
 
     def counts(self, document: Record) -> None:
         """Show the parts' counts from now on."""

@@ -23,6 +23,7 @@ MOST_REGISTERS = 65536
 NO_VERDICT, WITHOUT_CODE, UNKNOWN = 0, 65534, 65535
 BANDS = {"accept": 1, "review": 2, "unknown": 3}
 STATES = {"connecting": 1, "live": 2, "stale": 3, "lost": 4, "ended": 5}
+ANSWERS = {"known": 1, "unknown": 2, "nothing": 3}
 _NO_MARGIN = -32768
 
 
@@ -35,12 +36,16 @@ class SourceState:
         record: The last of them.
         at: When it came, on the clock `time.monotonic`.
         state: The source's state in a word.
+        answer: What came of the last command, in a word; empty before the first.
+        answers: How many commands were answered.
     """
 
     verdicts: int = 0
     record: Record | None = None
     at: float = 0.0
     state: str = ""
+    answer: str = ""
+    answers: int = 0
 
 
 class RegisterMap:
@@ -111,9 +116,11 @@ class RegisterMap:
 
     def _block(self, state: SourceState) -> list[int]:
         sequence = _two_words(state.verdicts)
-        source_state = STATES.get(state.state, 0)
+        told = [
+            STATES.get(state.state, 0), ANSWERS.get(state.answer, 0), *_two_words(state.answers)
+        ]  # fmt: skip
         if state.record is None:
-            return [*sequence, 0, NO_VERDICT, 0, 0, 0, 0, 0, 0, source_state, 0, 0, 0, *sequence]
+            return [*sequence, 0, NO_VERDICT, 0, 0, 0, 0, 0, 0, *told, *sequence]
         record = state.record
         return [
             *sequence,
@@ -124,8 +131,7 @@ class RegisterMap:
             _signed(record["margin"]),
             min(65535, round(record["age_ms"])),
             *_two_words(round(1000 * (self._clock() - state.at))),
-            source_state,
-            *(0, 0, 0),
+            *told,
             *sequence,
         ]
 

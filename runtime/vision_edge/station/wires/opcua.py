@@ -40,6 +40,8 @@ _VARIABLES = {
     "Time": ("DateTime", datetime(1970, 1, 1, tzinfo=timezone.utc)),
     "Sequence": ("UInt32", 0),
     "State": ("String", ""),
+    "Answer": ("String", ""),
+    "Answers": ("UInt32", 0),
     "Parts": ("UInt32", 0),
     "UnknownParts": ("UInt32", 0),
     "MissedParts": ("UInt32", 0),
@@ -91,7 +93,12 @@ class OpcuaWire(ServerWire):
         """Show a source's state."""
         if source in self._sequences:
             with self._lock:
-                self._change(source, {"State": str(status.get("state", ""))})
+                values = {
+                    "State": str(status.get("state", "")),
+                    "Answer": str(status.get("answer") or ""),
+                    "Answers": int(status.get("answers", 0)) & 0xFFFFFFFF,
+                }
+                self._change(source, values)
 
     def counts(self, document: Record) -> None:
         """Show how many parts there were."""

@@ -85,6 +85,20 @@ class SourceStatus(Answer):
         description="Frames judged by one view where three were asked for, for lack of time.",
         examples=[0],
     )
+    answer: Literal["known", "unknown", "nothing"] | None = Field(
+        default=None, description="What came of the last command."
+    )
+    answers: int = Field(default=0, description="Commands that were answered.")
+
+
+class AskedAnswer(Answer):
+    """What came of a command."""
+
+    answer: Literal["known", "unknown", "nothing"] = Field(
+        description="`nothing`: no part was seen within the source's `answer_within`."
+    )
+    ms: float = Field(description="From the command to the answer.", examples=[140.5])
+    verdict: dict[str, Any] | None = Field(description="As in `GET verdicts`.")
 
 
 class WireStatus(Answer):

@@ -9,7 +9,13 @@ from fastapi.responses import StreamingResponse
 
 from vision_edge.station.core.captures import Capture, Captures
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
-from vision_edge.station.http.api.models import BurstAsked, CaptureAnswer, CropAnswer, Done
+from vision_edge.station.http.api.models import (
+    AskedAnswer,
+    BurstAsked,
+    CaptureAnswer,
+    CropAnswer,
+    Done,
+)
 from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
 from vision_edge.station.http.preview import BOUNDARY, MAX_FPS, Previews, frame_headers, offered
 from vision_edge.station.http.request_error import RequestError
@@ -36,6 +42,16 @@ def trigger(request: Request, name: Name, _user: Operator) -> Done:
     noted(request, deed=False, source=name)
     station_of(request).trigger(name)
     return Done()
+
+
+@router.post("/ask", responses=failures(*CHANGING, 404))
+def ask(request: Request, name: Name, _user: Operator) -> AskedAnswer:
+    """Judge a part now, and wait for the answer; for sources whose trigger is `command`."""
+    noted(request, deed=False, source=name)
+    answer = station_of(request).ask(name)
+    return AskedAnswer(
+        answer=answer.word, ms=round(1000 * answer.seconds, 1), verdict=answer.record
+    )
 
 
 @router.post("/freeze", status_code=201, responses=failures(*CHANGING, 404))
