@@ -26,7 +26,7 @@ pytestmark = [
 ]
 PERIOD, SPEED, SIDE, WIDTH = 2.0, 100, 60, 320  # as support/rtsp_server.py draws it
 COLOURS = ((0x20, 0x30, 0xE0), (0xE0, 0x40, 0x20), (0x30, 0xD0, 0x40))
-SECONDS = 11.0
+SECONDS = 13.0
 
 
 @pytest.fixture
@@ -87,8 +87,8 @@ def test_each_part_on_a_stream_is_told_once_by_a_device_that_slow(
     source.close()
     leaves = (WIDTH + SIDE) / SPEED
     numbers = range(int(began / PERIOD) - 4, int(until / PERIOD) + 1)
-    passed = [k for k in numbers if began + 2.5 < k * PERIOD < until - 2.5 - leaves]
+    passed = [k for k in numbers if began + 2.0 < k * PERIOD < until - 2.0 - leaves]
     assert len(passed) >= 2
-    assert sorted(set(told)) == sorted(told), "none twice"
+    assert sorted(set(told)) == sorted(told), f"none twice: {told}"
     assert set(passed) <= set(told)
     assert max(late, default=0.0) <= 0.150, "settled within 150 ms of the third judged frame"
