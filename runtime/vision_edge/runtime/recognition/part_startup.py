@@ -78,6 +78,7 @@ class StartUp:
         if not scored:
             return None
         score, _, best = scored[0]
+        best = np.median([v for s, _, v in scored if s == score and _alike(v, best)], axis=0)
         if last:
             return best if score > 0 else None
         others = [s for s, _, v in scored if not _alike(v, best)]
