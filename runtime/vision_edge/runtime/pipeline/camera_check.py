@@ -95,10 +95,11 @@ class CameraCheck:
     Args:
         presence: Knows the empty scene. Without it the trigger is `motion`, and of the part's size
             and speed nothing is known.
+        every_frame: Whether it is shown every frame; where not, it must be told their rate.
     """
 
-    def __init__(self, presence: Presence | None = None) -> None:
-        self._presence = presence
+    def __init__(self, presence: Presence | None = None, *, every_frame: bool = True) -> None:
+        self._presence, self._every_frame = presence, every_frame
         self._motion = MotionTrigger()
         self._times: deque[float] = deque(maxlen=_FRAMES)
         self._seen: deque[bool] = deque(maxlen=_FRAMES)
@@ -107,18 +108,21 @@ class CameraCheck:
         self._velocity: Velocity | None = None
         self._box: Box | None = None
         self._whole = False
+        self._given_rate: float | None = None
         self._frames = 0
         self._best = {True: 0.0, False: 0.0}  # of the part, of the picture
         self._meters: Meters | None = None
         self._size = (0, 0)
 
-    def look(self, frame: Frame, at: float | None = None) -> None:
+    def look(self, frame: Frame, at: float | None = None, rate: float | None = None) -> None:
         """Take the next frame.
 
         Args:
             frame: The frame.
             at: Its time in seconds, where it is not when it was captured.
+            rate: Frames a second of the camera, where not all of them are looked at here.
         """
+        self._given_rate = rate
         image = frame.image
         time = frame.captured if at is None else at
         if self._size != (image.shape[1], image.shape[0]):
@@ -168,6 +172,8 @@ class CameraCheck:
 
     def _rate(self) -> float | None:
         """Return frames a second."""
+        if not self._every_frame:
+            return self._given_rate
         if len(self._times) < 2 or self._times[-1] <= self._times[0]:
             return None
         return (len(self._times) - 1) / (self._times[-1] - self._times[0])

@@ -22,6 +22,7 @@ from vision_edge.station.http.api import (
 )
 from vision_edge.station.http.api.fleet import fleet_router
 from vision_edge.station.http.auth import SCHEMES, Auth
+from vision_edge.station.http.camera_checks import CameraChecks
 from vision_edge.station.http.guard import Guard
 from vision_edge.station.http.page.page import Visitor, page_router
 from vision_edge.station.http.paths import PREFIX
@@ -56,6 +57,7 @@ def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -
     app.state.station = station
     app.state.auth = Auth(settings)
     app.state.previews = Previews()
+    app.state.camera_checks = CameraChecks()
     app.state.streams = Streams(settings.max_streams)
     app.state.auth.when_one_ends(app.state.streams.recheck)
     station.metrics.read_from(StationReadings(station))

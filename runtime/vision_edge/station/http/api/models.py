@@ -101,6 +101,44 @@ class AskedAnswer(Answer):
     verdict: dict[str, Any] | None = Field(description="As in `GET verdicts`.")
 
 
+class MetersAnswer(Answer):
+    """What the picture, or the part in it, tells of the camera."""
+
+    sharpness: float = Field(description="Fine in coarse detail; below 0.2 it is out of focus.")
+    brightest: float = Field(description="Grey level that a twentieth of it reaches.")
+    darkest: float = Field(description="Grey level that a twentieth of it stays below.")
+    white: float = Field(description="Share of it that is burnt out.")
+    black: float = Field(description="Share of it that is black.")
+    smear: float = Field(description="By movement, as a share of its short side.")
+    along: Literal["x", "y"] | None
+
+
+class AdviceAnswer(Answer):
+    """One thing that is well, or is not."""
+
+    about: Literal["focus", "light", "smear", "size", "trigger", "passage"]
+    level: Literal["good", "fair", "bad"]
+    message: str
+    fix: str
+
+
+class CameraAnswer(Answer):
+    """What the camera assistant says."""
+
+    width: int
+    height: int
+    frames: int = Field(description="Frames looked at.")
+    rate: float | None = Field(description="Frames a second of the source.")
+    meters: MetersAnswer
+    best: float = Field(description="The best sharpness so far.")
+    fill: float | None = Field(description="The part's side as a share of the view's shorter one.")
+    seen: bool = Field(description="Whether the trigger sees something now.")
+    seen_share: float
+    speed: float | None = Field(description="Of parts, in pixels a second.")
+    passage: float | None = Field(description="Frames in which a part is wholly in view.")
+    advice: list[AdviceAnswer]
+
+
 class WireStatus(Answer):
     """One wire to the plant."""
 

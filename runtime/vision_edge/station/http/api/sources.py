@@ -12,11 +12,13 @@ from vision_edge.station.http.api.answers import CHANGING, READING, failures
 from vision_edge.station.http.api.models import (
     AskedAnswer,
     BurstAsked,
+    CameraAnswer,
     CaptureAnswer,
     CropAnswer,
     Done,
 )
 from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
+from vision_edge.station.http.camera_checks import CameraChecks
 from vision_edge.station.http.preview import BOUNDARY, MAX_FPS, Previews, frame_headers, offered
 from vision_edge.station.http.request_error import RequestError
 from vision_edge.station.http.streams import Streams
@@ -68,6 +70,13 @@ def burst(request: Request, name: Name, asked: BurstAsked, _user: Operator) -> C
     noted(request, deed=False, source=name, seconds=asked.seconds)
     station = station_of(request)
     return captured(station.burst(name, asked.seconds), station.captures)
+
+
+@router.get("/camera", responses=failures(*READING, 404, 409))
+def camera(request: Request, name: Name, _user: Operator) -> CameraAnswer:
+    """What the latest frames tell of the camera; ask some times a second while setting it up."""
+    checks: CameraChecks = request.app.state.camera_checks
+    return CameraAnswer.model_validate(checks.report(station_of(request).line(name)).document())
 
 
 @router.get(

@@ -2,7 +2,8 @@
 
 import { secondsSince, start, watchStatus } from "./common.js";
 import { watchCounts } from "./counts.js";
-import { ago, byId, el, icon, say, setIcon, t, tn, tOr } from "./dom.js";
+import { setUp } from "./setup.js";
+import { ago, button, byId, el, icon, redraw, say, setIcon, t, tn, tOr } from "./dom.js";
 
 const CAMERAS = { live: "good", connecting: "fair", stale: "fair", lost: "bad" };
 const WIRES = { ok: "good", connecting: "fair", down: "bad" };
@@ -23,7 +24,9 @@ function cameraRow(source) {
       source.reconnects ? tn("health.reconnects", source.reconnects) : null].filter(Boolean).join(" · "),
     source.address,
   ];
-  return row(CAMERAS[source.state] || "bad", source.name, tOr(`state.${source.state}`, source.state), facts);
+  const node = row(CAMERAS[source.state] || "bad", source.name, tOr(`state.${source.state}`, source.state), facts);
+  node.append(button(t("setup"), { "data-setup": source.name, "data-key": `setup ${source.name}`, run: () => setUp(source.name) }));
+  return node;
 }
 
 function wireRow(wire) {
@@ -61,7 +64,7 @@ function draw({ status, connected }) {
   say(ready.querySelector("span"), !connected ? t("health.offline") : good ? t("health.ready") : t("health.not-ready"));
   if (!status) return;
   if (!connected) say(ready.querySelector("span"), `${t("health.offline")} (${ago(secondsSince(status.time))})`);
-  byId("cameras").replaceChildren(...status.sources.map(cameraRow));
+  redraw(byId("cameras"), ...status.sources.map(cameraRow));
   byId("wires").replaceChildren(...(status.wires.length ? status.wires.map(wireRow) : [el("p", { class: "quiet" }, t("health.no-wires"))]));
   byId("model").replaceChildren(...model(status));
   byId("station").replaceChildren(...station(status));
