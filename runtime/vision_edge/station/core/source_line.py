@@ -38,6 +38,7 @@ from vision_edge.station.core.discretion import without_folders
 from vision_edge.station.core.feeds import Gate, camera_of, opened
 from vision_edge.station.core.live_model import Model
 from vision_edge.station.core.request_trigger import RequestTrigger
+from vision_edge.station.core.scene_guard import SceneGuard
 from vision_edge.station.settings.station import SourceSettings
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Line:
         statistics: Verdicts given, stale frames, seconds spent.
         latest: The latest frame, as it is judged.
         answers: What came of commands.
+        scene: What has changed in silence.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Line:
         self.presence: Presence | None = None
         self._model, self._events = model, events
         self._trigger = RequestTrigger()
+        self.scene = SceneGuard(settings.name, lambda: events.state(self))
         self.answers = Answers(settings.answer_within, lambda: events.state(self))
         self._state: State = "connecting"
         self._message = ""
@@ -134,6 +137,7 @@ class Line:
             "fewer_views": self.statistics.fewer_views,
             "answer": None if self.answers.latest is None else self.answers.latest.word,
             "answers": self.answers.count,
+            "change": self.scene.document(),
         }
 
     def _discreet(self, text: str) -> str:
@@ -230,7 +234,7 @@ class Line:
             source,
             model,
             model,
-            self._make_trigger,
+            lambda: self.scene.watching(self._make_trigger()),
             self._part_settings,
             debounce=settings.debounce,
             max_age_ms=settings.max_age_ms,
@@ -258,6 +262,8 @@ class Line:
     def _seen(self, frame: Frame) -> None:
         self.latest = frame
         self.frames += 1
+        if self.settings.trigger == "none":
+            self.scene.look(frame)
         self._tell_missed()
 
     def _tell_missed(self) -> None:

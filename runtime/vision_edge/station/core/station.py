@@ -356,6 +356,14 @@ class Station:
             raise NoFrameError(f"source {source!r} has not answered", fix="see the log")
         return answer
 
+    def acknowledge(self, source: str) -> None:
+        """Take a source's scene of now for the right one.
+
+        Raises:
+            NotThereError: If there is no such source.
+        """
+        self.line(source).scene.acknowledge()
+
     def line(self, source: str) -> Line:
         """Return the line of a source.
 
@@ -399,6 +407,7 @@ class Station:
         }
         if "part" in record:
             self.tally.count(record)
+            line.scene.part(record)
         self._records.append(record)
         self.metrics.verdict(record)
         self.review.offer(frame, record, line.presence)

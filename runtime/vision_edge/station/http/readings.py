@@ -53,12 +53,17 @@ class StationReadings(Collector):
             "vision_edge_reconnects", "Times that a lost source came back.", labels=["source"]
         )
         up = GaugeMetricFamily("vision_edge_source_live", "Whether it is live.", labels=["source"])
+        changed = GaugeMetricFamily(
+            "vision_edge_scene_changed", "Whether its scene has changed in silence.",
+            labels=["source"],
+        )  # fmt: skip
         for line in self._station.lines:
+            changed.add_metric([line.name], float(line.scene.change is not None))
             frames.add_metric([line.name], line.frames)
             stale.add_metric([line.name], line.statistics.stale)
             reconnects.add_metric([line.name], line.reconnects)
             up.add_metric([line.name], float(line.state == "live"))
-        return frames, stale, reconnects, up
+        return frames, stale, reconnects, up, changed
 
     def _parts(self) -> Iterable[Metric]:
         """Read the parts' counts; products past the first `MAX_LABELS` are `other`."""

@@ -65,6 +65,14 @@ class BundleStatus(Answer):
     embedding_dim: int = Field(examples=[384])
 
 
+class SceneChange(Answer):
+    """A change of a scene that nobody has told of."""
+
+    kind: Literal["moved", "light", "lens", "covered", "scores"]
+    message: str = Field(examples=["the camera was moved: by 3 % of the view"])
+    fix: str
+
+
 class SourceStatus(Answer):
     """One source: what it is doing, and how old its picture is."""
 
@@ -89,6 +97,9 @@ class SourceStatus(Answer):
         default=None, description="What came of the last command."
     )
     answers: int = Field(default=0, description="Commands that were answered.")
+    change: SceneChange | None = Field(
+        default=None, description="What has changed in silence, until it is acknowledged or over."
+    )
 
 
 class AskedAnswer(Answer):

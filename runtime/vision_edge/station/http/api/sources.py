@@ -56,6 +56,14 @@ def ask(request: Request, name: Name, _user: Operator) -> AskedAnswer:
     )
 
 
+@router.post("/acknowledge", responses=failures(*CHANGING, 404))
+def acknowledge(request: Request, name: Name, _user: Operator) -> Done:
+    """Take the scene of now for the right one: what has changed is to stay so."""
+    noted(request, source=name)
+    station_of(request).acknowledge(name)
+    return Done()
+
+
 @router.post("/freeze", status_code=201, responses=failures(*CHANGING, 404))
 def freeze(request: Request, name: Name, _user: Operator) -> CaptureAnswer:
     """Keep the latest frame for a while, to be looked at and registered."""

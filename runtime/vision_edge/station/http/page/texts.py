@@ -210,6 +210,9 @@ ENGLISH: Mapping[str, str] = {
     "counts.reset.sure": "Begin to count this shift's parts anew?",
     "counts.reset.kept": "The total, and the table of what was counted so far, stay.",
     "counts.csv": "Save as a table",
+    # silent change
+    "change": "Something has changed",
+    "change.acknowledge": "It is to stay so",
     # setup
     "setup": "Set up",
     "setup.title": "Set up {source}",

@@ -1,6 +1,7 @@
 // How the station is doing: cameras, wires, model, versions.
 
-import { secondsSince, start, watchStatus } from "./common.js";
+import { post } from "./api.js";
+import { failed, refreshStatus, secondsSince, start, watchStatus } from "./common.js";
 import { watchCounts } from "./counts.js";
 import { setUp } from "./setup.js";
 import { ago, button, byId, el, icon, redraw, say, setIcon, t, tn, tOr } from "./dom.js";
@@ -18,15 +19,28 @@ function row(level, name, word, facts) {
 }
 
 function cameraRow(source) {
+  const { change } = source;
   const facts = [
     source.message || null,
+    change ? `${change.message}. ${change.fix}` : null,
     [t("health.frames", { n: source.frames }), source.age_ms === null || source.age_ms === undefined ? null : t("health.age", { n: Math.round(source.age_ms) }),
       source.reconnects ? tn("health.reconnects", source.reconnects) : null].filter(Boolean).join(" · "),
     source.address,
   ];
-  const node = row(CAMERAS[source.state] || "bad", source.name, tOr(`state.${source.state}`, source.state), facts);
+  const level = change && source.state === "live" ? "fair" : CAMERAS[source.state] || "bad";
+  const node = row(level, source.name, change ? t("change") : tOr(`state.${source.state}`, source.state), facts);
+  if (change) node.append(button(t("change.acknowledge"), { "data-key": `acknowledge ${source.name}`, run: () => acknowledge(source.name) }));
   node.append(button(t("setup"), { "data-setup": source.name, "data-key": `setup ${source.name}`, run: () => setUp(source.name) }));
   return node;
+}
+
+async function acknowledge(source) {
+  try {
+    await post(`sources/${encodeURIComponent(source)}/acknowledge`);
+  } catch (error) {
+    failed(error);
+  }
+  await refreshStatus();
 }
 
 function wireRow(wire) {
