@@ -1,4 +1,7 @@
-"""A source's scene, watched while its parts are judged: what has changed in silence."""
+"""A source's scene, watched while its parts are judged: what has changed in silence.
+
+Only triggers that tell the parts from the scene can have it watched: `presence` and `motion`.
+"""
 
 from __future__ import annotations
 
@@ -81,5 +84,7 @@ class _Watched:
     def look(self, frame: Frame) -> Look:
         """Return what the trigger sees."""
         look = self._trigger.look(frame)
-        self._guard.look(frame, tuple(part.box for part in look.parts if part.box is not None))
+        boxes = tuple(part.box for part in look.parts if part.box is not None)
+        if len(boxes) == len(look.parts):  # a part that fills the picture hides the scene
+            self._guard.look(frame, boxes)
         return look

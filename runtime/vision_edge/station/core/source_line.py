@@ -234,7 +234,7 @@ class Line:
             source,
             model,
             model,
-            lambda: self.scene.watching(self._make_trigger()),
+            self._make_trigger,
             self._part_settings,
             debounce=settings.debounce,
             max_age_ms=settings.max_age_ms,
@@ -253,17 +253,15 @@ class Line:
     def _make_trigger(self) -> Trigger:
         kind = self.settings.trigger
         if kind == "presence" and self.presence is not None:
-            return PresenceTrigger(self.presence)
+            return self.scene.watching(PresenceTrigger(self.presence))
         if kind == "motion":
-            return MotionTrigger()
+            return self.scene.watching(MotionTrigger())
         self._trigger.presence = self.presence
         return self._trigger if kind == "command" else IntervalTrigger(self.settings.interval)
 
     def _seen(self, frame: Frame) -> None:
         self.latest = frame
         self.frames += 1
-        if self.settings.trigger == "none":
-            self.scene.look(frame)
         self._tell_missed()
 
     def _tell_missed(self) -> None:
