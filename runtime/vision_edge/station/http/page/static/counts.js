@@ -6,7 +6,7 @@ import { ask } from "./dialogs.js";
 import { button, byId, clock, el, redraw, t, tn } from "./dom.js";
 
 const POLL_MS = 2000;
-const SHOWN = 12;
+const SHOWN = 6;
 let timer = null;
 
 /** A source's products, the most frequent first; then what was unknown or missed. */

@@ -22,15 +22,17 @@ function cameraRow(source) {
   const { change } = source;
   const facts = [
     source.message || null,
-    change ? `${change.message}. ${change.fix}` : null,
+    change ? `${change.message}; ${change.fix}` : null,
     [t("health.frames", { n: source.frames }), source.age_ms === null || source.age_ms === undefined ? null : t("health.age", { n: Math.round(source.age_ms) }),
       source.reconnects ? tn("health.reconnects", source.reconnects) : null].filter(Boolean).join(" · "),
     source.address,
   ];
   const level = change && source.state === "live" ? "fair" : CAMERAS[source.state] || "bad";
   const node = row(level, source.name, change ? t("change") : tOr(`state.${source.state}`, source.state), facts);
-  if (change) node.append(button(t("change.acknowledge"), { "data-key": `acknowledge ${source.name}`, run: () => acknowledge(source.name) }));
-  node.append(button(t("setup"), { "data-setup": source.name, "data-key": `setup ${source.name}`, run: () => setUp(source.name) }));
+  const actions = el("div", { class: "row tight" });
+  if (change) actions.append(button(t("change.acknowledge"), { "data-key": `acknowledge ${source.name}`, run: () => acknowledge(source.name) }));
+  actions.append(button(t("setup"), { "data-setup": source.name, "data-key": `setup ${source.name}`, run: () => setUp(source.name) }));
+  node.append(actions);
   return node;
 }
 
