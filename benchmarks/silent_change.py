@@ -51,8 +51,13 @@ def line(seed: int, start: int = 0) -> Iterator[tuple[Image, list[Box]]]:
 
 def shifted(share: float) -> Disturbance:
     """The camera is moved by so much of its shorter side."""
-    matrix = np.float32([[1, 0, share * SIZE[1]], [0, 1, 0.5 * share * SIZE[1]]])
-    return lambda image: cv2.warpAffine(image, matrix, SIZE, borderMode=cv2.BORDER_REFLECT)
+    matrix = np.array([[1, 0, share * SIZE[1]], [0, 1, 0.5 * share * SIZE[1]]], np.float32)
+
+    def moved(image: Image) -> Image:
+        shown = cv2.warpAffine(image, matrix, SIZE, borderMode=cv2.BORDER_REFLECT)
+        return shown.astype(np.uint8)
+
+    return moved
 
 
 def lit(stops: float) -> Disturbance:
@@ -62,7 +67,11 @@ def lit(stops: float) -> Disturbance:
 
 def blurred(share: float) -> Disturbance:
     """The lens is greasy: a blur of so much of the shorter side."""
-    return lambda image: cv2.GaussianBlur(image, (0, 0), share * SIZE[1])
+
+    def dulled(image: Image) -> Image:
+        return cv2.GaussianBlur(image, (0, 0), share * SIZE[1]).astype(np.uint8)
+
+    return dulled
 
 
 def spotted(share: float) -> Disturbance:

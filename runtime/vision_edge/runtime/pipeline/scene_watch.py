@@ -111,7 +111,21 @@ class SceneWatch:
     def __init__(self) -> None:
         self.change: Change | None = None
         self._parts = 0
+        self._looked = float("-inf")
+        self._reported = False
+        self._last: Grey | None = None
         self._begin()
+
+    def _begin(self) -> None:
+        self._looks: list[Grey] = []
+        self._baseline: list[Grey] = []
+        self._first: Grey | None = None
+        self._first_score = 0.0
+        self._limits: dict[str, float] = {}
+        self._last = None
+        self._blocks: deque[_Block] = deque(maxlen=_RECENT)
+        self._scores: deque[float] = deque(maxlen=25)
+        self._medians: list[float] = []
 
     def acknowledge(self) -> None:
         """Take the state of now for the right one."""
@@ -148,18 +162,6 @@ class SceneWatch:
         self._looks.clear()
         self._last = median
         return self._judge(median, time)
-
-    def _begin(self) -> None:
-        self._looks: list[Grey] = []
-        self._baseline: list[Grey] = []
-        self._first: Grey | None = None
-        self._first_score = 0.0
-        self._limits: dict[str, float] = {}
-        self._last: Grey | None = None
-        self._blocks: deque[_Block] = deque(maxlen=_RECENT)
-        self._scores: deque[float] = deque(maxlen=25)
-        self._medians: list[float] = []
-        self._looked, self._reported = float("-inf"), False
 
     def _background(self, image: Image, parts: Sequence[Box]) -> Grey:
         """Return the scene small and grey; where parts are, as it was last."""
