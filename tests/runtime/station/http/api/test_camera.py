@@ -42,8 +42,8 @@ def test_the_assistant_tells_rate_speed_and_size(settings: Any) -> None:
 
         found = eventually(measured, 15)
         assert (found["width"], found["height"]) == (320, 180)
-        assert found["rate"] == pytest.approx(14, abs=12)  # of a busy machine
-        assert 60 < found["speed"] < 300
+        assert 0 < found["rate"] < 40
+        assert 10 < found["speed"] < 400  # 8 pixels a frame, at whatever rate it is played
         assert found["fill"] == pytest.approx(60 / 180, abs=0.08)
         assert {one["about"] for one in found["advice"]} >= {"focus", "light", "passage", "size"}
         plain = running.ok(running.get("/sources/plain/camera"))
