@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT ?= .out
 
-.PHONY: demo station test test-edge check lint types layers docs bench faults install-check wheel wheel-edge clean
+.PHONY: demo station test test-edge triton check lint types layers docs bench faults attack install-check wheel wheel-edge clean
 
 demo: $(VENV)/.server
 	$(BIN)/vision-edge demo --out $(OUT)/demo --json $(OUT)/demo/summary.json
@@ -15,8 +15,12 @@ station: $(VENV)/.station
 	$(BIN)/python examples/station/render.py
 	$(BIN)/vision-edge serve --config examples/station/station.toml
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.triton
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
+
+# NVIDIA's Triton server for the tests, on a CPU: 55 MB. Beside the packages, not among them, since
+# its wheel asks for an older numpy than ours. Where there is no wheel, the tests of it skip.
+triton: $(VENV)/.triton
 
 # The runtime as a device has it: Python 3.10, numpy 1.26, no torch.
 EDGE_PYTHON ?= python3.10
@@ -32,6 +36,10 @@ faults: $(VENV)/.dev
 	VISION_EDGE_FAULT_CYCLES=50 VISION_EDGE_KILLS=200 VISION_EDGE_BROKER_KILLS=40 OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -s tests/runtime/sources/test_rtsp.py tests/runtime/gallery/test_kill.py \
 		tests/runtime/station/wires/test_mqtt.py
+
+# A real station under attack, over loopback: about 6 minutes and 1.5 GB, on a quiet machine.
+attack: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/attack.py --out $(OUT)/attack
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -85,6 +93,11 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[server,station,modbus,opcua,openvino,tensorrt-rtx,triton,dev,docs]"
 	touch $@ $(VENV)/.server $(VENV)/.station $(VENV)/.docs
+
+$(VENV)/.triton: constraints.txt | $(VENV)/bin/python
+	rm -rf $(VENV)/triton
+	$(PIP) install --quiet --no-deps --constraint constraints.txt --target $(VENV)/triton nvidia-pytriton \
+		&& touch $@ || echo "no Triton server for this machine: its tests skip"
 
 $(EDGE_VENV)/.edge: pyproject.toml constraints.txt
 	$(EDGE_PYTHON) -m venv $(EDGE_VENV)

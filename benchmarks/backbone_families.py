@@ -3,28 +3,35 @@
     python benchmarks/backbone_families.py --results R.json --write docs/reference/backbones.md
 
 Every family's architecture is shrunk (two blocks, 16 patches, random weights) and goes through the
-real commands, half a minute each; a family that is in the results already is not run again. timm's
-names are made on the meta device, one block of each.
+real commands, half a minute each, `--jobs N` of them at once; a family that is in the results
+already is not run again, so a run that was ended goes on where it stopped. timm's names are made
+on the meta device, one block of each. The package must be installed (`pip install -e .[server]`,
+and pytest, whose helpers make the pictures), for its commands announce themselves.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 import tempfile
 from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.families import SHRUNK, STAGES, Chain, shrunk, weights_of
 from support.toolkit import class_folders
 
+from vision_edge.runtime.system.files import atomic_file
 from vision_edge.toolkit.backbones.families import (
     embedding_kind,
     family_of,
@@ -38,19 +45,30 @@ MODULES = (
 OK = "yes"
 
 
-def run_all(path: Path) -> dict[str, dict[str, str]]:
+def run_all(path: Path, jobs: int) -> dict[str, dict[str, str]]:
     """Run every stage on every family, and keep what came of it."""
     results: dict[str, dict[str, str]] = json.loads(path.read_text()) if path.is_file() else {}
-    for name in SHRUNK:
-        if name in results:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            root = Path(folder)
-            chain = Chain(weights_of(name, root), class_folders(root / "train", 4, 8), root)
-            results[name] = {stage: _outcome(chain, stage) for stage in STAGES}
-        path.write_text(json.dumps(results, indent=2))
-        print(name, results[name], file=sys.stderr, flush=True)
-    return results
+    todo = [name for name in SHRUNK if name not in results]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(
+        jobs, get_context("spawn"), torch.set_num_threads, (threads,)
+    ) as processes:
+        running = {processes.submit(run_one, name): name for name in todo}
+        for done in as_completed(running):
+            name = running[done]
+            results[name] = done.result()
+            with atomic_file(path) as temporary:
+                temporary.write_text(json.dumps(results, indent=2))
+            print(name, results[name], file=sys.stderr, flush=True)
+    return {name: results[name] for name in SHRUNK}
+
+
+def run_one(name: str) -> dict[str, str]:
+    """Return what came of each stage on a family."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        chain = Chain(weights_of(name, root), class_folders(root / "train", 4, 8), root)
+        return {stage: _outcome(chain, stage) for stage in STAGES}
 
 
 def _outcome(chain: Chain, stage: str) -> str:
@@ -58,6 +76,8 @@ def _outcome(chain: Chain, stage: str) -> str:
         chain.run(stage)
     except AssertionError as error:  # run_command's: it holds what the command refused with
         return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
     return OK
 
 
@@ -144,8 +164,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--write", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=1, help="Families at once.")
     options = parser.parse_args()
-    results = run_all(options.results)
+    results = run_all(options.results, max(1, options.jobs))
     parts = {"families": families(results), "sources": sources(results), "names": names()}
     write(options.write, parts)
 

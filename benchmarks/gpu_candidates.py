@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from gpu_fusions import in_contrib_operators
 
 from vision_edge.export.bundle import ExportImages, export_bundle
 from vision_edge.export.graph.tidy import fuse_attention
@@ -49,8 +50,16 @@ HALVES: dict[str, Callable[[bytes], bytes]] = {
     "fp16": lambda model: to_half(model).model,
     "fp16 fused": lambda model: to_half(fuse_attention(model)).model,
     "fp16 fused throughout": lambda m: to_half(fuse_attention(m), wide=(), residual=False).model,
+    "fp16 biases fused": lambda m: to_half(in_contrib_operators(m, norms=False)).model,
+    "fp16 biases fused throughout": lambda m: (
+        to_half(in_contrib_operators(m, norms=False), wide=(), residual=False).model
+    ),
+    "fp16 biases and norms fused throughout": lambda m: (
+        to_half(in_contrib_operators(m), wide=(), residual=False).model
+    ),
 }
-"""The portable form, ONNX Runtime's own attention, and that with LayerNorm's ends in float16."""
+"""The portable form, ONNX Runtime's own attention, and that with LayerNorm's ends in float16; then
+with no bias in a pass of its own (`gpu_fusions.py`), the residual stream in float32 or float16."""
 _GATE_IMAGES = 8
 _LIKE = 0.9  # agreement with the reference below which a candidate is called wrong
 

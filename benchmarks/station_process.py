@@ -40,6 +40,8 @@ class Plan:
         frames: Length of the videos; they are looped.
         bundle: The bundle.
         threads: CPU threads an inference.
+        server: Further lines of `[server]`.
+        token: What requests bear, where the station knows users.
     """
 
     fps: float = 30.0
@@ -47,6 +49,8 @@ class Plan:
     frames: int = 300
     bundle: Path = EMBEDDED
     threads: int = 1
+    server: tuple[str, ...] = ()
+    token: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,23 +63,29 @@ class Verdict:
 
 
 class StationProcess:
-    """Starts a station over two sources, listens to its verdicts, stops it.
+    """Starts a station, listens to its verdicts, stops it.
 
     Args:
         folder: For videos, gallery, settings and state.
-        plan: What is served.
+        plan: What is served: two sources.
         more: Further settings, as TOML.
+        settings: All settings instead, as TOML.
 
     Attributes:
         url: The station's address.
         verdicts: All that have arrived.
     """
 
-    def __init__(self, folder: Path, plan: Plan, more: str = "") -> None:
+    def __init__(
+        self, folder: Path, plan: Plan | None = None, more: str = "", settings: str | None = None
+    ) -> None:
         self.verdicts: list[Verdict] = []
         self.url = ""
+        self._folder, self._token = folder, plan.token
         self._config = folder / "station.toml"
-        self._config.write_text(_prepared(folder, plan) + more)
+        if settings is None:
+            settings = _prepared(folder, plan or Plan()) + more
+        self._config.write_text(settings)
         self._log = (folder / "station.log").open("w+")
         self._closing = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,7 +94,9 @@ class StationProcess:
         """Start it, and wait until it gives verdicts."""
         line = [sys.executable, "-c", _MAIN, "serve", "--config", str(self._config), "--port", "0"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(line, stdout=self._log, stderr=self._log, env=environment)
+        self._process = subprocess.Popen(
+            line, stdout=self._log, stderr=self._log, env=environment, cwd=self._folder
+        )
         self._seen = psutil.Process(self._process.pid)
         self.url = self._address()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -102,14 +114,20 @@ class StationProcess:
         self.stopped_in = time.monotonic() - began
         self._log.close()
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        assert self._process is not None
+        return self._process.pid
+
     def get(self, path: str) -> Any:
         """Return an answer's JSON values."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as response:
+        with self._opened(path, 10) as response:
             return json.load(response)
 
     def metric(self, name: str) -> float:
         """Return the sum of a metric over its labels."""
-        with urllib.request.urlopen(self.url + "/metrics", timeout=10) as response:
+        with self._opened("/metrics", 10) as response:
             lines = response.read().decode().splitlines()
         return sum(
             float(line.rpartition(" ")[2])
@@ -157,10 +175,16 @@ class StationProcess:
     def _listen(self) -> None:
         """Read the event stream; after a break, again."""
         while not self._closing:
-            with suppress(OSError, ValueError):
-                address = self.url + "/api/v1/verdicts/stream"
-                with urllib.request.urlopen(address, timeout=30) as stream:
-                    self._take(stream)
+            with (
+                suppress(OSError, ValueError),
+                self._opened("/api/v1/verdicts/stream", 30) as stream,
+            ):
+                self._take(stream)
+
+    def _opened(self, path: str, timeout: float) -> Any:
+        headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+        request = urllib.request.Request(self.url + path, headers=headers)
+        return urllib.request.urlopen(request, timeout=timeout)
 
     def _take(self, stream: Any) -> None:
         kind = ""
@@ -187,6 +211,7 @@ def _prepared(folder: Path, plan: Plan) -> str:
         f'state_dir = "{folder}/state"',
         "[server]",
         "requests_per_second = 10000.0",
+        *plan.server,
     ]
     for number in range(2):
         cast = draw_cast(number, 8)

@@ -206,6 +206,9 @@ class Device:
         )
         monkeypatch.setattr("importlib.import_module", self._imported(__import__("importlib")))
         monkeypatch.setattr("vision_edge.runtime.inference.tensorrt.compiling.build", self.build)
+        monkeypatch.setattr(
+            "vision_edge.runtime.inference.tensorrt.compiling.impossible", lambda *_: {}
+        )
 
     def _imported(self, importlib: Any) -> Any:
         real = importlib.import_module

@@ -24,6 +24,7 @@ SHRUNK: dict[str, dict[str, Any]] = {
     "vit_small_patch14_dinov2": {"patch_size": 8},
     "vit_small_patch14_reg4_dinov2": {"patch_size": 8},
     "vit_small_patch16_dinov3": {"patch_size": 8},
+    "vit_small_patch16_dinov3_qkvb": {"patch_size": 8},
     "vit_small_plus_patch16_dinov3": {"patch_size": 8},
     "vit_base_patch32_clip_224": {"patch_size": 8},
     "vit_base_patch32_clip_quickgelu_224": {"patch_size": 8},
@@ -43,6 +44,8 @@ SHRUNK: dict[str, dict[str, Any]] = {
     "vit_small_patch16_rope_mixed_224": {"patch_size": 8},
     "vit_base_patch16_rpn_224": {"patch_size": 8},
     "aimv2_1b_patch14_224": {"patch_size": 8},
+    "vit_huge_patch14_gap_224.in1k_ijepa": {"patch_size": 8},
+    "vit_base_patch16_radio_v3": {"patch_size": 8},
 }
 """By timm's name, the sizes that make it small: two blocks, 16 patches, embeddings of 64."""
 

@@ -28,7 +28,7 @@ def gives(value: Any) -> dict[str, Any]:
 
 FORMS: dict[Any, str] = {int: "3", float: "0.3", str: "some", Path: "b.png"}
 """A value of each type that is no option's default."""
-_RECYCLED = ("recycle", "pool", "no prior", "named prior", "no steps")
+_RECYCLED = ("recycle", "pool", "no prior", "named prior", "no steps", "recycle, test")
 VALUES: dict[Any, str | list[str]] = {
     "rotate": "90", "flip": "vertical", "roi": "0,0,8,8", "backend": "opencv", "bits": "12",
     "background": "#000000", "precision_hint": "tf32", "provider": "openvino", "consensus": "votes",
@@ -107,6 +107,7 @@ MODES: dict[str, dict[str, list[str]]] = {
     "gallery list": {"only": _G},
     "gallery show": {"all": [*_G, "--out", "O"], "one": ["bolt", *_G, "--out", "O"]},
     "gallery check": {"only": ["B", *_G]},
+    "gallery cohort": {"only": _G},
     "validate": {"only": ["B", "pictures", *_G]},
     "gallery drop": {"only": ["1", *_G]},
     "gallery remove": {"only": ["bolt", *_G]},
@@ -142,6 +143,8 @@ MODES: dict[str, dict[str, list[str]]] = {
         "no prior": [*_RECYCLE, "--prior", "none"],
         "named prior": [*_RECYCLE, "--prior", "resnet34"],
         "no steps": [*_RECYCLE, "--meta-steps", "0"],
+        "recycle, test": [*_RECYCLE, "--test", "D"],
+        "average, test": ["HUB", "--out", "OUT", "--test", "D"],
     },
     "evaluate": {
         "backbone": ["D"],
@@ -157,6 +160,7 @@ MODES: dict[str, dict[str, list[str]]] = {
         "tensorrt": ["--out", "OUT", "--target", "tensorrt"],
         "tensorrt-rtx": ["--out", "OUT", "--target", "tensorrt-rtx"],
         "triton": ["--out", "OUT", "--target", "triton"],
+        "npu": ["--out", "OUT", "--target", "npu"],
         "half weights": ["--out", "OUT", "--half-weights"],
     },
 }
@@ -201,7 +205,7 @@ _DOCUMENT = {
 }  # fmt: skip
 _RUN_WORK = (
     "_introduce", "CurrentClassifier", "open_sources", "PacedSource", "ViewedSource",
-    "presence_of", "Sinks", "summarise", "write_counts",
+    "presence_of", "Sinks", "summarise", "write_counts", "collecting",
 )  # fmt: skip
 _SINKS = ("JsonlSink", "RotatingJsonlSink", "CsvSink", "annotated_sink", "ReviewSink")
 _REGISTER = (
@@ -248,7 +252,9 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
         f"{CLI}.compile._gpu": gives(SimpleNamespace(compute_capability="8.9")),
         "vision_edge.runtime.inference.tensorrt.compiling.compile_bundle": gives(
             SimpleNamespace(
-                new=True, record=SimpleNamespace(bytes=1, key=SimpleNamespace(name="key"))
+                new=True,
+                refused={},
+                record=SimpleNamespace(bytes=1, key=SimpleNamespace(name="key")),
             )
         ),
         f"{CLI}.compile._check": {},
@@ -283,7 +289,7 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
     "build": {
         **_LOADED,
         f"{KIT}.cli.build_recycle.load_prior": {},
-        **{f"{KIT}.cli.build_recycle.{name}": {} for name in ("open_dataset", "sample_of")},
+        f"{KIT}.cli.build_recycle.sample_of": {},
         f"{KIT}.cli.build_recycle.existing_pool": {},
         f"{KIT}.data.dataset.open_dataset": {},
         f"{KIT}.cli.build_recycle.chosen_device": gives("cpu"),
@@ -330,12 +336,17 @@ WORK["gallery check"] = {
     f"{CLI}.gallery_check.document": gives({}),
     f"{CLI}.gallery_check.lines": gives(["line"]),
 }
+WORK["gallery cohort"] = {
+    **_GALLERIES,
+    f"{CLI}.gallery_cohort.document": gives({}),
+    f"{CLI}.gallery_cohort.lines": gives(["line"]),
+}
 WORK["validate"] = {
     f"{CLI}.validate.load_bundle": {},
     f"{CLI}.validate.open_session": {},
     f"{CLI}.validate.Gallery": _GALLERY,
     f"{CLI}.validate.classifier_for": {},
-    f"{CLI}.validate._folders": gives([Path("pictures")]),
+    f"{CLI}.validate._found": gives(SimpleNamespace(passed_over=SimpleNamespace(document=dict))),
     f"{CLI}.validate._judged": gives(["tried"]),
     f"{CLI}.validate.Validation": {"return_value.failures.return_value": []},
     f"{CLI}.validate.document": gives({}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from typing import Any
 
 import cv2
 import httpx
+import pytest
 
 from support.runtime import picture
 from vision_edge.runtime.arrays import Image
@@ -68,6 +71,18 @@ def eventually(what: Callable[[], Any], seconds: float = 5.0) -> Any:
         assert time.monotonic() < until, "did not happen in time"
         time.sleep(0.01)
     return found
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate of this machine that vouches for itself; return its key, and it: PEM."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    key, certificate = folder / "key.pem", folder / "cert.pem"
+    line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    line += " -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+    command = [*line.split(), "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return key, certificate
 
 
 @dataclass

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
         LabelledImages,
         Limits,
     )
+    from vision_edge.export.static_model import (
+        StaticSettings,
+        write_static_model,
+    )
     from vision_edge.export.triton_repository import (
         TritonSettings,
         write_triton_repository,
@@ -51,6 +55,10 @@ _HOMES = {
         "LabelledImages",
         "Limits",
     ),
+    "static_model": (
+        "StaticSettings",
+        "write_static_model",
+    ),
     "triton_repository": (
         "TritonSettings",
         "write_triton_repository",
@@ -65,9 +73,11 @@ __all__ = [
     "Limits",
     "LowRank",
     "Pruning",
+    "StaticSettings",
     "TritonSettings",
     "export_bundle",
     "merge",
+    "write_static_model",
     "write_triton_repository",
 ]
 

@@ -120,8 +120,14 @@ def compile_command(
     )
     if gpu is None:
         typer.echo("not checked here: the device that first uses it checks it, for some seconds")
-        return
-    _check(loaded, record, gpu, gallery, min_cosine)
+    else:
+        _check(loaded, record, gpu, gallery, min_cosine)
+    if done.refused:
+        raise EngineError(
+            "not for every card: "
+            + "; ".join(f"{card}: {reason}" for card, reason in done.refused.items()),
+            fix="leave those cards out; the others have their engine",
+        )
 
 
 def _gpu() -> Gpu | None:

@@ -148,6 +148,32 @@ def rename(
 
 
 @command(app)
+def cohort(
+    gallery: GalleryPath,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Forget them all: after a move, another light or line.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what the station's camera saw: how many frames are kept to tell what is unknown.
+
+    They are embeddings, no pictures. `run` and the station collect them.
+    """
+    from vision_edge.cli.gallery_cohort import document, lines
+
+    forgotten = 0
+    if clear:
+        with Gallery(gallery) as opened:
+            forgotten = opened.forget_frames()
+    with GalleryReader(gallery) as opened:
+        kept = opened.frames.kept(opened.model)
+    if as_json:
+        typer.echo(json.dumps(document(kept, forgotten), indent=2))
+        return
+    typer.echo("\n".join(lines(str(gallery), kept, forgotten)))
+
+
+@command(app)
 def history(gallery: GalleryPath, as_json: AsJson = False) -> None:
     """List every change: version, time, author, what."""
     with GalleryReader(gallery) as opened:

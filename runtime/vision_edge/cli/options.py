@@ -17,7 +17,7 @@ from vision_edge.runtime.inference.session import TRITON
 from vision_edge.runtime.pipeline.frame_views import ViewSettings
 from vision_edge.runtime.sources.addresses import live_address
 from vision_edge.runtime.sources.grabber import GrabberOptions
-from vision_edge.runtime.sources.opening import source_kind
+from vision_edge.runtime.sources.opening import gives_pictures, source_kind
 from vision_edge.runtime.sources.view import View, parse_roi
 
 BundlePath = Annotated[
@@ -78,15 +78,18 @@ STREAM = Mode(
     lambda values: not all(map(_is_usb, _addresses(values))),
 )
 VIDEO = Mode("a video file as source", lambda values: source_kind(values["source"]) == "video")
-PICTURES = Mode("pictures in files", lambda values: _reads_pictures(values))
+PICTURES = Mode(
+    "pictures in files, or an http:// address of single pictures",
+    lambda values: _reads_pictures(values),
+)
 
 
 def _reads_pictures(values: Values) -> bool:
-    source = values["source"]
+    named = [values["source"], *(values.get("also") or [])]
     return (
         bool(values.get("images"))
         or values["empty"] is not None
-        or (source is not None and source_kind(source) == "pictures")
+        or any(gives_pictures(source) for source in named if source is not None)
     )
 
 
@@ -153,9 +156,13 @@ LOCAL = Mode(
     "a provider of this machine that takes threads (not engine)",
     lambda values: values["provider"] != "engine" and not values["provider"].startswith(TRITON),
 )
-_HINTS = {"auto": ("f32", "tf32", "bf16", "f16"), "openvino": ("bf16", "f16"), "cuda": ("tf32",)}
+_HINTS = {
+    "auto": ("f32", "tf32", "bf16", "f16", "auto"),
+    "openvino": ("bf16", "f16", "auto"),
+    "cuda": ("tf32",),
+}
 HINTED = Mode(
-    "--provider openvino (bf16, f16) or cuda (tf32)",
+    "--provider auto, openvino (bf16, f16, auto) or cuda (tf32)",
     lambda values: (
         values["precision_hint"] not in PRECISIONS  # which is told by the class
         or values["precision_hint"] in _HINTS.get(values["provider"], ())
@@ -174,7 +181,7 @@ PRECISION_HINT = Option(
     "precision",
     "--precision-hint",
     str,
-    "Arithmetic of float32 parts: f32, tf32, bf16 or f16.",
+    "Arithmetic of float32 parts: f32, tf32, bf16, f16, or auto: bf16 where it is quicker.",
     only=(HINTED,),
 )
 CUDA_GRAPH = Option(

@@ -26,6 +26,7 @@ from vision_edge.cli.options import (
     Provider,
     presence_of,
 )
+from vision_edge.cli.run_cohort import OwnFrames, collecting
 from vision_edge.cli.run_options import ACCEPTANCE, AGE, CAMERA, INTERVAL, PART, REPEATS
 from vision_edge.cli.run_sinks import SINKS, SinkOptions
 from vision_edge.cli.run_summary import summarise, write_counts
@@ -116,6 +117,7 @@ def run(
         Path | None,
         typer.Option("--counts", help="Write how many there were of each product, as JSON."),
     ] = None,
+    cohort: OwnFrames = None,
     provider: Provider = "auto",
 ) -> None:
     """Give a verdict on every frame, or every part: the product it shows, or unknown.
@@ -129,7 +131,7 @@ def run(
         presence = presence_of(empty, view, reading)
         make_trigger = _trigger(trigger, interval, presence)
     opened = open_session(load_bundle(bundle), provider, options=session)
-    classifier = _classifier(gallery, opened, acceptance, closed_set)
+    classifier = _classifier(gallery, opened, acceptance, closed_set, cohort is not False)
     bad: list[ImageError] = []
     plain = open_sources(
         [source, *(also or [])],
@@ -159,7 +161,8 @@ def run(
             **repeats.values,
             **age.values,
         )
-    tally = _written(told, sinks, plain, _Limit(statistics, max_frames), frames)
+    with collecting(classifier, gallery, opened, wanted=cohort, live=plain.live):
+        tally = _written(told, sinks, plain, _Limit(statistics, max_frames), frames)
     summarise(statistics, tally, plain)
     if counts is not None:
         write_counts(counts, statistics, tally, plain)
@@ -168,12 +171,17 @@ def run(
 
 
 def _classifier(
-    gallery: Path, session: Session, acceptance: Given[CurrentClassifier], closed_set: bool
+    gallery: Path,
+    session: Session,
+    acceptance: Given[CurrentClassifier],
+    closed_set: bool,
+    own_frames: bool,
 ) -> CurrentClassifier:
     """Return what classifies by the gallery as it is at any time, and introduce it."""
     classifier = CurrentClassifier(
         gallery,
         session,
+        own_frames=own_frames,
         changed=lambda version, count: typer.echo(
             f"{gallery}: version {version}, {count} product(s) from now on", err=True
         ),

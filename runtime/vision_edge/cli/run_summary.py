@@ -11,6 +11,7 @@ import typer
 from vision_edge.runtime.pipeline.part_verdicts import PartStatistics
 from vision_edge.runtime.sources.files import VideoSource
 from vision_edge.runtime.sources.frame import Source
+from vision_edge.runtime.sources.several import cameras_of
 from vision_edge.runtime.system.files import atomic_file
 
 _SHOWN = 12
@@ -44,6 +45,8 @@ def summarise(statistics: PartStatistics, tally: Counter[str | None], source: So
             "than --view-budget-ms",
             err=True,
         )
+    if lost := sum(camera.lost for camera in cameras_of(source)):
+        typer.echo(f"note: {lost} frame(s) that the camera took did not arrive in time", err=True)
     if isinstance(source, VideoSource) and source.missing:
         typer.echo(f"note: the video ends early: {source.missing} frame(s) are missing", err=True)
     for label, count in tally.most_common(_SHOWN):

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vision_edge.cli.app import command_app
+from vision_edge.cli.declarations import Mode, Only
 from vision_edge.cli.grouped_command import command
 from vision_edge.runtime.errors import require
 
@@ -19,6 +20,10 @@ PACKAGES = (
     "python_multipart", "uvicorn",
 )  # fmt: skip
 """What a station needs beyond the base installation."""
+GRAPHED = Mode(
+    "--provider cuda or auto, or what the settings say",
+    lambda values: values["provider"] in (None, "auto", "cuda"),
+)
 
 
 @command(app)
@@ -37,6 +42,14 @@ def serve(
     config: Annotated[
         Path | None, typer.Option("--config", help="The station's settings, a TOML file.")
     ] = None,
+    provider: Annotated[
+        str | None, typer.Option("--provider", help="Provider; default: what the settings say.")
+    ] = None,
+    cuda_graph: Annotated[
+        bool,
+        typer.Option("--cuda-graph", help="With cuda: replay each batch size as a CUDA graph."),
+        Only(GRAPHED),
+    ] = False,
     host: Annotated[str | None, typer.Option("--host", help="Address to bind to.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="TCP port; 0: a free one.")] = None,
 ) -> None:
@@ -50,7 +63,8 @@ def serve(
     from vision_edge.station.server import run_server
     from vision_edge.station.settings.file import load_settings
 
-    settings = load_settings(config, **_given(bundle, source, gallery, host, port))
+    given = _given(bundle, source, gallery, provider, cuda_graph, host, port)
+    settings = load_settings(config, **given)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(LogBound())
@@ -63,11 +77,14 @@ def _given(
     bundle: Path | None,
     source: str | None,
     gallery: Path | None,
+    provider: str | None,
+    cuda_graph: bool,
     host: str | None,
     port: int | None,
 ) -> dict[str, Any]:
     """Return what the command line says, as settings."""
-    given: dict[str, Any] = {"bundle": bundle, "gallery": gallery}
+    given: dict[str, Any] = {"bundle": bundle, "gallery": gallery, "provider": provider}
+    given["cuda_graph"] = cuda_graph or None
     if source is not None:
         given["sources"] = [{"name": "camera", "address": source}]
     server = {"host": host, "port": port}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +13,14 @@ import typer
 from vision_edge.cli.app import command_app
 from vision_edge.cli.declarations import Given, Group, Option
 from vision_edge.cli.grouped_command import command
-from vision_edge.cli.options import BundlePath, GalleryPath, Provider, far
+from vision_edge.cli.options import BACKGROUND, BITS, BundlePath, GalleryPath, Provider, far
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import DataError, ImageError
 from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.gallery.labels import one_form
 from vision_edge.runtime.images.coding import read_image
-from vision_edge.runtime.images.picture_kinds import IMAGE_SUFFIXES
+from vision_edge.runtime.images.picture_files import PictureFiles, pictures_below
+from vision_edge.runtime.images.reading import Reading
 from vision_edge.runtime.inference.embedder import embed_frame
 from vision_edge.runtime.inference.session import Session, open_session
 from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
@@ -57,6 +60,7 @@ def validate(
     gallery: GalleryPath,
     acceptance: Annotated[Given[Any], Group(classifier_for, far())],
     limits: Annotated[Limits, LIMITS],
+    reading: Annotated[Reading, Group(Reading, BITS, BACKGROUND)],
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here.")
     ] = None,
@@ -68,11 +72,8 @@ def validate(
     with Gallery(gallery, session.bundle.manifest.identity) as opened, opened.reading():
         classifier = classifier_for(opened, session, **acceptance.values)
     bad: list[str] = []
-    tried = [
-        one
-        for folder in _folders(pictures)
-        for one in _judged(folder, pictures, session, classifier, bad)
-    ]
+    found = _found(pictures)
+    tried = list(_judged(found, pictures, session, classifier, reading, bad))
     if not tried:
         raise DataError(
             f"{pictures}: no readable picture in its folders",
@@ -80,7 +81,7 @@ def validate(
         )
     done = Validation(tuple(tried), classifier.false_accept_rate)
     failures = done.failures(limits)
-    told = document(done, failures, bad)
+    told = {**document(done, failures, bad), "passed_over": found.passed_over.document()}
     typer.echo("\n".join(lines(done, failures, classifier.labels)))
     if json_file is not None:
         with atomic_file(json_file) as temporary:
@@ -92,29 +93,41 @@ def validate(
         raise typer.Exit(1)
 
 
-def _folders(pictures: Path) -> list[Path]:
+def _found(pictures: Path) -> PictureFiles:
+    """Find the pictures in folders of products, and say what is passed over."""
     if not pictures.is_dir():
         raise DataError(f"{pictures}: is no folder", fix="give a folder with one folder a product")
-    return sorted(entry for entry in pictures.iterdir() if entry.is_dir())
+    found = pictures_below(pictures)
+    for file in found.files:
+        if "/" not in file:
+            found.passed_over.add("picture in no product's folder", file)
+    for line in found.lines():
+        typer.echo(f"note: {pictures}: {line}", err=True)
+    return found
 
 
 def _judged(
-    folder: Path, root: Path, session: Session, classifier: PrototypeClassifier, bad: list[str]
-) -> list[Tried]:
-    """Judge a folder's pictures; say which cannot be read."""
-    truth = folder.name if folder.name in classifier.labels else None
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+    found: PictureFiles,
+    root: Path,
+    session: Session,
+    classifier: PrototypeClassifier,
+    reading: Reading,
+    bad: list[str],
+) -> Iterator[Tried]:
+    """Judge the pictures in folders; say which cannot be read."""
+    for file in found.files:
+        folder = one_form(file.split("/")[0])
+        if "/" not in file:
             continue
         try:
-            (decision,) = classifier.classify(embed_frame(session, read_image(path)))
+            (decision,) = classifier.classify(
+                embed_frame(session, read_image(root / file, reading))
+            )
         except ImageError as error:
             bad.append(str(error))
             typer.secho(f"skipped: {error}", err=True, fg=typer.colors.YELLOW)
             continue
-        found.append(Tried(str(path.relative_to(root)), truth, decision))
-    return found
+        yield Tried(file, folder if folder in classifier.labels else None, decision)
 
 
 def document(done: Validation, failures: list[str], bad: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Cameras: V4L2 devices, whether this user may read them, and CSI."""
+"""Cameras: V4L2 devices, whether this user may read them, CSI, and GenICam by Aravis."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 
 from vision_edge.doctor.finding import Finding
 from vision_edge.doctor.host import Host
+from vision_edge.runtime.errors import SourceError
+from vision_edge.runtime.sources import aravis
 from vision_edge.runtime.sources.gst_pipelines import has_element
 
 _QUERY_CAPABILITIES = 0x80685600  # VIDIOC_QUERYCAP of linux/videodev2.h
@@ -28,7 +30,21 @@ def cameras(host: Host) -> list[Finding]:
     if not devices:
         fix = "plug one in (`lsusb` must show it); in a container add --device /dev/video0"
         findings = [Finding("camera", "V4L2", "no /dev/video*", "info", fix)]
-    return findings + _csi(host, findings)
+    return findings + _csi(host, findings) + _genicam(host)
+
+
+def _genicam(host: Host) -> list[Finding]:
+    """Ask networks and USB for GenICam cameras, where Aravis is installed."""
+    if host.root != Path("/"):
+        return []
+    try:
+        found = aravis.devices()
+    except SourceError:
+        return []
+    return [
+        Finding("camera", f"genicam://{one.id}", f"{one.model} at {one.address}", facts=vars(one))
+        for one in found
+    ]
 
 
 def _number(device: Path) -> int:

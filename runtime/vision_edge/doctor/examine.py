@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from vision_edge.doctor import cameras, engines, extras, imports, system
+from vision_edge.doctor import cameras, engines, extras, gpu_providers, imports, system
 from vision_edge.doctor.finding import Finding
 from vision_edge.doctor.host import Host
 
@@ -22,6 +22,7 @@ PROBES: tuple[tuple[str, Probe], ...] = (
     ("vision", imports.opencv),
     ("vision", imports.programs),
     ("engine", engines.onnx_runtime),
+    ("engine", gpu_providers.gpu_providers),
     ("engine", engines.openvino),
     ("engine", engines.tensorrt),
     ("engine", engines.tensorrt_rtx),

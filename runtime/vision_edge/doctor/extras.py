@@ -21,7 +21,7 @@ _VENDORED = {
 }
 """Packages that a board's vendor installs under another name: what they are imported as."""
 
-_NOT_FOR_JETSON = ("edge-gpu", "tensorrt", "tensorrt-rtx")
+_NOT_FOR_JETSON = ("edge-gpu", "onnxruntime-tensorrt", "tensorrt", "tensorrt-rtx")
 _RIVALS = {
     "OpenCV": (
         "opencv-python",

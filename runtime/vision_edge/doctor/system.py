@@ -14,21 +14,7 @@ from pathlib import Path
 from vision_edge.doctor.finding import Finding
 from vision_edge.doctor.host import Host
 from vision_edge.runtime.system.cpus import usable_cpus
-
-FLAGS = {
-    "avx2": "float32",
-    "avx512f": "float32",
-    "avx512_vnni": "int8",
-    "avx_vnni": "int8",
-    "avx512_bf16": "bf16",
-    "amx_int8": "int8",
-    "amx_bf16": "bf16",
-    "asimd": "float32",
-    "asimddp": "int8",
-    "i8mm": "int8",
-    "bf16": "bf16",
-}
-"""Processor features that make a model faster, and the arithmetic they speed up."""
+from vision_edge.runtime.system.processor import FLAGS, features, gains
 
 _JETPACK = {"32": "4", "35": "5", "36": "6", "38": "7", "39": "7"}
 _GB = 1e9
@@ -61,23 +47,23 @@ def processor(host: Host) -> list[Finding]:
     """Look at the processor, its cores and the features that matter."""
     text = host.text("/proc/cpuinfo") or ""
     fields = dict(re.findall(r"^([^\t:\n]+?)\s*:[ \t]*(.*)$", text, re.M))
-    words = set((fields.get("flags") or fields.get("Features") or "").split())
     model = fields.get("model name") or _arm_model(host) or platform.machine()
-    features = [flag for flag in FLAGS if flag in words]
+    found = features(text)
     cores = usable_cpus(host.path("/sys/fs/cgroup"))
     present = os.cpu_count() or cores
     limited = "" if cores >= present else f" of {present}"
     return [
         Finding("system", "CPU", model, facts={"model": model}),
         Finding("system", "cores usable", f"{cores}{limited}", facts={"cores": cores}),
-        Finding("system", "CPU features", _described(features), facts={"features": features}),
+        Finding("system", "CPU features", _described(found), facts={"features": found}),
+        Finding("system", "narrower arithmetic", gains(found), "info"),
     ]
 
 
-def _described(features: list[str]) -> str:
-    if not features:
+def _described(found: list[str]) -> str:
+    if not found:
         return "none that speed a model up"
-    return ", ".join(f"{flag} ({FLAGS[flag]})" for flag in features)
+    return ", ".join(f"{flag} ({FLAGS[flag]})" for flag in found)
 
 
 def _arm_model(host: Host) -> str | None:

@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     )
     from vision_edge.runtime.errors import (
         BundleError,
+        GalleryBusyError,
         GalleryError,
         ImageError,
         MissingExtraError,
         RegistrationError,
         SourceError,
+        UnsaidError,
         VisionEdgeError,
     )
     from vision_edge.runtime.gallery.archive import (
@@ -59,6 +61,13 @@ if TYPE_CHECKING:
         encode_jpeg,
         read_image,
     )
+    from vision_edge.runtime.images.passed_over import (
+        PassedOver,
+    )
+    from vision_edge.runtime.images.picture_files import (
+        PictureFiles,
+        pictures_below,
+    )
     from vision_edge.runtime.images.preprocess import (
         PreprocessSpec,
         prepare,
@@ -69,6 +78,9 @@ if TYPE_CHECKING:
     from vision_edge.runtime.images.quality import (
         Finding,
         inspect_picture,
+    )
+    from vision_edge.runtime.images.reading import (
+        Reading,
     )
     from vision_edge.runtime.inference.embedder import (
         Embedder,
@@ -174,11 +186,13 @@ _HOMES = {
     "bundles.shipped": ("asset",),
     "errors": (
         "BundleError",
+        "GalleryBusyError",
         "GalleryError",
         "ImageError",
         "MissingExtraError",
         "RegistrationError",
         "SourceError",
+        "UnsaidError",
         "VisionEdgeError",
     ),
     "gallery.archive": (
@@ -194,6 +208,11 @@ _HOMES = {
         "encode_jpeg",
         "read_image",
     ),
+    "images.passed_over": ("PassedOver",),
+    "images.picture_files": (
+        "PictureFiles",
+        "pictures_below",
+    ),
     "images.preprocess": (
         "PreprocessSpec",
         "prepare",
@@ -203,6 +222,7 @@ _HOMES = {
         "Finding",
         "inspect_picture",
     ),
+    "images.reading": ("Reading",),
     "inference.embedder": (
         "Embedder",
         "embed_frame",
@@ -277,6 +297,7 @@ __all__ = [
     "Finding",
     "Frame",
     "Gallery",
+    "GalleryBusyError",
     "GalleryError",
     "GalleryReader",
     "GrabberOptions",
@@ -295,10 +316,13 @@ __all__ = [
     "PartStatistics",
     "PartTracker",
     "PartVerdict",
+    "PassedOver",
+    "PictureFiles",
     "PreprocessSpec",
     "Presence",
     "PresenceTrigger",
     "PrototypeClassifier",
+    "Reading",
     "RegistrationError",
     "ReviewSink",
     "RotatingJsonlSink",
@@ -311,6 +335,7 @@ __all__ = [
     "Source",
     "SourceError",
     "Trigger",
+    "UnsaidError",
     "Verdict",
     "View",
     "ViewSettings",
@@ -330,6 +355,7 @@ __all__ = [
     "open_source",
     "open_sources",
     "part_verdicts",
+    "pictures_below",
     "prepare",
     "read_image",
     "register",

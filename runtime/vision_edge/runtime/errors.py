@@ -66,12 +66,30 @@ class GalleryError(VisionEdgeError):
     """A gallery cannot be opened, belongs to another model, or refuses a change."""
 
 
+class GalleryBusyError(GalleryError):
+    """Another program or request holds a gallery; nothing was changed, and later it may be free."""
+
+
 class RegistrationError(VisionEdgeError):
     """A picture is not fit to be a product's snapshot; nothing was registered."""
 
 
 class ImageError(VisionEdgeError):
-    """An image is unreadable, empty, or of a kind that cannot be embedded."""
+    """An image is unreadable, empty, or of a kind that cannot be embedded.
+
+    Args:
+        what: The failure in one sentence, with the offending value.
+        fix: What to do about it, in one sentence.
+        kind: What it is counted as where it is passed over, such as `"damaged JPEG"`.
+    """
+
+    def __init__(self, what: str, *, fix: str | None = None, kind: str = "unreadable") -> None:
+        super().__init__(what, fix=fix)
+        self.kind = kind
+
+
+class UnsaidError(ImageError):
+    """An image leaves open how it is to be read, and an option says it: never passed over."""
 
 
 class SourceError(VisionEdgeError):

@@ -19,6 +19,7 @@ from vision_edge.station.http.connections import (
     Connections,
     descriptors_for,
 )
+from vision_edge.station.http.tls import server_context
 from vision_edge.station.settings.station import StationSettings
 from vision_edge.station.systemd import Notifier
 
@@ -68,7 +69,10 @@ class StationServer(uvicorn.Server):
                 descriptors_for(server.max_connections),
                 server.max_connections_per_client,
                 server.trusted_proxies,
-            )
+            ),
+            server_context(server.tls_cert, server.tls_key)
+            if server.tls_cert is not None and server.tls_key is not None
+            else None,
         )
         super().__init__(_config(station, self._connections))
         self._station, self._serving = station, serving
@@ -109,8 +113,6 @@ def _config(station: Station, connections: Connections) -> uvicorn.Config:
         create_app(station),
         host=server.host,
         port=server.port,
-        ssl_certfile=server.tls_cert,
-        ssl_keyfile=server.tls_key,
         http=connections.protocol,  # type: ignore[arg-type]
         loop="asyncio",
         ws="none",

@@ -15,7 +15,7 @@ import pytest
 from support.runtime import cohort_of, make_bundle, manifest_fields, npy, tiny_model, weights
 
 from vision_edge.runtime.bundles.bundle import load_bundle, write_bundle
-from vision_edge.runtime.bundles.external_data import names_other_files
+from vision_edge.runtime.bundles.external_data import names_other_files, repeating_operator
 from vision_edge.runtime.bundles.manifest import Manifest
 from vision_edge.runtime.errors import BundleError
 from vision_edge.runtime.system.files import read_regular
@@ -124,6 +124,39 @@ def test_no_weights_come_from_other_files(
         load_bundle(folder)
 
 
+@pytest.mark.parametrize("operator", ["Loop", "Scan", "BeamSearch", ""])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_model_that_may_run_without_end_is_refused(
+    tmp_path: Path, operator: str, inside: bool
+) -> None:
+    from onnx import helper
+
+    empty = helper.make_graph([], "inner", [], [])
+    node = helper.make_node(operator, ["a", "b"], ["c"], body=empty)
+    if inside:  # an If does end; what it holds is looked through
+        branch = helper.make_graph([node], "branch", [], [])
+        node = helper.make_node("If", ["a"], ["c"], then_branch=branch, else_branch=empty)
+    folder = make_bundle(tmp_path / "b", model=_with(node))
+    with pytest.raises(BundleError, match=f"has a loop \\('{operator}'\\)"):
+        load_bundle(folder)
+
+
+def test_a_model_with_branches_is_none_that_may_not_end() -> None:
+    from onnx import helper
+
+    branch = helper.make_graph([], "branch", [], [])
+    node = helper.make_node("If", ["a"], [], then_branch=branch, else_branch=branch)
+    assert repeating_operator(_with(node)) is None
+
+
+def _with(node: Any) -> bytes:
+    from onnx import load_from_string
+
+    model = load_from_string(tiny_model())
+    model.graph.node.append(node)
+    return bytes(model.SerializeToString())
+
+
 def test_any_bytes_are_read_to_their_end_or_refused() -> None:
     whole = tiny_model()
     assert not names_other_files(whole)
@@ -132,8 +165,9 @@ def test_any_bytes_are_read_to_their_end_or_refused() -> None:
         for _ in range(50):
             noise = bytes(rng.integers(0, 256, size, dtype=np.uint8))
             for data in (noise, whole[:size], noise + whole):
-                with contextlib.suppress(ValueError):
-                    names_other_files(data)
+                for look in (names_other_files, repeating_operator):
+                    with contextlib.suppress(ValueError):
+                        look(data)
     nested = b""
     for _ in range(400):  # an attribute's graph in a node in an attribute's graph, and so on
         for tag in (0x32, 0x2A, 0x0A):

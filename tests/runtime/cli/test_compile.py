@@ -126,3 +126,29 @@ def test_run_takes_the_sessions_options(bundle_path: Path, registered: Path, sho
     assert "unknown precision hint 'f7'" in error(
         "run", bundle_path, shots, "--gallery", registered, "--precision-hint", "f7"
     )
+
+
+def test_a_card_that_cannot_be_had_does_not_spoil_the_others(bundle_copy: Path) -> None:
+    """On 7.5 TensorRT-RTX multiplies no float32 matrices, and 9.0 it does not know."""
+    pytest.importorskip("tensorrt_rtx")
+    wanted = [word for card in ("7.5", "8.9", "9.0") for word in ("--compute-capability", card)]
+    result = invoke("compile", bundle_copy, *wanted)
+    said = str(result.exception)
+    assert isinstance(result.exception, EngineError)
+    assert "7.5: TensorRT-RTX multiplies no float32 matrices there" in said
+    assert "export it with --precision fp16" in said
+    assert "9.0: TensorRT-RTX" in said
+    (record,) = (bundle_copy / "engines").glob("*.json")
+    assert json.loads(record.read_text())["key"]["settings"]["compute_capabilities"] == ["8.9"]
+
+
+def test_cards_of_which_none_can_be_had_are_refused_before_building(
+    bundle_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    compiling = "vision_edge.runtime.inference.tensorrt.compiling.build"
+    monkeypatch.setattr(compiling, lambda *_: pytest.fail("it was built"))
+    said = error("compile", bundle_copy, "--compute-capability", "7.5")
+    assert "no engine can be built for compute capability 7.5" in said
+    assert "--precision fp16" in said
+    assert not list((bundle_copy / "engines").glob("*.json"))

@@ -46,7 +46,7 @@ def test_a_run_that_is_ended_finishes_its_recording(
         "--save", out / "seen.avi", "--jsonl", out / "seen.jsonl",
     )  # fmt: skip
     try:
-        eventually(lambda: list(out.glob(".seen*/seen.avi")), 30)
+        eventually(lambda: list(out.glob("seen.part-*.avi")), 30)
         time.sleep(0.5)
         process.send_signal(number)
         _, said = process.communicate(timeout=20)
@@ -58,6 +58,26 @@ def test_a_run_that_is_ended_finishes_its_recording(
     frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     video.release()
     assert 0 < frames <= len((out / "seen.jsonl").read_text().splitlines())
+
+
+def test_what_a_killed_run_leaves_is_called_partial_and_is_named_by_the_next(
+    bundle_path: Path, registered: Path, belt: Path, shots: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("run", bundle_path, belt, "--gallery", registered, "--provider", "cpu")
+    process = started(*arguments, "--realtime", "--save", out / "seen.avi")
+    try:
+        (part,) = eventually(lambda: list(out.glob("seen.part-*.avi")), 30)
+        eventually(lambda: part.stat().st_size > 0, 10)
+    finally:
+        process.kill()
+        process.communicate()
+    assert [path.name for path in out.iterdir()] == [part.name]  # nothing hidden
+    process = started(*arguments, "--max-frames", "5", "--save", out / "seen.avi")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert part.name in said
+    assert sorted(path.name for path in out.iterdir()) == ["seen.avi", part.name]
 
 
 def test_a_command_that_is_terminated_says_so(tmp_path: Path) -> None:

@@ -82,3 +82,24 @@ def test_an_unreadable_picture_is_named_and_an_empty_folder_refused(
     for folder in (tmp_path / "empty", tmp_path / "absent"):
         refused = invoke("validate", bundle_path, folder, "--gallery", registered)
         assert isinstance(refused.exception, DataError)
+
+
+def test_what_is_passed_over_is_named_and_names_are_of_one_unicode_form(
+    bundle_path: Path, registered: Path, labelled: Path, tmp_path: Path
+) -> None:
+    """By content and not by suffix; links are followed; a Mac's folders are the same products."""
+    elsewhere = tmp_path / "elsewhere"
+    (labelled / LABELS[0]).rename(elsewhere)
+    (labelled / LABELS[0]).symlink_to(elsewhere)
+    (elsewhere / "0.png").rename(elsewhere / "0.jfif")
+    (labelled / "loose.png").write_bytes((elsewhere / "1.png").read_bytes())
+    (labelled / LABELS[1] / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    out = tmp_path / "v.json"
+    said = invoked(
+        "validate", bundle_path, labelled, "--gallery", registered, "--json", out, "--bits", "12"
+    )
+    assert "9 picture(s) of products" in said
+    assert "1 HEIC" in said
+    assert "linked folder" in said
+    told = json.loads(out.read_text())["passed_over"]
+    assert told.keys() == {"HEIC", "picture in no product's folder"}

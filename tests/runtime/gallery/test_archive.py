@@ -461,3 +461,14 @@ def test_a_vast_manifest_is_refused_quickly(
     began = time.monotonic()
     refused(rewritten(archived, contents), tmp_path)
     assert time.monotonic() - began < 10
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.zip")
+    (tmp_path / "zero.zip").symlink_to("/dev/zero")
+    for name in ("fifo.zip", "zero.zip", "absent.zip"):
+        with (
+            pytest.raises(GalleryError, match="not a gallery's archive"),
+            open_archive(tmp_path / name),
+        ):
+            pass

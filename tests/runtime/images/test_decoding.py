@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vision_edge.runtime.errors import ImageError
+from vision_edge.runtime.errors import ImageError, UnsaidError
 from vision_edge.runtime.images.coding import MAX_PIXELS, decode_image
 from vision_edge.runtime.images.picture_header import read_header
 from vision_edge.runtime.images.picture_kinds import readable
@@ -375,6 +375,89 @@ def test_what_is_cut_short_is_refused(kind: str, options: dict[str, Any], share:
     data = saved(in_mode("RGB"), kind, **options)
     with pytest.raises(ImageError):
         decode_image(data[: round(share * len(data))], "x")
+
+
+COMPRESSED: dict[str, dict[str, Any]] = {
+    "WEBP": {}, "WEBP without loss": {"lossless": True}, "JPEG2000": {},
+    "TIFF of LZW": {"compression": "tiff_lzw"}, "TIFF of deflate": {"compression": "tiff_deflate"},
+}  # fmt: skip
+
+
+def compressed(kind: str, picture: np.ndarray[Any, Any]) -> bytes:
+    return saved(pillow.fromarray(picture), kind.partition(" ")[0], **COMPRESSED[kind])
+
+
+@pytest.mark.parametrize("filler", [b"\0", b"\xff"])
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_blocks_that_were_never_written_are_damage(kind: str, filler: bytes) -> None:
+    """As a disk or a card leaves them that lost its power; the file keeps its length."""
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    data = compressed(kind, noise)
+    at, lost = len(data) // 2, 4096
+    with pytest.raises(ImageError, match=r"damaged|cut short|cannot decode"):
+        decode_image(data[:at] + filler * lost + data[at + lost :], "x")
+    assert decode_image(data, "x").shape == (120, 160, 3)
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+@pytest.mark.parametrize("look", ["white", "black", "gradient", "stripes", "part on white"])
+def test_no_flat_picture_is_called_damaged(kind: str, look: str) -> None:
+    """Rows of equal bytes are longest where there is least to say."""
+    side = 1500
+    picture = np.full((side, side, 3), 255, np.uint8)
+    if look == "black":
+        picture[:] = 0
+    elif look == "gradient":
+        picture[:] = np.linspace(0, 255, side).astype(np.uint8)[None, :, None]
+    elif look == "stripes":
+        picture[::2] = 0
+    elif look == "part on white":
+        picture[700:800, 700:800] = np.random.default_rng(0).integers(0, 256, (100, 100, 3))
+    assert decode_image(compressed(kind, picture), "x").shape == picture.shape
+
+
+def test_a_tiffs_deflate_has_a_checksum() -> None:
+    data = compressed("TIFF of deflate", scene())
+    for at in range(len(data) // 4, len(data) - len(data) // 8, 97):
+        changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        with pytest.raises(ImageError, match="damaged inside"):
+            decode_image(changed, "x")
+
+
+@pytest.mark.parametrize("options", [{}, {"RST_INTERVAL": 3}, {"PROGRESSIVE": 1}])
+def test_noise_in_the_middle_of_a_jpeg_is_damage_whatever_the_decoder_calls_it(
+    options: dict[str, int],
+) -> None:
+    """Noise holds markers: of other frames, of unknown kinds, of restarts."""
+    data = jpeg(**options)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        at, lost = len(data) // 3 + 40 * seed, len(data) // (4 if seed % 2 else 16)
+        noisy = data[:at] + rng.bytes(lost) + data[at + lost :]
+        with pytest.raises(ImageError, match=r"damaged|cut short|cannot be decoded"):
+            decode_image(noisy, "x")
+
+
+@pytest.mark.parametrize("suffix", [".pgm", ".jp2", ".tif"])
+def test_that_all_bits_are_used_is_said_of_every_deep_picture_and_counts_for_nothing(
+    suffix: str,
+) -> None:
+    """OpenCV writes 65535 as the largest value of whatever has 16 bits."""
+    grey = scene()[..., 0].astype(np.uint16)
+    data = cv2.imencode(suffix, grey << 2)[1].tobytes()
+    with pytest.raises(UnsaidError, match="10 bits are used"):
+        decode_image(data, "x")
+    read = decode_image(data, "x", Reading(bits=10))[..., 0]
+    assert np.abs(read.astype(int) - grey).max() <= 1
+    assert decode_image(cv2.imencode(suffix, grey << 8)[1].tobytes(), "x").max() > 200
+
+
+def test_a_whole_picture_of_a_kind_that_is_not_read_is_not_called_damaged() -> None:
+    data = cv2.imencode(".tif", scene().astype(np.float32))[1].tobytes()
+    with pytest.raises(ImageError, match="32-bit pixels") as caught:
+        decode_image(data, "x")
+    assert "damaged" not in str(caught.value)
+    assert caught.value.kind == "TIFF of a kind that is not read"
 
 
 @settings(max_examples=150, deadline=None)

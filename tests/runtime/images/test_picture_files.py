@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -131,3 +133,44 @@ def test_the_first_names_are_kept_and_all_are_counted() -> None:
     passed.add("hidden", ".\udcff")
     assert passed.text() == ("1000 HEIC (0.heic, 1.heic, 2.heic and 997 more), 1 hidden (.\\udcff)")
     assert passed.document()["HEIC"] == {"count": 1000, "names": ["0.heic", "1.heic", "2.heic"]}
+
+
+def test_paths_in_a_zip_are_brought_to_one_form(tmp_path: Path) -> None:
+    """Backslashes of old writers, a slash before the path, two files of one path."""
+    data = write(tmp_path / "x.jpg").read_bytes()
+    path = tmp_path / "odd.zip"
+    link = zipfile.ZipInfo("a/link.jpg")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("a\\1.jpg", "/b/2.jpg", "./c/3.jpg", "d/4.jpg", "d/4.jpg", "../out/5.jpg"):
+            archive.writestr(name, data)
+        archive.writestr(link, "1.jpg")
+        archive.writestr("@eaDir/a/1.jpg", data)
+    found = pictures_below(path)
+    assert found.files == ("a/1.jpg", "b/2.jpg", "c/3.jpg", "d/4.jpg")
+    assert found.passed_over.counts == {
+        "earlier file of the same path": 1, "path that leads out of the zip": 1, "link in a zip": 1,
+        "hidden": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"\x1f\x8b\x08", "gzip"), (b"7z\xbc\xaf\x27\x1c", "7z"), (b"Rar!\x1a\x07", "RAR"),
+        (bytes(257) + b"ustar", "tar"), (b"PK\x03\x04", "damaged zip"), (b"", "empty"),
+    ],
+)  # fmt: skip
+def test_another_archive_is_called_what_it_is(head: bytes, what: str, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(head and head + bytes(100))
+    with pytest.raises(DataError, match=what):
+        pictures_below(tmp_path / "data")
+
+
+def test_a_folder_without_pictures_that_systems_made_is_no_class(tmp_path: Path) -> None:
+    for name in ("a/1.jpg", "@eaDir/a/1.jpg", "$RECYCLE.BIN/1.jpg", "lost+found/1.jpg"):
+        write(tmp_path / name)
+    found = pictures_below(tmp_path)
+    assert found.files == ("a/1.jpg",)
+    assert found.passed_over.counts == {"hidden": 3}

@@ -229,7 +229,7 @@ def test_a_silent_fallback_of_onnx_runtime_is_noticed(
 
     monkeypatch.setattr(session_module, "available_providers", lambda: ["cuda", "cpu"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheCpuAfterAll)
-    with pytest.raises(BundleError, match=r"cuda \(ONNX Runtime fell back to CPUExecution"):
+    with pytest.raises(BundleError, match=r"cuda \(ONNX Runtime fell back to the CPU"):
         open_session(load_bundle(bundle_path), "cuda")
 
 

@@ -19,6 +19,7 @@ from vision_edge.runtime.gallery.archive import write_archive
 from vision_edge.runtime.gallery.archive_import import Reembedding, import_archive
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
+from vision_edge.runtime.gallery.station_frames import SeenFrame
 from vision_edge.runtime.images.catalogue import catalogue_views, is_catalogue
 from vision_edge.runtime.images.coding import decode_image
 from vision_edge.runtime.images.preprocess import prepare
@@ -217,3 +218,27 @@ def test_pages_do_not_tell_what_strangers_reach_where_the_stations_own_frames_do
             classifier = classifier_for(gallery, session)
             known[kind] = float(classifier.rates_for(shot.embedding, "0")[0])
     assert known["pages"] < known["snapshots"]
+
+
+def test_what_the_camera_saw_carries_catalogue_pictures_and_tells_their_strangers(
+    gallery: Gallery, session: Session
+) -> None:
+    for number in range(4):
+        add_page(gallery, session, f"gear {number}", number)
+    before = catalogue_shift(gallery, session.bundle)
+    cohort = session.bundle.cohort
+    drawn = np.random.default_rng(0).standard_normal((40, cohort.shape[1]))
+    seen = (cohort.mean(axis=0) + cohort.std(axis=0) * drawn).astype(np.float32)
+    gallery.keep_frames([SeenFrame(row, 1.7e9) for row in seen])
+    after = catalogue_shift(gallery, session.bundle)
+    apart = catalogue_shift(gallery, session.bundle, own_frames=False)
+    assert before is not None and after is not None and apart is not None
+    assert np.array_equal(before, apart) and not np.allclose(before, after)
+    means = gallery.product_means(catalogue=True)
+    gap = [np.linalg.norm(means.mean(axis=0) + s - seen.mean(axis=0)) for s in (before, after)]
+    assert gap[1] < gap[0]
+    rates = [
+        [d.stranger_rate for d in classifier_for(gallery, session, own_frames=own).classify(seen)]
+        for own in (False, True)
+    ]
+    assert rates[0] != rates[1]

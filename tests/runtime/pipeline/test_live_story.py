@@ -42,9 +42,9 @@ def scenes() -> list[Image]:
     return generated_scenes(PRODUCTS + STRANGERS, 160, seed=5)
 
 
-def verdicts(folder: Path, gallery: Path, out: Path) -> dict[str, dict[str, Any]]:
+def verdicts(folder: Path, gallery: Path, out: Path, *more: str) -> dict[str, dict[str, Any]]:
     """Run over a folder with all defaults, and return each picture's verdict by its name."""
-    invoked("run", asset("bundle"), folder, "--gallery", gallery, "--jsonl", out)
+    invoked("run", asset("bundle"), folder, "--gallery", gallery, "--jsonl", out, *more)
     rows = [json.loads(row) for row in out.read_text(encoding="utf-8").splitlines()]
     return {Path(row["source"]).stem: row for row in rows}
 
@@ -57,7 +57,10 @@ def named_rightly(found: dict[str, dict[str, Any]]) -> int:
     return sum(row["label"] == product(name) for name, row in found.items())
 
 
-def test_corrections_make_a_station_better(tmp_path: Path, scenes: list[Image]) -> None:
+@pytest.mark.parametrize("cohort", [(), ("--cohort",)], ids=["alone", "with what it saw"])
+def test_corrections_make_a_station_better(
+    tmp_path: Path, scenes: list[Image], cohort: tuple[str, ...]
+) -> None:
     gallery, out = tmp_path / "gallery.db", tmp_path / "out.jsonl"
     shots = {
         f"p{p}-{n}": shot(scenes[p], 100 * p + n)
@@ -80,7 +83,7 @@ def test_corrections_make_a_station_better(tmp_path: Path, scenes: list[Image]) 
         invoked("register", asset("bundle"), label, picture, "--gallery", gallery, "--force")
 
     before = verdicts(later, gallery, out)
-    seen = verdicts(line, gallery, out)
+    seen = verdicts(line, gallery, out, *cohort)
     wrong = [name for name in names if seen[name]["label"] != product(name)]
     right = [name for name in names if name not in wrong]
     corrected = (wrong + right)[:CORRECTIONS]

@@ -85,3 +85,22 @@ def test_one_product_only_is_no_fault() -> None:
 def test_an_empty_gallery_is_said_to_be_one() -> None:
     with pytest.raises(VisionEdgeError, match="no products"):
         check([])
+
+
+def test_pictures_all_but_the_same_are_foretold_as_they_are_decided() -> None:
+    """Frames so near to a snapshot are known whatever strangers reach: on tidy stations all are."""
+    rng = np.random.default_rng(0)
+    common = rng.standard_normal(64)
+    products = [
+        (common + 0.5 * rng.standard_normal(64) + 0.02 * rng.standard_normal((3, 64))).astype(
+            np.float32
+        )
+        for _ in range(2)
+    ]
+    origin, nobody = np.zeros(64, np.float32), Cohort(np.zeros((0, 64), np.float32), False)
+    strict = check_gallery(["a", "b"], products, origin, nobody, false_accept_rate=1e-6)
+    assert strict.named == 1.0
+    far = check_gallery(
+        ["a", "b"], products, origin, nobody, false_accept_rate=1e-6, same_picture=0.999
+    )
+    assert far.named == 0.0

@@ -125,3 +125,35 @@ def test_strangers_pass_about_as_often_as_was_asked(counts: list[int], spread: f
             decisions = classifier(kept, false_accept_rate=rate).classify(strangers)
             passed.append(np.mean([decision.known for decision in decisions]))
         assert rate / 3 < np.mean(passed) < rate * 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    counts=counts,
+    frames=st.integers(1, 300),
+    shown=st.sampled_from(["others", "one product", "the snapshots", "one picture", "noise"]),
+)
+def test_whatever_the_camera_saw_registered_pictures_are_known_and_rates_are_shares(
+    seed: int, counts: list[int], frames: int, shown: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    whole, snapshots = pictures(rng, len(counts) + 3, 10, 0.6, 0.8)
+    own = [rows[:count] for rows, count in zip(snapshots, counts, strict=False)]
+    sources = {
+        "others": whole[len(counts) :].reshape(-1, D),
+        "one product": whole[0],
+        "the snapshots": np.concatenate(own),
+        "one picture": whole[-1, :1],
+        "noise": 1000.0 * rng.standard_normal((5, D)).astype(np.float32),
+    }
+    seen = sources[shown][rng.integers(len(sources[shown]), size=frames)]
+    labels = [str(number) for number in range(len(own))]
+    got = PrototypeClassifier(
+        labels, own, ORIGIN, Cohort(NOBODY.embeddings, from_station=False, seen=seen)
+    )
+    for number, count in enumerate(counts):
+        for decision in got.classify(whole[number, :count]):
+            assert decision.label == str(number)
+    rates = [d.stranger_rate for d in got.classify(whole.reshape(-1, D))]
+    assert all(rate is not None and 0.0 <= rate <= 1.0 for rate in rates)

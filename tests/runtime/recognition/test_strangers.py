@@ -10,17 +10,18 @@ import pytest
 
 from vision_edge.runtime.recognition import strangers as module
 from vision_edge.runtime.recognition.product_scores import ProductScores
-from vision_edge.runtime.recognition.strangers import (
+from vision_edge.runtime.recognition.snapshot_scores import (
     COHORT_NEAREST,
     COHORT_WEIGHT,
+    cohort_shift,
+)
+from vision_edge.runtime.recognition.strangers import (
     Cohort,
     Draws,
     Strangers,
-    cohort_shift,
     fit_strangers,
-    normal_tail,
-    student_tail,
 )
+from vision_edge.runtime.recognition.tails import normal_tail, student_tail
 
 D = 48
 ORIGIN = np.zeros(D, np.float32)

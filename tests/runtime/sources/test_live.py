@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vision_edge.runtime.errors import SourceError
-from vision_edge.runtime.sources.grabber import Grabbed, GrabberOptions
+from vision_edge.runtime.sources.grabber import Grabbed, Grabber, GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings, LiveSource, LiveState
 from vision_edge.runtime.sources.several import SeveralCameras
 
@@ -31,7 +31,7 @@ CALM = LiveSettings(
 )
 
 
-class Camera:
+class Camera(Grabber):
     """A camera whose frames a test hands in, over as many connections as are asked for.
 
     An item is a number, `None` for a connection that breaks, or (number, timestamp).
@@ -274,7 +274,7 @@ def test_closing_ends_the_iteration_of_a_waiting_consumer(source: LiveSource) ->
 def test_a_hung_camera_does_not_hang_its_closing_and_is_released_once_it_is_free() -> None:
     free, released, reading = threading.Event(), threading.Event(), threading.Event()
 
-    class Hung:
+    class Hung(Grabber):
         fps = None
 
         def grab(self) -> None:

@@ -54,6 +54,22 @@ NAMES: dict[str, tuple[str, str | None, int | None]] = {
     "meta-llama/Llama-3.2-1B": ("language model", None, None),
     "google-bert/bert-base-uncased": ("language model", "base", None),
     "test_vit": ("ViT", None, None),
+    "test_vit.r160_in1k": ("ViT", None, None),
+    "vit_base_patch16_224.sam_in1k": ("ViT", "base", 16),
+    "vit_base_patch16_siglip_224.v2_webli": ("SigLIP 2", "base", 16),
+    "timm/tiny_vit_5m_224.dist_in22k": ("TinyViT", "tiny", None),
+    "tiny-vit-21m": ("TinyViT", "tiny", None),
+    "WinKawaks/tiny-vit-patch16-224": ("ViT", "tiny", 16),
+    "IDEA-Research/grounding-dino-base": ("Grounding DINO", "base", None),
+    "depth-anything/Depth-Anything-V2-Small": ("Depth Anything", "small", None),
+    "hustvl/yolos-tiny": ("yolos", "tiny", None),
+    "google/mobilenet_v3_small": ("mobilenet", "small", None),
+    "nvidia/C-RADIOv2-B": ("radio", None, None),
+    "facebook/webssl-dino300m-full2b-224": ("webssl", None, None),
+    "ViT-B-32__openai": ("CLIP", "base", 32),
+    "vit_small_patch16_rope_224.naver_in1k": ("RoPE-ViT", "small", 16),
+    "google/vit-base-patch16-224-in21k@refs/pr/7": ("ViT", "base", 16),
+    "hf-hub:timm/vit_small_patch14_dinov2.lvd142m@main": ("DINOv2", "small", 14),
 }
 UNKNOWN = [
     "my-model", "acme/parts-encoder", "/data/large_parts/model", "vision-edge-tiny", "backbone",
@@ -92,6 +108,9 @@ def test_being_like_a_family_is_no_claim_to_be_of_it(name: str) -> None:
         ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "laion2b"),
         ("vit_base_patch32_clip_224", None),
         ("openai/vit-base-patch16", None),
+        ("facebook/dinov3-vitl16-pretrain-sat493m", "sat493m"),
+        ("vit_base_patch16_dinov3_qkvb.eupe_lvd1689m", "eupe"),
+        ("vit_base_patch16_dinov3.lvd1689m", "lvd1689m"),
     ],
 )
 def test_whose_clip_it_is(name: str, source: str | None) -> None:

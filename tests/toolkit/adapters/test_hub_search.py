@@ -81,6 +81,19 @@ def test_which_checkpoint_is_meant_must_be_plain(tmp_path: Path, backbone: Backb
         adapter_paths(hub)
 
 
+def test_a_link_to_the_last_checkpoint_is_no_other_result(
+    tmp_path: Path, backbone: Backbone
+) -> None:
+    run = _hub(tmp_path / "run", backbone, "checkpoint-100", "checkpoint-200")
+    (run / "checkpoint-latest").symlink_to("checkpoint-200")
+    search = search_hub(run)
+    assert [path.resolve().name for path in search.found] == ["checkpoint-200"]
+    assert any("checkpoint-latest" in n or "the same folder" in n for n in search.notes)
+    (run / "checkpoint-best").symlink_to("checkpoint-100")
+    with refusal(AdapterError, run, "none is plainly its result", "checkpoint-best"):
+        search_hub(run)
+
+
 def test_links_are_followed_once(tmp_path: Path, backbone: Backbone) -> None:
     elsewhere = adapter_in(tmp_path / "elsewhere", backbone)
     hub = _hub(tmp_path / "hub", backbone, "a")

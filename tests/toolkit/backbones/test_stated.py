@@ -126,7 +126,7 @@ def test_a_gelu_config_under_a_quickgelu_name_is_said(tmp_path: Path) -> None:
     assert "the activation is gelu" in chosen.notes[0]
 
 
-@pytest.mark.parametrize("config", [None, {}, {"model_type": "something"}])
+@pytest.mark.parametrize("config", [None, {}, {"model_type": "vit"}])
 def test_clip_weights_that_say_nothing_need_the_option(
     config: dict[str, Any] | None, tmp_path: Path
 ) -> None:

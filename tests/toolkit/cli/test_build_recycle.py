@@ -257,3 +257,23 @@ def test_presets_are_complete() -> None:
     for amount in PRESETS.values():
         Pruning.parse(amount.prune).check(12)
         assert amount.query < amount.per_class
+
+
+def test_pictures_that_are_passed_over_are_named_before_any_work(
+    hub: Path, weights_file: Path, tmp_path: Path
+) -> None:
+    """`--init` and `--test` alike: what is there by another kind, and what cannot be read."""
+    images = class_folders(tmp_path / "images", classes=5, count=18)
+    (images / "k00" / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (images / "k01" / "17.png").write_bytes(b"")
+    given = ("build", hub, "--weights", weights_file, "--out")
+    few = (*FEW[:2], "--prior", "none", "--per-class", 2, "--iterations", 1, "--meta-steps", 1)
+    few = (*few, "--prune", "1:0.5", "--rank", 2, "--device", "cpu")
+    for name, extra in {"init": (*few, "--init", images), "test": ("--test", images)}.items():
+        said = run_command(*given, tmp_path / name, *extra)
+        assert "1 HEIC (k00/a.HEIC), 1 empty file (k01/17.png)" in said, name
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.png").write_bytes(b"")
+    error = refused_command(*given, tmp_path / "x", *few, "--init", tmp_path / "none")
+    assert isinstance(error, DataError)
+    assert "no image can be read" in str(error)

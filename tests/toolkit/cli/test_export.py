@@ -162,6 +162,14 @@ def test_a_model_repository_for_triton(weights_file: Path, frames: Path, tmp_pat
     assert not (tmp_path / "b-triton").exists()
 
 
+def test_the_model_for_npus_lies_beside_the_bundle(weights_file: Path, tmp_path: Path) -> None:
+    output = _export(weights_file, tmp_path / "b", "--target", "npu")
+    assert str(tmp_path / "b-npu") in output
+    about = json.loads((tmp_path / "b-npu" / "input.json").read_text())
+    assert about["fingerprint"] == load_bundle(tmp_path / "b").manifest.fingerprint
+    assert about["input"]["shape"][:2] == [1, 3]
+
+
 # --- refused ---------------------------------------------------------------------------------
 
 
@@ -225,6 +233,9 @@ def test_a_limit_that_is_missed_leaves_the_older_bundle(
         (("--calibrate", "absent"), OptionError, "--precision int8"),
         (("--compute-capability", "8.9"), OptionError, "tensorrt-rtx"),
         (("--repository", "models"), OptionError, "--target triton"),
+        (("--target", "npu", "--precision", "fp16"), OptionError, "choose the precision"),
+        (("--target", "npu", "--prune", "1:0.5"), OptionError, "--prune"),
+        (("--target", "npu", "--patches"), OptionError, "--patches"),
         (("--target", "tensorrt", "--compute-capability", "8.9"), OptionError, "tensorrt-rtx"),
     ],
 )

@@ -1,3 +1,5 @@
+import io
+import os
 import struct
 import zipfile
 from collections.abc import Callable
@@ -5,12 +7,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from support.toolkit import class_folders, image_of, refusal
 
-from vision_edge.runtime.errors import DataError, ImageError
+from vision_edge.runtime.errors import DataError, ImageError, UnsaidError
 from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
-from vision_edge.toolkit.data.dataset import Dataset, images_of, open_dataset
+from vision_edge.runtime.images.reading import Reading
+from vision_edge.toolkit.data.dataset import (
+    EVERY,
+    Dataset,
+    images_of,
+    open_dataset,
+    sample_images,
+    sample_of,
+)
 
 
 def _zipped(root: Path, path: Path, compression: int = zipfile.ZIP_STORED) -> Path:
@@ -190,3 +201,103 @@ def test_an_empty_data_set_has_no_images(tmp_path: Path) -> None:
     data = Dataset("none", tmp_path, (), (), np.zeros(0, np.int64))
     assert len(data) == 0
     assert data.prepared(PreprocessSpec(size=16)).shape == (0, 16, 16, 3)
+
+
+# --- what cannot be read is passed over, and counted by its kind ------------------------------
+
+
+def _moving(kind: str, pictures: int = 2) -> bytes:
+    """A file of several pictures, as Pillow writes it."""
+    frames = [PIL.Image.fromarray(image_of(0, seed)) for seed in range(pictures)]
+    stream = io.BytesIO()
+    frames[0].save(stream, kind, save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
+def _jpeg_of_half_zeros() -> bytes:
+    scene = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = cv2.imencode(".jpg", scene)[1].tobytes()
+    return data[: len(data) // 2] + bytes(len(data) // 2 - 2) + b"\xff\xd9"
+
+
+def _cut_png() -> bytes:
+    return bytes(cv2.imencode(".png", image_of(0, 0))[1].tobytes()[:-30])
+
+
+BAD: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "animated WebP": (".webp", lambda: _moving("WEBP")),
+    "animated PNG": (".png", lambda: _moving("PNG")),
+    "TIFF of several pictures": (".tif", lambda: _moving("TIFF")),
+    "damaged JPEG": (".jpg", _jpeg_of_half_zeros),
+    "damaged PNG": (".png", _cut_png),
+    "empty file": (".jpeg", lambda: b""),
+    "no picture": (".bmp", lambda: b"this is a text"),
+}
+
+
+@pytest.fixture
+def spoilt(tmp_path: Path) -> Path:
+    """Three classes of eight images, with one of each kind that cannot be read in the first."""
+    root = class_folders(tmp_path / "spoilt", classes=3, count=8)
+    for number, (suffix, make) in enumerate(BAD.values()):
+        (root / "k00" / f"bad{number}{suffix}").write_bytes(make())
+    return root
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_what_cannot_be_read_is_counted_by_its_kind(
+    spoilt: Path, tmp_path: Path, as_zip: bool
+) -> None:
+    given = open_dataset(_zipped(spoilt, tmp_path / "s.zip") if as_zip else spoilt)
+    data = given.readable()
+    assert (len(given), len(data)) == (24 + len(BAD), 24)
+    assert data.found.passed_over.counts == dict.fromkeys(BAD, 1)
+    assert not given.found.passed_over, "the data set as it was opened is not changed"
+    assert len(list(data.images())) == 24
+    assert data.readable() is data
+
+
+def test_nothing_that_an_option_answers_is_passed_over(spoilt: Path) -> None:
+    """Which pictures are dark enough to be asked about would decide what is learned from."""
+    dim = (image_of(0, 0).astype(np.uint16)) * 4
+    cv2.imwrite(str(spoilt / "k01" / "deep.png"), dim)
+    with refusal(UnsaidError, "deep.png", "--bits"):
+        open_dataset(spoilt).readable()
+    assert len(open_dataset(spoilt, reading=Reading(bits=10)).readable()) == 25
+
+
+def test_a_class_that_would_be_empty_is_refused(spoilt: Path) -> None:
+    (spoilt / "k03").mkdir()
+    (spoilt / "k03" / "a.webp").write_bytes(_moving("WEBP"))
+    with refusal(DataError, "'k03'", "several pictures"):
+        open_dataset(spoilt).readable()
+
+
+def test_a_sample_goes_on_without_what_cannot_be_read(spoilt: Path, tmp_path: Path) -> None:
+    images, sample = sample_images(sample_of(spoilt, EVERY))
+    assert len(images) == len(sample) == 24
+    assert len(images_of(spoilt, EVERY)) == 24
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.jpg").write_bytes(b"")
+    with refusal(DataError, "none", "empty"):
+        images_of(tmp_path / "none", EVERY)
+
+
+def test_a_zip_with_backslashes_is_the_same_data(tmp_path: Path, image_folder: Path) -> None:
+    path = tmp_path / "windows.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted((image_folder / "test").rglob("*.png")):
+            name = "\\".join(file.relative_to(image_folder).parts)
+            archive.writestr(name, file.read_bytes())
+    data, expected = open_dataset(path, "test"), open_dataset(image_folder, "test")
+    assert data.classes == expected.classes
+    for left, right in zip(data.images(), expected.images(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_class_is_text_whatever_the_bytes_of_its_folder(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "d", classes=2, count=2)
+    os.rename(os.fsencode(root / "k01"), os.fsencode(root) + b"/k\xff")  # noqa: PTH104
+    data = open_dataset(root)
+    assert data.classes == ("k00", "k\\udcff")
+    assert len(data.readable()) == 4

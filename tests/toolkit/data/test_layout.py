@@ -84,6 +84,10 @@ def test_a_split_is_known_by_its_other_names(tmp_path: Path, asked: str, there: 
         ("cable/train/good", "cable/test/bent", "cable/ground_truth/bent", "pill/train/good"),
         ("wrapped/good", "wrapped/bad"),
         ("train/ok", "train/defective", "test/ok", "test/defective"),
+        ("ok_front", "def_front"),
+        ("ok-parts", "ng-parts"),
+        ("gut", "schlecht"),
+        ("i.O.", "n.i.O."),
     ],
 )
 def test_data_for_anomaly_detection_are_refused_with_a_word(
@@ -95,7 +99,14 @@ def test_data_for_anomaly_detection_are_refused_with_a_word(
 
 @pytest.mark.parametrize(
     "folders",
-    [("goods", "badge"), ("okra", "ngong"), ("good morning mug", "cup"), ("hole saw", "drill")],
+    [
+        ("goods", "badge"),
+        ("okra", "ngong"),
+        ("good morning mug", "cup"),
+        ("hole saw", "drill"),
+        ("hole-saw", "good-morning-mug"),
+        ("ok-cola", "defender"),
+    ],
 )
 def test_products_that_only_sound_so_are_products(tmp_path: Path, folders: tuple[str, ...]) -> None:
     data = open_dataset(tree(tmp_path / "d", *folders))

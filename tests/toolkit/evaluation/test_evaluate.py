@@ -9,7 +9,7 @@ import pytest
 from support.toolkit import class_folders, refusal, tiny_backbone
 
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.errors import DataError, ImageError
+from vision_edge.runtime.errors import DataError
 from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.data import dataset as data_module
@@ -118,10 +118,22 @@ def test_too_little_data_are_refused_before_anything_is_embedded(data: Dataset) 
     assert embedder.batches == []
 
 
-def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
-    root = class_folders(tmp_path / "parts", classes=3, count=6)
+def test_an_unreadable_image_is_passed_over_and_named(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "parts", classes=3, count=8)
     (root / "k02" / "5.png").write_bytes(b"")
-    with refusal(ImageError, root / "k02" / "5.png", "empty"):
+    used: list[Dataset] = []
+    rows = evaluate(open_dataset(root), [MeanColour()], FEW, used=used.append)
+    assert len(used[0]) == 23
+    document = to_document(used[0], FEW, rows)
+    assert document["images"] == 23
+    assert document["passed_over"] == {"empty file": {"count": 1, "names": ["k02/5.png"]}}
+
+
+def test_a_class_without_readable_images_is_refused_with_the_first_reason(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "parts", classes=3, count=6)
+    for path in (root / "k02").iterdir():
+        path.write_bytes(path.read_bytes()[:60])
+    with refusal(DataError, "'k02'", "cut short"):
         evaluate(open_dataset(root), [MeanColour()], FEW)
 
 

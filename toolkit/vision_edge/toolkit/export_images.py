@@ -14,7 +14,7 @@ from vision_edge.runtime.errors import DataError
 from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
-from vision_edge.toolkit.data.dataset import Dataset, open_dataset, sample_of
+from vision_edge.toolkit.data.dataset import Dataset, open_dataset, sample_images, sample_of
 from vision_edge.toolkit.pool.pool import POOL_FILE, Pool
 
 MAX_CALIBRATION = 256
@@ -48,7 +48,7 @@ def calibration_images(
     Raises:
         DataError: If there are none.
         GalleryError: If the gallery is damaged.
-        ImageError: If a picture is unreadable.
+        UnsaidError: If an image leaves open how it is to be read.
     """
     if (path / POOL_FILE).is_file():
         return ExportImages(_of_pool(path, limit), f"synthetic pool {path.name}", False)
@@ -62,12 +62,12 @@ def told_images(path: Path, limit: int, reading: Reading, tell: Tell) -> list[Im
 
     Raises:
         DataError: If there are none.
-        ImageError: If one is unreadable.
+        UnsaidError: If an image leaves open how it is to be read.
     """
-    data = sample_of(path, limit, reading=reading)
+    images, data = sample_images(sample_of(path, limit, reading=reading))
     for line in data.found.lines():
         tell(f"{path}: {line}")
-    return list(data.images())
+    return images
 
 
 def gate_data(
@@ -87,13 +87,12 @@ def gate_data(
         tell: Called with each line of what was passed over.
 
     Raises:
-        DataError: If fewer than two classes have two images.
-        ImageError: If an image is unreadable.
+        DataError: If fewer than two classes have two images, or no image of a class can be read.
+        UnsaidError: If an image leaves open how it is to be read.
     """
-    everything = open_dataset(path, split, default="test", reading=reading)
-    for line in everything.found.lines():
+    data = _few_of_each(open_dataset(path, split, default="test", reading=reading)).readable()
+    for line in data.found.lines():
         tell(f"{path}: {line}")
-    data = _few_of_each(everything)
     return LabelledImages(data.prepared(spec), data.labels, data.name)
 
 

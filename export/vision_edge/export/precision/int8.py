@@ -79,7 +79,7 @@ def to_int8(
     layers = [layer for layer in layers_of(graph.graph) if layer.is_big_linear]
     if not layers:
         raise ExportError(
-            "int8 quantises the linear layers of transformer blocks; this model has none",
+            "int8 finds the linear layers of blocks by their biases, and this model has none",
             fix="export in fp32 or fp16",
         )
     plan = _Plan(tidied, layers, observe(graph, layers, images), Grid(not for_tensorrt))

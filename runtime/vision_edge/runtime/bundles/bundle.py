@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings
-from vision_edge.runtime.bundles.external_data import names_other_files
+from vision_edge.runtime.bundles.external_data import names_other_files, repeating_operator
 from vision_edge.runtime.bundles.manifest import (
     COHORT_FILE,
     MANIFEST_FILE,
@@ -73,7 +73,7 @@ def load_bundle(path: Path | str) -> Bundle:
             raise BundleError(f"{folder}: the manifest lists no {required}", fix="export again")
     contents = {name: _verified(folder, name, info) for name, info in manifest.files.items()}
     _refuse_strangers(folder, manifest)
-    _refuse_external_data(contents[MODEL_FILE], folder / MODEL_FILE)
+    _refuse_unfit_model(contents[MODEL_FILE], folder / MODEL_FILE)
     cohort = _read_cohort(contents[COHORT_FILE], manifest, folder)
     return Bundle(folder, manifest, contents[MODEL_FILE], cohort)
 
@@ -155,16 +155,22 @@ def _refuse_strangers(folder: Path, manifest: Manifest) -> None:
         )
 
 
-def _refuse_external_data(model: bytes, path: Path) -> None:
-    """Refuse a model whose weights would be read from files that nothing has verified."""
+def _refuse_unfit_model(model: bytes, path: Path) -> None:
+    """Refuse a model whose weights lie in files that nothing has verified, or that may not end."""
     try:
         outside = names_other_files(model)
+        repeating = repeating_operator(model)
     except ValueError as error:
         raise BundleError(f"{path}: not an ONNX file ({error})", fix="export again") from error
     if outside:
         raise BundleError(
             f"{path}: keeps weights in other files, which a bundle does not have",
             fix="export again: `vision-edge export` writes all weights into one file",
+        )
+    if repeating is not None:
+        raise BundleError(
+            f"{path}: has a loop ({repeating!r}), so that it might run without end",
+            fix="export again: `vision-edge export` writes no loops",
         )
 
 

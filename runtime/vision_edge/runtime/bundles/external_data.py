@@ -1,8 +1,12 @@
-"""Whether an ONNX file keeps weights in other files, read off its bytes without ONNX.
+"""Whether an ONNX file keeps weights in other files, or may run without end: read off its bytes.
 
 A tensor may name a file instead of holding its values (`onnx.proto`: `TensorProto.external_data`
 and `data_location`). A model that is opened from its verified bytes has no folder, so a runtime
 would look for that file in whatever folder the process works in: unverified bytes as weights.
+
+A node may hold graphs of its own (`AttributeProto.g` and `graphs`). An operator that runs them
+again and again, such as Loop and Scan, may do so for ever, on one picture in a million; without
+any, every run of a graph ends. `If` runs one of its graphs once.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ _FIELDS: dict[str, dict[int, str]] = {
     "sparse": {1: _TENSOR, 2: _TENSOR},
 }  # fmt: skip
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_OPERATOR, _ATTRIBUTE = 4, 5
+_GRAPHS = (6, 11)  # of an attribute
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 _MAX_DEPTH = 100
 
@@ -33,20 +39,51 @@ def names_other_files(model: bytes) -> bool:
     Raises:
         ValueError: If the bytes are no well-formed protocol buffer.
     """
+    return any(
+        field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)
+        for kind, data in _messages(model)
+        if kind == _TENSOR
+        for field, value in _fields(data)
+    )
+
+
+def repeating_operator(model: bytes) -> str | None:
+    """Return the name of an operator of an ONNX file that runs graphs of its own; None without one.
+
+    Raises:
+        ValueError: If the bytes are no well-formed protocol buffer.
+    """
+    for kind, data in _messages(model):
+        if kind == "node" and _holds_graphs(data):
+            names = [value for field, value in _fields(data) if field == _OPERATOR]
+            name = bytes(names[-1]) if names and not isinstance(names[-1], int) else b""
+            if name != b"If":
+                return name[:100].decode("utf-8", "replace")
+    return None
+
+
+def _holds_graphs(node: memoryview) -> bool:
+    return any(
+        inner in _GRAPHS
+        for field, value in _fields(node)
+        if field == _ATTRIBUTE and not isinstance(value, int)
+        for inner, _ in _fields(value)
+    )
+
+
+def _messages(model: bytes) -> Iterator[tuple[str, memoryview]]:
+    """Yield kind and bytes of every message of a model that may hold tensors."""
     waiting = [("model", memoryview(model), 0)]
     while waiting:
         kind, data, depth = waiting.pop()
         if depth > _MAX_DEPTH:
             raise ValueError("graphs are nested too deeply")
-        for field, value in _fields(data):
-            if kind == _TENSOR:
-                if field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0):
-                    return True
-            elif (inner := _FIELDS[kind].get(field)) is not None:
+        yield kind, data
+        for field, value in _fields(data) if kind != _TENSOR else ():
+            if (inner := _FIELDS[kind].get(field)) is not None:
                 if isinstance(value, int):
                     raise ValueError(f"field {field} of a {kind} is no message")
                 waiting.append((inner, value, depth + 1))
-    return False
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -176,6 +176,8 @@ def member_of(sha256: str) -> str:
 @contextmanager
 def _zip_file(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
+        if path.exists() and not path.is_file():  # a FIFO would be waited for
+            raise ValueError("it is no file")
         file = zipfile.ZipFile(path)
     except _UNREADABLE as error:
         raise GalleryError(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vision_edge.runtime.errors import GalleryError
+from vision_edge.runtime.errors import GalleryBusyError, GalleryError
 
+WAIT_S = 30.0
+"""Seconds that a file is waited for which another program holds."""
 _APPLICATION_ID = 0x56454744  # "VEGD": tells a gallery from any other SQLite file
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -37,6 +39,10 @@ _LATER = {
     "patches": "CREATE TABLE IF NOT EXISTS patches "
     "(snapshot INTEGER NOT NULL REFERENCES snapshots(id), fingerprint TEXT NOT NULL, "
     "vectors BLOB NOT NULL, PRIMARY KEY (snapshot, fingerprint)) STRICT",
+    "station_frames": "CREATE TABLE IF NOT EXISTS station_frames "
+    "(id INTEGER PRIMARY KEY AUTOINCREMENT, fingerprint TEXT NOT NULL, vector BLOB NOT NULL, "
+    "times INTEGER NOT NULL, first REAL NOT NULL, last REAL NOT NULL, priority REAL NOT NULL) "
+    "STRICT",
 }
 """Tables that came later: a file has those that it needs, and older programs read it as well."""
 
@@ -49,20 +55,29 @@ class Database:
         initial: Values of the `meta` table for a new file; None refuses to make one.
         writes: Whether it is to be changed. A file that is only read needs no right to write it:
             it may be another user's, on a medium or in a container that cannot be written.
+        wait_s: How long, in seconds, each statement waits for another program that holds the file.
 
     Raises:
+        GalleryBusyError: If another program holds it for longer than that.
         GalleryError: If the file is not a gallery, is damaged, or of an unknown version.
     """
 
-    def __init__(self, path: Path, initial: dict[str, str] | None, *, writes: bool = True) -> None:
-        self.path, self._writes = path, writes
+    def __init__(
+        self,
+        path: Path,
+        initial: dict[str, str] | None,
+        *,
+        writes: bool = True,
+        wait_s: float = WAIT_S,
+    ) -> None:
+        self.path, self._writes, self._wait_s = path, writes, wait_s
         with self.translated():
             if not path.exists() and initial is None:
                 raise GalleryError(
                     f"{path}: there is no gallery here",
                     fix="register a product first, or check the path",
                 )
-            self._connection = self._connect() if writes else reading_connection(path)
+            self._connection = self._connect() if writes else reading_connection(path, wait_s)
             try:
                 self._prepare(initial)
             except BaseException:
@@ -131,6 +146,12 @@ class Database:
         try:
             yield
         except (sqlite3.DatabaseError, OSError, UnicodeError) as error:
+            if _is_busy(error):
+                raise GalleryBusyError(
+                    f"{self.path}: another program holds it for longer than {self._wait_s:g} s; "
+                    "nothing was changed",
+                    fix="try again; if it lasts, end the program that holds it",
+                ) from error
             raise GalleryError(
                 f"{self.path}: {error}",
                 fix="check that the file is a gallery, that it and its folder can be written, "
@@ -150,7 +171,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
+        connection = sqlite3.connect(self.path, timeout=self._wait_s, isolation_level=None)
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
 
@@ -191,7 +212,12 @@ class Database:
         return int(self.rows(f"PRAGMA {name}")[0][0])
 
 
-def reading_connection(path: Path) -> sqlite3.Connection:
+def _is_busy(error: Exception) -> bool:
+    """Whether another connection holds the file (`SQLITE_BUSY`, which Python 3.10 only words)."""
+    return isinstance(error, sqlite3.OperationalError) and "is locked" in str(error)
+
+
+def reading_connection(path: Path, wait_s: float = WAIT_S) -> sqlite3.Connection:
     """Open a file to be read, with as little as its file system allows.
 
     SQLite reads a file in WAL mode only beside files of its own, which it makes where it may. Where
@@ -201,14 +227,19 @@ def reading_connection(path: Path) -> sqlite3.Connection:
         GalleryError: If its newest changes lie beside it and cannot be read from here.
     """
     if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
-        with suppress(sqlite3.OperationalError):
-            return _opened(path, "mode=rw")
+        try:
+            return _opened(path, "mode=rw", wait_s)
+        except sqlite3.OperationalError as error:
+            if _is_busy(error):  # to read it as one that nobody changes would be wrong
+                raise
     beside = path.with_name(path.name + "-wal")
     if not beside.exists() or beside.stat().st_size == 0:
-        return _opened(path, "immutable=1")
+        return _opened(path, "immutable=1", wait_s)
     try:
-        return _opened(path, "mode=ro")
+        return _opened(path, "mode=ro", wait_s)
     except sqlite3.OperationalError as error:
+        if _is_busy(error):
+            raise
         raise GalleryError(
             f"{path}: its newest changes lie in {beside.name} and cannot be read without the right "
             f"to write here ({error})",
@@ -216,10 +247,10 @@ def reading_connection(path: Path) -> sqlite3.Connection:
         ) from None
 
 
-def _opened(path: Path, how: str) -> sqlite3.Connection:
+def _opened(path: Path, how: str, wait_s: float) -> sqlite3.Connection:
     """Open a file and read from it; nothing can be written."""
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?{how}", uri=True, timeout=30.0, isolation_level=None
+        f"{path.absolute().as_uri()}?{how}", uri=True, timeout=wait_s, isolation_level=None
     )
     try:
         connection.execute("PRAGMA query_only = ON")

@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Protocol
 
+import numpy as np
+
 from vision_edge.runtime.bundles.manifest import ModelIdentity
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.labels import checked_label
 from vision_edge.runtime.gallery.reader import NOTE, GalleryReader, meta_of
 from vision_edge.runtime.gallery.snapshot_store import Embed, Snapshot
+from vision_edge.runtime.gallery.station_frames import SeenFrame
 
 
 class Append(Protocol):
@@ -42,8 +45,10 @@ class Gallery(GalleryReader):
             it whichever model made it (to list, rename, remove, roll back).
         create: Make an empty gallery where there is no file; needs a model.
         author: Who makes the changes; by default the user who runs the program.
+        wait_s: How long, in seconds, each statement waits for another program that holds the file.
 
     Raises:
+        GalleryBusyError: If another program holds the file for longer; so does every call.
         GalleryError: If the file is absent (without `create`), is no gallery, is damaged, of an
             unknown version, or belongs to another model.
     """
@@ -210,6 +215,31 @@ class Gallery(GalleryReader):
         Within `changing` they are kept together with the change, or not at all.
         """
         self._db.set_meta({NOTE + name: value for name, value in values.items()})
+
+    def keep_frames(
+        self,
+        frames: Sequence[SeenFrame],
+        again: dict[int, int] | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """Keep a sample of what the station's camera saw; no event tells of it.
+
+        Args:
+            frames: New ones.
+            again: By the number of a kept frame, how many more were all but the same.
+            rng: Draws which of all stay.
+
+        Raises:
+            GalleryError: If an embedding does not fit, or the gallery is another model's by now.
+        """
+        with self._db.transaction():
+            self._check_model()
+            self.frames.add(self.model, frames, again or {}, rng or np.random.default_rng())
+
+    def forget_frames(self) -> int:
+        """Forget what the station's camera saw, by whatever model; return how many frames."""
+        with self._db.transaction():
+            return self.frames.clear()
 
     def _append(
         self,

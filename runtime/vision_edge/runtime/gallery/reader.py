@@ -14,10 +14,11 @@ import numpy as np
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.bundles.manifest import ModelIdentity
 from vision_edge.runtime.errors import GalleryError
-from vision_edge.runtime.gallery.database import Database
+from vision_edge.runtime.gallery.database import WAIT_S, Database
 from vision_edge.runtime.gallery.history import Contents, Event, State, contents_of
 from vision_edge.runtime.gallery.labels import one_form
 from vision_edge.runtime.gallery.snapshot_store import SnapshotStore
+from vision_edge.runtime.gallery.station_frames import StationFrames
 
 NOTE = "note:"
 """How the names of notes begin in the `meta` table, beside what the file says of its model."""
@@ -39,14 +40,16 @@ class GalleryReader:
         *,
         create: bool = False,
         author: str | None = None,
+        wait_s: float = WAIT_S,
     ) -> None:
         self.path = Path(path)
         self.author = author or _current_user()
         self._expected = model
         self._contents = Contents()
         initial = meta_of(model) if create and model else None
-        self._db = Database(self.path, initial, writes=self._writes)
+        self._db = Database(self.path, initial, writes=self._writes, wait_s=wait_s)
         self.snapshots = SnapshotStore(self._db)
+        self.frames = StationFrames(self._db)
         try:
             self._check_model()
         except GalleryError:

@@ -43,12 +43,16 @@ def decode_image(
             many pixels or several pictures, or are of a depth that nobody says.
     """
     if not data:
-        raise ImageError(f"{name}: the file is empty", fix="replace or remove it")
+        raise ImageError(
+            f"{name}: the file is empty", fix="replace or remove it", kind="empty file"
+        )
     header = read_header(data, name)
     _check_pixels((header.width, header.height), name)
     if header.pictures > 1:
         raise ImageError(
-            f"{name}: a {header.kind} that holds several pictures", fix="save them one by one"
+            f"{name}: a {header.kind} that holds several pictures",
+            fix="save them one by one",
+            kind=_several(header.kind),
         )
     if not damaged_too:
         check_whole(data, header, name)
@@ -57,6 +61,11 @@ def decode_image(
     if header.kind in _TURNED_BY_OPENCV:
         header = replace(header, orientation=1)
     return as_seen(pixels, header, reading, name)
+
+
+def _several(kind: str) -> str:
+    """What a file of several pictures is counted as: pages of a TIFF, or a picture that moves."""
+    return f"{kind} of several pictures" if kind == "TIFF" else f"animated {kind}"
 
 
 def is_jpeg(data: bytes) -> bool:
@@ -78,6 +87,7 @@ def _decoded(data: bytes, header: Header, name: str) -> NDArray[np.generic]:
             f"{name}: a {header.kind} that OpenCV cannot decode ({len(data)} bytes): damaged, "
             "or of a rare kind",
             fix="replace it, or save it again as JPEG or PNG",
+            kind=f"damaged {header.kind}",
         )
     decoded: NDArray[np.generic] = pixels
     return decoded
@@ -89,6 +99,7 @@ def _check_pixels(size: tuple[int, int], name: str) -> None:
         raise ImageError(
             f"{name}: {size[0]}x{size[1]} pixels is over the limit of {MAX_PIXELS:,}",
             fix="crop or reduce it first",
+            kind="picture of too many pixels",
         )
 
 

@@ -2,7 +2,8 @@
 
 A JPEG has no checksum, so it is decoded a second time, at an eighth of its size, by a decoder that
 says what it had to repair (simplejpeg, over libjpeg-turbo; OpenCV's only prints it). A PNG has
-checksums. Of the others it is checked that all the bytes are there that the file speaks of.
+checksums, and so has a TIFF's deflate. Of the others it is checked that all the bytes are there
+that the file speaks of, and that what is compressed holds no blocks that were never written.
 """
 
 from __future__ import annotations
@@ -14,14 +15,26 @@ from collections.abc import Callable
 from vision_edge.runtime.errors import ImageError, require
 from vision_edge.runtime.images.media_boxes import boxes, jp2_codestream
 from vision_edge.runtime.images.picture_header import Header
-from vision_edge.runtime.images.picture_parts import jpeg_segments, png_chunks
-from vision_edge.runtime.images.tiff_tags import directories
+from vision_edge.runtime.images.picture_parts import jpeg_segments, png_chunks, riff_chunks
+from vision_edge.runtime.images.tiff_tags import Tags, directories
 
 PADDING = 16
 """Bytes before a marker that a JPEG may have too many: encoders of cameras pad, by 1 to 15."""
 
-_REPAIRED = re.compile(r"(?i)corrupt jpeg|premature end|inconsistent progression|bogus huffman")
-_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker")
+_HARMLESS = re.compile(r"Warning: |Unsupported color conversion")
+"""What is said of whole files: a revision of JFIF that is not known, CMYK that is no grey."""
+_PLAIN = frozenset({0xC0, 0xC1, 0xC2})
+"""Starts of frames, sequential and progressive, of which the second decoder knows all."""
+_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+UNWRITTEN = 256
+"""Zeros or ones in a row, in bytes, that no encoder makes; a block of a disk has 512 and more.
+
+Flat pictures of any size, of gradients and of stripes make up to 14 of them in WebP without loss,
+in LZW and in JPEG 2000. With loss, flat pictures make a row of zeros of 5.5 % of a WebP.
+"""
+_SHARE_LOSSY = 8
+"""A row of zeros in a lossy WebP is damage from this part of its bytes on: an eighth."""
+_CHUNK = 1 << 20
 
 
 def check_whole(data: bytes, header: Header, name: str) -> None:
@@ -44,18 +57,22 @@ def check_whole(data: bytes, header: Header, name: str) -> None:
         raise ImageError(
             f"{name}: a {header.kind} that is {wrong}; it cannot be decoded as it was",
             fix="copy or take it again",
+            kind=f"damaged {header.kind}",
         )
 
 
 def _jpeg(data: bytes, header: Header) -> str | None:
-    pixels = jpeg_segments(data)[-1][2]
+    segments = jpeg_segments(data)
+    pixels = segments[-1][2]
     if data.find(b"\xff\xd9", pixels) < 0:  # OpenCV 4 would show what its memory held
         return f"cut short ({len(data)} bytes)"
+    if header.bits != 8 or not _PLAIN & {marker for marker, _, _ in segments}:
+        return None
     said = _repairs(data)
     extraneous = _EXTRANEOUS.search(said)
     if extraneous and int(extraneous[1]) <= PADDING:
         return None
-    return f"damaged inside ({said})" if _REPAIRED.search(said) else None
+    return f"damaged inside ({said})" if said and not _HARMLESS.match(said) else None
 
 
 def _repairs(data: bytes) -> str:
@@ -64,7 +81,7 @@ def _repairs(data: bytes) -> str:
         require("simplejpeg").decode_jpeg(
             data, "GRAY", fastdct=True, fastupsample=True, min_height=1, min_width=1, min_factor=8
         )
-    except ValueError as error:  # also of a kind of JPEG that it cannot decode: OpenCV may
+    except ValueError as error:
         return str(error)
     return ""
 
@@ -81,8 +98,45 @@ def _tiff(data: bytes, header: Header) -> str | None:
     tags = next(directories(data))
     for offsets, counts in ((273, 279), (324, 325)):
         ends = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
-        if any(offset + count > len(data) for offset, count in ends):
-            return f"cut short ({len(data)} bytes)"
+        for offset, count in ends:
+            if offset + count > len(data):
+                return f"cut short ({len(data)} bytes)"
+            if wrong := _strip(memoryview(data)[offset : offset + count], tags, header):
+                return wrong
+    return None
+
+
+def _strip(strip: memoryview, tags: Tags, header: Header) -> str | None:
+    """Return what is wrong with a strip or tile of a TIFF, as far as its compression tells."""
+    compression = tags.get(259, (1,))[0]
+    if compression == 5:  # LZW
+        return _unwritten(bytes(strip))
+    if compression not in (8, 32946):  # deflate
+        return None
+    most = 8 * header.width * header.height * max(1, tags.get(277, (1,))[0])
+    inflating, rest, size = zlib.decompressobj(), bytes(strip), 0
+    try:
+        while rest and not inflating.eof and size <= most:
+            size += len(inflating.decompress(rest, _CHUNK))
+            rest = inflating.unconsumed_tail
+    except zlib.error as error:
+        return f"damaged inside ({error})"
+    return None if inflating.eof else "damaged inside (a strip does not end)"
+
+
+def _unwritten(compressed: bytes, least: int = UNWRITTEN) -> str | None:
+    """Return what is wrong with compressed bytes that hold a block which was never written."""
+    for what, row, count in (("zeros", b"\0", least), ("ones", b"\xff", UNWRITTEN)):
+        if row * count in compressed:
+            return f"damaged inside ({count} bytes of {what} in a row in its compressed pixels)"
+    return None
+
+
+def _webp(data: bytes, header: Header) -> str | None:
+    for kind, start, end in riff_chunks(data):
+        if kind in (b"VP8L", b"VP8 "):
+            lossy = (end - start) // _SHARE_LOSSY if kind == b"VP8 " else 0
+            return _unwritten(data[start:end], max(UNWRITTEN, lossy))
     return None
 
 
@@ -98,6 +152,8 @@ def _jp2(data: bytes, header: Header) -> str | None:
         if at + 4 > len(data):
             return "cut short"
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    if wrong := _unwritten(data[at:]):
+        return wrong
     while data[at : at + 2] == b"\xff\x90":
         length = int.from_bytes(data[at + 6 : at + 10], "big")
         if length == 0:  # to the end
@@ -116,5 +172,6 @@ def _pnm(data: bytes, header: Header) -> str | None:
 
 _CHECKS: dict[str, Callable[[bytes, Header], str | None]] = {
     "JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "AVIF": _avif, "JPEG 2000": _jp2, "PNM": _pnm,
+    "WebP": _webp,
 }  # fmt: skip
 """WebP and GIF are walked to their ends for the header; BMP and Sun raster OpenCV finds short."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -51,7 +53,11 @@ def pictures_below(root: Path) -> PictureFiles:
     if not root.exists():
         raise DataError(f"{root}: there is no such folder or zip file", fix="check the path")
     if not zipfile.is_zipfile(root):
-        raise DataError(f"{root}: not a folder and not an intact zip file", fix="give one of them")
+        held = _archive_kind(root)
+        raise DataError(
+            f"{root}: {held}, not a folder and not an intact zip file",
+            fix="unpack it, or copy it again" if root.is_file() else "give a folder or a zip",
+        )
     try:
         with zipfile.ZipFile(root) as archive:
             return _found(_in_zip(archive))
@@ -193,25 +199,81 @@ def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
+def zip_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return a zip's entries by their paths below its root, with forward slashes.
+
+    Some writers put backslashes, or a slash before the path. Of several entries of one path the
+    last counts, as it does for those who unpack it.
+    """
+    return {_path_in(info): info for info in archive.infolist()}
+
+
+def _path_in(info: zipfile.ZipInfo) -> str:
+    parts = re.split(r"[/\\]+", info.filename)
+    inner = "/".join(part for part in parts if part not in ("", "."))
+    return inner if parts[-1] else f"{inner}/"
+
+
 def _in_zip(archive: zipfile.ZipFile) -> Iterator[_Entry]:
     folders: set[str] = set()
+    entries = zip_entries(archive)
     for info in archive.infolist():
-        path = PurePosixPath(info.filename)
-        if any(map(_hidden, path.parts)):
-            yield _Entry(info.filename, kind="hidden")
+        name = _path_in(info)
+        kind = _odd(info, name)
+        if entries[name] is not info and not name.endswith("/"):
+            kind = "earlier file of the same path"
+        if kind is not None:
+            yield _Entry(name, kind=kind)
             continue
+        path = PurePosixPath(name)
         folders.update(str(parent) for parent in path.parents)
-        if info.is_dir():
+        if name.endswith("/"):
             folders.add(str(path))
-        elif info.flag_bits & 1:
-            yield _Entry(info.filename, kind="encrypted file")
         else:
-            yield _Entry(info.filename, lambda info=info: _zip_head(archive, info))  # type: ignore[misc]
+            yield _Entry(name, lambda info=info: _zip_head(archive, info))  # type: ignore[misc]
     yield from (_Entry(folder, kind=_FOLDER) for folder in sorted(folders - {"."}))
 
 
+def _odd(info: zipfile.ZipInfo, name: str) -> str | None:
+    """Return what an entry of a zip is that is not read; None for a file or folder."""
+    parts = PurePosixPath(name).parts
+    if ".." in parts:
+        return "path that leads out of the zip"
+    if any(map(_hidden, parts)):
+        return "hidden"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "link in a zip"
+    return "encrypted file" if info.flag_bits & 1 else None
+
+
+_JUNK = frozenset(
+    (
+        "Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "@eaDir", "$RECYCLE.BIN",
+        "System Volume Information", "lost+found",
+    )
+)  # fmt: skip
+"""What systems put beside a user's files; network drives keep small copies in `@eaDir`."""
+_ARCHIVES = (
+    (b"\x1f\x8b", "a gzip (tar.gz) archive"), (b"7z\xbc\xaf", "a 7z archive"),
+    (b"Rar!", "a RAR archive"), (b"BZh", "a bzip2 archive"), (b"\xfd7zXZ", "an xz archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive"), (b"PK", "a damaged zip file"),
+)  # fmt: skip
+
+
+def _archive_kind(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(512)
+    except OSError:
+        return "unreadable"
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    kind = next((kind for magic, kind in _ARCHIVES if head.startswith(magic)), None)
+    return kind or ("an empty file" if not head else "a single file")
+
+
 def _hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX")) or name in ("Thumbs.db", "desktop.ini")
+    return name.startswith((".", "__MACOSX")) or name in _JUNK
 
 
 def _head(path: Path) -> bytes:

@@ -36,6 +36,7 @@ class Header:
         height: Pixels down, as stored.
         bits: Bits a channel of what is decoded: 1 to 16; 32 and more are refused.
         significant: Bits a channel that the file says are in use; None where it does not say.
+            That all 16 are in use is what PNM, JPEG 2000 and TIFF say of any 16-bit picture.
         alpha: Whether it may have transparent pixels.
         orientation: How it is to be turned, as EXIF counts it: 1 (not at all) to 8.
         pictures: How many pictures it holds; 2 may stand for more.
@@ -55,6 +56,10 @@ class Header:
     premultiplied: bool = False
 
 
+class _NotReadError(Exception):
+    """A picture is whole, and of a kind that is not read."""
+
+
 def read_header(data: bytes, name: str) -> Header:
     """Read a picture's header.
 
@@ -72,17 +77,29 @@ def read_header(data: bytes, name: str) -> Header:
         raise ImageError(
             f"{name}: {held} ({len(data)} bytes)",
             fix=f"convert, replace or remove it; {_KINDS_READ}",
+            kind=kind or "no picture",
         )
     try:
         header = _READERS[str(kind)](data)
+    except _NotReadError as error:
+        raise ImageError(
+            f"{name}: a {kind} of a kind that is not read: {error}",
+            fix="save it with 8 or 16 bits a channel, as PNG or TIFF",
+            kind=f"{kind} of a kind that is not read",
+        ) from None
     except (ValueError, struct.error, KeyError, IndexError) as error:
         raise ImageError(
             f"{name}: a {kind} that cannot be decoded: it is cut short or damaged at its beginning "
             f"({error})",
             fix="copy or take it again",
+            kind=f"damaged {kind}",
         ) from None
     if header.width < 1 or header.height < 1:
-        raise ImageError(f"{name}: a {kind} without pixels; it cannot be decoded", fix="replace it")
+        raise ImageError(
+            f"{name}: a {kind} without pixels; it cannot be decoded",
+            fix="replace it",
+            kind=f"damaged {kind}",
+        )
     return header
 
 
@@ -161,18 +178,20 @@ def _webp(data: bytes) -> Header:
 def _tiff(data: bytes) -> Header:
     tags, *others = directories(data)
     if tags.get(254, (0,))[0] & 1:
-        raise ValueError("its first picture is a thumbnail of another, as in a camera's raw file")
+        raise _NotReadError(
+            "its first picture is a thumbnail of another, as in a camera's raw file"
+        )
     bits = max(tags.get(258, (1,)))
     if bits > 16 or tags.get(339, (1,))[0] not in (1, 4):
-        raise ValueError(f"its {bits}-bit pixels are no whole numbers of 16 bits or fewer")
+        raise _NotReadError(f"its {bits}-bit pixels are no whole numbers of 16 bits or fewer")
     if bits > 8 and tags.get(262, (1,))[0] == 0:
-        raise ValueError("its 16-bit greys are a negative, which OpenCV shows as it is")
+        raise _NotReadError("its 16-bit greys are a negative, which OpenCV shows as it is")
     used = tags.get(281, (0,))[0]  # packed 10 to 14 bits OpenCV stretches to 16 by itself
     alpha = tags.get(338, (0,))[0]
     spare = tags.get(277, (1,))[0] - {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}.get(tags.get(262, (1,))[0], 9)
     return Header(
         "TIFF", tags[256][0], tags[257][0], 16 if bits > 8 else 8,
-        16 if 8 < bits < 16 else used.bit_length() if bits > 8 and used else None,
+        16 if 8 < bits < 16 else _fewer(used.bit_length()) if bits > 8 and used else None,
         alpha in (1, 2) or spare > 0, orientation_in(tags),
         1 + sum(not other.get(254, (0,))[0] & 5 for other in others),
         premultiplied=alpha == 1 or (bits <= 8 and alpha == 2),
@@ -199,10 +218,18 @@ def _jp2(data: bytes) -> Header:
     channels, depth = struct.unpack_from(">HB", data, at + 40)
     bits = (depth & 0x7F) + 1
     if bits > 16:
-        raise ValueError(f"pixels of {bits} bits")
-    used = bits if bits > 8 else None
+        raise _NotReadError(f"its pixels have {bits} bits")
     alpha = channels in (2, 4)
-    return Header("JPEG 2000", right - left, bottom - top, 16 if used else 8, used, alpha)
+    deep = bits > 8
+    return Header(
+        "JPEG 2000", right - left, bottom - top, 16 if deep else 8, _fewer(bits) if deep else None,
+        alpha,
+    )  # fmt: skip
+
+
+def _fewer(bits: int) -> int | None:
+    """Return how many bits are in use where a file says fewer than all; else nobody says."""
+    return bits if bits < 16 else None
 
 
 def _pnm(data: bytes) -> Header:
@@ -219,10 +246,10 @@ def _pnm(data: bytes) -> Header:
         numbers, alpha = [*(int(group) for group in match.groups()), 1][:3], False
     width, height, most = numbers
     if most > 255 and (most + 1) & most:
-        raise ValueError(f"its largest value, {most}, is none of a whole number of bits")
+        raise _NotReadError(f"its largest value, {most}, is none of a whole number of bits")
     deep = most > 255
     return Header(
-        "PNM", width, height, 16 if deep else 8, most.bit_length() if deep else None, alpha
+        "PNM", width, height, 16 if deep else 8, _fewer(most.bit_length()) if deep else None, alpha
     )
 
 

@@ -70,8 +70,9 @@ def inspect_picture(
                 "go nearer, or use the camera's full resolution",
             )
         ]
-    found = [f for f in _light(_grey(image)) if not (on_white and f.kind == "bright")]
-    return found or _detail(_grey(image)) or _wholeness(image, presence)
+    grey = _grey(image)
+    found = [f for f in _light(grey) if not (on_white and f.kind == "bright")]
+    return found or _detail(grey) or _wholeness(image, presence)
 
 
 def sharpness(grey: NDArray[np.float32]) -> float:

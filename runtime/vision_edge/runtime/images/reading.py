@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.errors import ImageError
+from vision_edge.runtime.errors import ImageError, UnsaidError
 from vision_edge.runtime.images.picture_header import Header
 
 WHITE = (255, 255, 255)
@@ -113,14 +113,15 @@ def depth_of(largest: int, header: Header, reading: Reading, name: str) -> int:
     if bits is None and largest and largest < 1 << 14:
         least = max(8, largest.bit_length())
         likely = least + least % 2
-        raise ImageError(
+        raise UnsaidError(
             f"{name}: a file of 16 bits a channel of which only {least} bits are used (its largest "
             f"value is {largest} of 65535): a {likely}-bit camera's picture, or a very dark one",
-            fix=f"say which: --bits {likely} for such a camera, --bits 16 if it is truly dark",
+            fix=f"say which: --bits {likely} for such a camera, --bits 16 if it is truly dark (a "
+            f"station's source: bits = {likely})",
         )
     bits = bits or 16
     if largest >= 1 << bits:
-        raise ImageError(
+        raise UnsaidError(
             f"{name}: its largest value is {largest}, more than {bits} bits hold",
             fix="give --bits 16, or the number of bits that the camera delivers",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 from typing import Any
 
@@ -12,6 +13,7 @@ from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import require
 from vision_edge.runtime.inference.options import SessionOptions
+from vision_edge.runtime.inference.provider_advice import explained
 from vision_edge.runtime.inference.runner import Port, Runner, check_ports
 
 PROVIDERS = {
@@ -21,7 +23,7 @@ PROVIDERS = {
 }
 """ONNX Runtime's names of the providers, best first."""
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
-_ERRORS_ONLY = 3
+_WARNINGS, _ERRORS_ONLY, _FATAL_ONLY = 2, 3, 4
 
 
 class OrtRunner:
@@ -58,8 +60,8 @@ def open_ort(bundle: Bundle, provider: str, options: SessionOptions) -> Runner:
 
     Raises:
         BundleError: If the model is not a bundle's.
-        RuntimeError: If ONNX Runtime silently fell back to another provider, or any error of its
-            own.
+        ProviderError: If a GPU provider does not start here: with what it lacks.
+        RuntimeError: Any error of ONNX Runtime's own on the CPU.
     """
     session = create(bundle, provider, _settings(provider, options), options)
     if provider == "cuda" and (options.io_binding or options.cuda_graph):
@@ -73,28 +75,59 @@ def open_ort(bundle: Bundle, provider: str, options: SessionOptions) -> Runner:
 def create(bundle: Bundle, provider: str, settings: dict[str, str], options: SessionOptions) -> Any:
     """Create the session, and check that it runs where it should and is a bundle's model."""
     ort = require("onnxruntime")
-    if provider != "cpu":
-        _preload(ort)
-    # The CPU stands last for the nodes that no GPU takes (shapes); the check below sees the rest.
-    names = list(dict.fromkeys((PROVIDERS[provider], *_below(provider), PROVIDERS["cpu"])))
-    per_provider = [settings if name == PROVIDERS[provider] else {} for name in names]
-    session = ort.InferenceSession(
-        bundle.model, session_options(options), providers=names, provider_options=per_provider
-    )
-    if session.get_providers()[0] != PROVIDERS[provider]:
-        raise RuntimeError(f"ONNX Runtime fell back to {session.get_providers()[0]}")
+    make = _created if provider == "cpu" else _on_gpu
+    session = make(ort, bundle, provider, settings, options)
     check_ports(bundle, _ports(session.get_inputs()), _ports(session.get_outputs()))
     return session
 
 
-def _preload(ort: Any) -> None:
-    """Load CUDA and cuDNN from NVIDIA's Python packages, where they came that way.
+def _created(
+    ort: Any, bundle: Bundle, provider: str, settings: dict[str, str], options: SessionOptions
+) -> Any:
+    # The CPU stands last for the nodes that no GPU takes (shapes); the check below sees the rest.
+    names = list(dict.fromkeys((PROVIDERS[provider], *_below(provider), PROVIDERS["cpu"])))
+    per_provider = [settings if name == PROVIDERS[provider] else {} for name in names]
+    return ort.InferenceSession(
+        bundle.model,
+        session_options(options),
+        providers=names,
+        provider_options=per_provider,
+        enable_fallback=0,  # it would print and go on elsewhere
+    )
+
+
+def _on_gpu(
+    ort: Any, bundle: Bundle, provider: str, settings: dict[str, str], options: SessionOptions
+) -> Any:
+    """Create a session on a GPU provider; what it lacks is an error of ours, and nothing printed.
+
+    Raises:
+        ProviderError: If it does not start here.
+    """
+    preload(ort, provider)
+    ort.set_default_logger_severity(_FATAL_ONLY)  # it writes to the terminal past every setting
+    try:
+        session = _created(ort, bundle, provider, settings, options)
+    except Exception as error:
+        raise explained(ort, provider, str(error)) from error
+    finally:
+        ort.set_default_logger_severity(_WARNINGS)
+    if session.get_providers()[0] != PROVIDERS[provider]:
+        raise explained(ort, provider, "")
+    return session
+
+
+def preload(ort: Any, provider: str) -> None:
+    """Load CUDA, cuDNN and TensorRT from NVIDIA's Python packages, where they came that way.
 
     What is not found there is looked for in the system when the session opens; the remarks that
     ONNX Runtime prints about it are not for a user.
     """
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(OSError, RuntimeError):
         getattr(ort, "preload_dlls", lambda: None)()  # since ONNX Runtime 1.21
+    if provider == "tensorrt":
+        with contextlib.suppress(Exception):  # what is broken in it, the provider will miss
+            importlib.import_module("tensorrt")
 
 
 def session_options(options: SessionOptions) -> Any:

@@ -25,7 +25,9 @@ class SessionOptions:
             takes twice the processor time for nothing (`benchmarks/threads.py`).
         precision: Arithmetic that OpenVINO may use for the float32 parts of a graph. `"f32"`
             keeps what the bundle's parity gate measured; `"bf16"` is quicker on processors with
-            bf16 units and moves every embedding a little.
+            bf16 units and moves every embedding a little; `"auto"` takes it where it is quicker
+            on this very device and its embeddings pass the limits of float16, which is tried for
+            a second or two at opening.
         io_binding: Keep input and output of `cuda` in fixed GPU buffers.
         cuda_graph: Replay each batch size of `cuda` as a captured CUDA graph; implies
             `io_binding`.

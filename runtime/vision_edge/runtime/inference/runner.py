@@ -11,8 +11,8 @@ from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import BundleError
 
-Precision = Literal["f32", "tf32", "bf16", "f16"]
-"""Arithmetic for the float32 parts of a graph."""
+Precision = Literal["f32", "tf32", "bf16", "f16", "auto"]
+"""Arithmetic for the float32 parts of a graph; `"auto"` tries what is quicker and agrees."""
 
 Spinning = Literal["inference", "always", "never"]
 """When threads wait busily."""

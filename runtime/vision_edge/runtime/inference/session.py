@@ -15,6 +15,7 @@ from vision_edge.runtime.images.preprocess import PreprocessSpec
 from vision_edge.runtime.inference.onnx_runtime import built_in, open_ort
 from vision_edge.runtime.inference.options import SessionOptions
 from vision_edge.runtime.inference.runner import PatchRunner, Runner
+from vision_edge.runtime.system.processor import features_here, has_bf16
 
 PROVIDERS = ("engine", "tensorrt", "cuda", "openvino", "cpu")
 """Provider names on the command line, best first; `triton://host:port/model` is one as well."""
@@ -131,19 +132,26 @@ def open_session(
         remote = open_triton(bundle, provider)
         return Session(bundle, str(remote.address), remote, list(remote.notes))
     notes: list[str] = []
-    for candidate in _candidates(bundle, provider):
+    for candidate in _candidates(bundle, provider, chosen):
         try:
             runner = _opened(bundle, candidate, chosen, notes)
         except BundleError:
             raise
         except Exception as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
+            if isinstance(error, VisionEdgeError):
+                reason = error.what
             if provider != "auto" or candidate == "cpu":
                 raise BundleError(
                     f"{bundle.path}: the model cannot be loaded on {candidate} ({reason})",
-                    fix="try --provider cpu, or export the bundle again",
+                    fix=getattr(error, "fix", None)
+                    or "try --provider cpu, or export the bundle again",
                 ) from error
-            notes.append(f"{candidate} is there but cannot be used ({reason}); falling back")
+            mend = getattr(error, "fix", None)
+            notes.append(
+                f"{candidate} is there but cannot be used ({reason}); falling back"
+                + (f" (to mend it: {mend})" if mend else "")
+            )
             continue
         if bundle.manifest.patches is not None and not isinstance(runner, PatchRunner):
             notes.append(f"{candidate} gives no patches: products are ranked by embeddings alone")
@@ -155,17 +163,17 @@ def _unused(provider: str, options: SessionOptions) -> list[str]:
     """Say which settings the provider that was taken does nothing with."""
     hints = {"openvino": ("bf16", "f16"), "cuda": ("tf32",)}.get(provider, ())
     notes = []
-    if options.precision not in ("f32", *hints):
+    if options.precision not in ("f32", "auto", *hints):
         notes.append(f"the precision hint {options.precision} does nothing on {provider}")
     if options.cuda_graph and provider != "cuda":
         notes.append(f"CUDA graphs do nothing on {provider}")
     return notes
 
 
-def _candidates(bundle: Bundle, provider: str) -> list[str]:
+def _candidates(bundle: Bundle, provider: str, options: SessionOptions) -> list[str]:
     available = available_providers()
     if provider == "auto":
-        return [name for name in available if _is_for_auto(bundle, name)]
+        return [name for name in available if _is_for_auto(bundle, name, options)]
     if provider not in PROVIDERS:
         raise VisionEdgeError(
             f"unknown provider {provider!r}", fix=f"use one of auto, {', '.join(PROVIDERS)}"
@@ -178,10 +186,11 @@ def _candidates(bundle: Bundle, provider: str) -> list[str]:
     return [provider]
 
 
-def _is_for_auto(bundle: Bundle, provider: str) -> bool:
+def _is_for_auto(bundle: Bundle, provider: str, options: SessionOptions) -> bool:
     """Whether `auto` may take a provider: not if it would build for minutes, or gain nothing.
 
-    OpenVINO was no quicker than ONNX Runtime in float32 and opens later, so it is asked for.
+    OpenVINO was no quicker than ONNX Runtime in float32 and opens later, so it is asked for; or it
+    may compute in bf16, and the processor can.
     """
     if provider == "engine":
         from vision_edge.runtime.inference.tensorrt.opening import has_engines
@@ -191,7 +200,9 @@ def _is_for_auto(bundle: Bundle, provider: str) -> bool:
         from vision_edge.runtime.inference.tensorrt.onnx_runtime import is_ready
 
         return is_ready(bundle)
-    return provider != "openvino"
+    if provider == "openvino":
+        return options.precision == "auto" and has_bf16(features_here())
+    return True
 
 
 def _opened(bundle: Bundle, provider: str, options: SessionOptions, notes: list[str]) -> Runner:

@@ -41,6 +41,8 @@ class CurrentClassifier:
         session: What embeds for it.
         false_accept_rate: Share of strangers that may be taken for a product, in (0, 1).
         threshold: A fixed threshold on the score instead.
+        own_frames: Whether what the station's camera saw, as it is kept in the gallery, has a say.
+        seen: Called with the embeddings of every decision, as `FrameCollector.offer` takes them.
         every: Seconds between two looks; 0 looks at every call.
         changed: Called after a change with the new version and the number of products.
         problem: Called with what is wrong, once, when the gallery cannot be read any more.
@@ -56,16 +58,20 @@ class CurrentClassifier:
         *,
         false_accept_rate: float = 0.05,
         threshold: float | None = None,
+        own_frames: bool = True,
+        seen: Callable[[Embeddings], None] | None = None,
         every: float = 1.0,
         changed: Callable[[int, int], None] | None = None,
         problem: Callable[[GalleryError], None] | None = None,
     ) -> None:
         self._path, self._session, self._every = path, session, every
         self._rate, self._threshold = false_accept_rate, threshold
+        self._own_frames, self.seen = own_frames, seen
         self._changed, self._problem = changed, problem
         self._in_trouble = False
         with GalleryReader(path, session.bundle.manifest.identity) as gallery, gallery.reading():
             self.version, self._stamp = gallery.version, gallery.stamp
+            self._frames = self._frames_of(gallery)
             self.now: PrototypeClassifier | None = self._made_from(gallery)
         self._looked = time.monotonic()
 
@@ -75,6 +81,8 @@ class CurrentClassifier:
         """Decide on float32 (N, D) embeddings; all is unknown while there are no products."""
         if time.monotonic() - self._looked >= self._every:
             self._look()
+        if self.seen is not None:
+            self.seen(embeddings)
         if self.now is None:
             return [NOTHING_KNOWN] * (1 if embeddings.ndim == 1 else len(embeddings))
         return self.now.classify(embeddings, patches)
@@ -92,19 +100,28 @@ class CurrentClassifier:
 
     def _take(self) -> None:
         with GalleryReader(self._path, self._session.bundle.manifest.identity) as gallery:
-            if gallery.stamp == self._stamp:
+            if (gallery.stamp, self._frames_of(gallery)) == (self._stamp, self._frames):
                 return
             with gallery.reading():
-                stamp = gallery.stamp
+                stamp, frames = gallery.stamp, self._frames_of(gallery)
                 version, count = gallery.version, len(gallery.contents().products)
                 self.now = self._made_from(gallery) if count else None
-        self.version, self._stamp = version, stamp
-        if self._changed is not None:
+        changed = stamp != self._stamp
+        self.version, self._stamp, self._frames = version, stamp, frames
+        if changed and self._changed is not None:
             self._changed(version, count)
+
+    def _frames_of(self, gallery: GalleryReader) -> str:
+        """Return what tells one sample of the station's frames from another."""
+        return gallery.frames.stamp(gallery.model) if self._own_frames else ""
 
     def _made_from(self, gallery: GalleryReader) -> PrototypeClassifier:
         return classifier_for(
-            gallery, self._session, false_accept_rate=self._rate, threshold=self._threshold
+            gallery,
+            self._session,
+            false_accept_rate=self._rate,
+            threshold=self._threshold,
+            own_frames=self._own_frames,
         )
 
 
@@ -114,14 +131,24 @@ def classifier_for(
     *,
     false_accept_rate: float = 0.05,
     threshold: float | None = None,
+    own_frames: bool = True,
 ) -> PrototypeClassifier:
-    """Return a classifier over a gallery's products, with the bundle's centre and cohort."""
-    labels, snapshots = gallery.product_snapshots(catalogue_shift(gallery, session.bundle))
+    """Return a classifier over a gallery's products, with the bundle's centre and cohort.
+
+    Args:
+        gallery: The products.
+        session: What embeds for it.
+        false_accept_rate: Share of strangers that may be taken for a product, in (0, 1).
+        threshold: A fixed threshold on the score instead.
+        own_frames: Whether what the station's camera saw, as it is kept in the gallery, has a say.
+    """
+    shift = catalogue_shift(gallery, session.bundle, own_frames=own_frames)
+    labels, snapshots = gallery.product_snapshots(shift)
     return PrototypeClassifier(
         labels,
         snapshots,
         prior_of(session.bundle),
-        cohort_of(session.bundle),
+        cohort_of(session.bundle, gallery if own_frames else None),
         same_picture=same_picture_of(session.bundle),
         false_accept_rate=false_accept_rate,
         threshold=threshold,
@@ -148,17 +175,22 @@ def ranking_of(gallery: GalleryReader, bundle: Bundle) -> PatchRanking | None:
 
 
 def catalogue_shift(
-    gallery: GalleryReader, bundle: Bundle, more: Embeddings | None = None
+    gallery: GalleryReader,
+    bundle: Bundle,
+    more: Embeddings | None = None,
+    *,
+    own_frames: bool = True,
 ) -> Embeddings | None:
     """Return what carries embeddings of catalogue pictures to the station's own: float32 (D,).
 
-    Where the station's own pictures lie is told by the products that were registered by them and,
-    if the bundle's cohort is the station's own, by that.
+    Where the station's own pictures lie is told by the products that were registered by them, by
+    what its camera saw and, if the bundle's cohort is the station's own, by that.
 
     Args:
         gallery: The products.
         bundle: Whose embeddings they are.
         more: float32 (M, D), embeddings of catalogue pictures of products not registered yet.
+        own_frames: Whether what the camera saw has a say.
 
     Returns:
         None where there are no catalogue pictures.
@@ -170,7 +202,9 @@ def catalogue_shift(
     if not len(known):
         return None
     own = bundle.cohort if bundle.manifest.scoring.cohort_from_station else bundle.cohort[:0]
-    return shift_between(known, np.concatenate([gallery.product_means(catalogue=False), own]))
+    seen = gallery.frames.kept(gallery.model).embeddings if own_frames else own[:0]
+    real = gallery.product_means(catalogue=False)
+    return shift_between(known, np.concatenate([real, own, seen]))
 
 
 def as_compared(
@@ -206,8 +240,9 @@ def checked_gallery(
         labels,
         snapshots,
         prior_of(bundle),
-        cohort_of(bundle),
+        cohort_of(bundle, gallery),
         false_accept_rate=false_accept_rate,
+        same_picture=same_picture_of(bundle),
     )
 
 
@@ -229,12 +264,20 @@ def same_picture_of(bundle: Bundle) -> float:
     return SAME_PICTURE if measured is None else measured
 
 
-def cohort_of(bundle: Bundle) -> Cohort:
-    """Return a bundle's impostors: the station's own, other photographs, or generated scenes."""
+def cohort_of(bundle: Bundle, gallery: GalleryReader | None = None) -> Cohort:
+    """Return a bundle's impostors: the station's own, other photographs, or generated scenes.
+
+    Args:
+        bundle: The bundle.
+        gallery: Where what the station's camera saw is kept, if that is to have a say.
+    """
     scoring = bundle.manifest.scoring
     own = scoring.cohort_from_station
     return Cohort(
-        bundle.cohort, from_station=own, photographs=own or bool(scoring.cohort_photographs)
+        bundle.cohort,
+        from_station=own,
+        photographs=own or bool(scoring.cohort_photographs),
+        seen=None if gallery is None else gallery.frames.kept(gallery.model).embeddings,
     )
 
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.recognition.product_scores import ProductScores
-from vision_edge.runtime.recognition.prototypes import checked_products
-from vision_edge.runtime.recognition.strangers import FRAME_SHARE, Cohort, fit_strangers
+from vision_edge.runtime.recognition.prototypes import SAME_PICTURE, checked_products
+from vision_edge.runtime.recognition.snapshot_scores import FRAME_SHARE
+from vision_edge.runtime.recognition.strangers import Cohort, fit_strangers
 
 WRONG_LEAD = 0.05
 """A snapshot bears a wrong label when another product is nearer by so much."""
@@ -113,6 +114,7 @@ def check_gallery(
     cohort: Cohort,
     *,
     false_accept_rate: float = 0.05,
+    same_picture: float = SAME_PICTURE,
 ) -> GalleryCheck:
     """Leave each snapshot out once.
 
@@ -122,6 +124,7 @@ def check_gallery(
         prior: float32 (D,), the bundle's centre.
         cohort: Images that show none of the products.
         false_accept_rate: Share of strangers that may be taken for a product.
+        same_picture: Cosine to a snapshot from which on a frame is that very picture, and known.
 
     Raises:
         VisionEdgeError: If there are no products, or shapes or the rate do not fit.
@@ -130,9 +133,15 @@ def check_gallery(
     strangers = fit_strangers(snapshots, prior, cohort)
     found: list[Checked] = []
     for column, rows in enumerate(snapshots):
-        own = [_left_out(labels, snapshots, prior, column, row) for row in range(len(rows))]
+        own = [
+            _left_out(labels, snapshots, prior, same_picture, column, row)
+            for row in range(len(rows))
+        ]
         rates = strangers.rate(np.array([_best(one) for one in own], dtype=np.float64))
-        rated = [replace(one, rate=float(rate)) for one, rate in zip(own, rates, strict=True)]
+        rated = [
+            one if one.rate == 0.0 else replace(one, rate=float(rate))
+            for one, rate in zip(own, rates, strict=True)
+        ]
         found.extend(_suspected(rated))
     return GalleryCheck(tuple(found), false_accept_rate, len(labels))
 
@@ -145,6 +154,7 @@ def _left_out(
     labels: Sequence[str],
     snapshots: Sequence[Embeddings],
     prior: Embeddings,
+    same_picture: float,
     column: int,
     row: int,
 ) -> Checked:
@@ -155,7 +165,9 @@ def _left_out(
     if not columns:
         return Checked(labels[column], row, labels[column], None, None, 1.0)
     products = ProductScores([kept[i] for i in columns], prior)
-    scores = FRAME_SHARE * products.of(products.units(snapshots[column][row]))[0]
+    units = products.units(snapshots[column][row])
+    scores = FRAME_SHARE * products.of(units)[0]
+    holders, likeness = products.nearest_snapshot(units, scores.argmax(keepdims=True))
     by_column: dict[int, float] = dict(zip(columns, map(float, scores), strict=True))
     own = by_column.pop(column, None)
     if own is not None:
@@ -163,8 +175,9 @@ def _left_out(
         own += NEXT_GAIN * (1 / fewer - 1 / (fewer + 1))
         scores[columns.index(column)] = own
     other = max(by_column.values(), default=None)
-    nearest = labels[columns[int(scores.argmax())]]
-    return Checked(labels[column], row, nearest, own, other, 1.0)
+    same = FRAME_SHARE * float(likeness[0]) >= same_picture
+    nearest = labels[columns[int(holders[0] if same else scores.argmax())]]
+    return Checked(labels[column], row, nearest, own, other, 0.0 if same else 1.0)
 
 
 def _suspected(rows: list[Checked]) -> list[Checked]:

@@ -22,7 +22,8 @@ from vision_edge.runtime.recognition.product_scores import (
     cosines,
     normalise,
 )
-from vision_edge.runtime.recognition.strangers import Cohort, cohort_shift, fit_strangers
+from vision_edge.runtime.recognition.snapshot_scores import cohort_shift
+from vision_edge.runtime.recognition.strangers import Cohort, fit_strangers
 
 Band = Literal["accept", "review", "unknown"]
 MIN_RATE = 1e-6

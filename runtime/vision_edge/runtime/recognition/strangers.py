@@ -5,7 +5,9 @@ What a stranger may reach is told by draws of it, none of which needs a stranger
 1. Each registered snapshot is a stranger to the *other* products, seen from a centre without its
    own. It is a single picture, as a stranger's will be; the mean of a product's snapshots is not.
 2. Frames of the station that show no product are strangers indeed, where there are any.
-3. Few draws say little, so they are held together by a prior: Student's distribution about their
+3. What the station's camera saw without anybody saying what it was: a mixture of products and
+   strangers, told apart by what is known of either (`station_mixture`).
+4. Few draws say little, so they are held together by a prior: Student's distribution about their
    mean, whose width is that of strangers in general. It counts for so many draws of its own: the
    rate is the predictive distribution of a Dirichlet process (Ferguson 1973, A Bayesian analysis
    of some nonparametric problems), with draws smoothed by a kernel. With many products the draws
@@ -27,20 +29,17 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.recognition.product_scores import ProductScores
+from vision_edge.runtime.recognition.snapshot_scores import (
+    COHORT_NEAREST,
+    own_scores,
+    reached_by_others,
+)
+from vision_edge.runtime.recognition.station_mixture import Told, told_by_frames
+from vision_edge.runtime.recognition.tails import Floats, normal_tail, student_tail
 
-Floats = NDArray[np.float64]
-
-COHORT_WEIGHT = 0.5
-"""How much of a query's similarity to its nearest impostors counts against it."""
-COHORT_NEAREST = 10
-"""How many impostors are near."""
-
-FRAME_SHARE = 0.97
-"""A frame is one view, a snapshot the mean of its crops: a frame's cosines are so much smaller."""
 ONE_MORE = 0.09
 """A stranger meets all P products, a snapshot the P - 1 others: it scores higher by this times the
 difference of the expected largest of P and of P - 1 normals."""
@@ -65,8 +64,13 @@ INTRUDER_RATE, MOST_INTRUDERS = 0.002, 0.2
 """A frame so near to a product is one of it rather than a stranger, and is left out: of the
 nearest, at most this share."""
 
-MOST_DRAWS = 256
-_EXACT_CENTRES = 64
+FLOOD_POWER = 0.75
+"""Frames nearest to one product count for this power of their number less each: a product that was
+shown far more often than the others tells no more of strangers."""
+LONE_WIDER = 1.4
+"""Strangers' scores with one product are so much wider than the best of several."""
+LEAST_UNKNOWN = 0.03
+"""Standard deviation of strangers' mean that the station's frames may always correct."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,14 @@ class Cohort:
             anything for that.
         photographs: Whether they are photographs, of whatever. What resembles generated scenes is
             not thereby more like a stranger, so those are taken off no score.
+        seen: float32 (N, D), what the station's camera saw, products and strangers alike, as it
+            collected them by itself; None if there are none.
     """
 
     embeddings: Embeddings
     from_station: bool
     photographs: bool = True
+    seen: Embeddings | None = None
 
     @property
     def impostors(self) -> Embeddings:
@@ -124,25 +131,6 @@ class Draws:
         return float(np.square(self.scores - self.mean) @ self.weights)
 
 
-def cohort_shift(queries: Embeddings, cohort: Embeddings) -> Floats:
-    """Return what is taken off the scores of queries for resembling impostors.
-
-    Args:
-        queries: float32 (N, D), centred unit embeddings.
-        cohort: float32 (M, D), centred unit embeddings.
-
-    Returns:
-        float64 (N,); zeros without a cohort.
-    """
-    count = min(COHORT_NEAREST, len(cohort))
-    if count < 1:
-        return np.zeros(len(queries))
-    likeness = queries @ cohort.T
-    nearest = np.partition(likeness, -count, axis=1)[:, -count:]
-    shift: Floats = COHORT_WEIGHT * nearest.mean(axis=1, dtype=np.float64)
-    return shift
-
-
 @dataclass(frozen=True)
 class Strangers:
     """The distribution of the best score that a stranger reaches.
@@ -152,12 +140,14 @@ class Strangers:
         width: Its standard deviation, what is not known of the mean included.
         prior_draws: How many draws the prior counts for.
         draws: By where they come from.
+        told: What the frames that a station saw say of the mean and the width, in place of these.
     """
 
     mean: float
     width: float
     prior_draws: float
     draws: tuple[Draws, ...] = ()
+    told: Told | None = None
 
     def rate(self, scores: Floats) -> Floats:
         """Return the share of strangers that would score at least as high.
@@ -168,7 +158,11 @@ class Strangers:
         Returns:
             float64 (N,), from 0 to 1.
         """
-        total = self.prior_draws * student_tail((scores - self.mean) / self.width)
+        total = self.prior_draws * (
+            student_tail((scores - self.mean) / self.width)
+            if self.told is None
+            else self.told.tail(scores)
+        )
         count = self.prior_draws
         for draws in self.draws:
             tails = normal_tail((scores[:, None] - draws.scores) / draws.kernel)
@@ -197,10 +191,12 @@ def fit_strangers(
     products = ProductScores(snapshots, prior)
     speaking = cohort.from_station and len(cohort.embeddings) > COHORT_NEAREST
     own = None
-    if len(snapshots) > 1 and not (cohort_alone and speaking):
+    told = speaking or (cohort.seen is not None and len(cohort.seen) > COHORT_NEAREST)
+    if len(snapshots) > 1 and not (cohort_alone and told):
         own = _leave_one_out(snapshots, prior, cohort)
     fitted = _by_products(products, own)
-    return _with_station(fitted, products, cohort) if speaking else fitted
+    fitted = _with_station(fitted, products, cohort) if speaking else fitted
+    return _with_seen(fitted, products, snapshots, cohort.seen)
 
 
 def _by_products(products: ProductScores, own: Draws | None) -> Strangers:
@@ -242,80 +238,36 @@ def _with_station(fitted: Strangers, products: ProductScores, cohort: Cohort) ->
     return Strangers(draws.mean, width, PRIOR_DRAWS, (*fitted.draws, draws))
 
 
+def _with_seen(
+    fitted: Strangers,
+    products: ProductScores,
+    snapshots: Sequence[Embeddings],
+    seen: Embeddings | None,
+) -> Strangers:
+    """Let what the station's camera saw move the prior: it counts for some of its frames."""
+    if seen is None or not len(seen):
+        return fitted
+    scores = products.of(products.units(seen))
+    nearest = scores.argmax(axis=1)
+    best = scores.max(axis=1).astype(np.float64)
+    weights = 1.0 / np.bincount(nearest)[nearest] ** FLOOD_POWER
+    width = max(WIDTH + WIDTH_SLOPE * fitted.mean, LEAST_WIDTH)
+    width *= LONE_WIDER if len(snapshots) == 1 else 1.0
+    unknown = max(fitted.width**2 - width**2, LEAST_UNKNOWN**2) ** 0.5
+    own = own_scores(products, snapshots)
+    told = told_by_frames(best, fitted.mean, unknown, width, own, weights)
+    return replace(fitted, prior_draws=fitted.prior_draws + told.count, told=told)
+
+
 def _leave_one_out(snapshots: Sequence[Embeddings], prior: Embeddings, cohort: Cohort) -> Draws:
     """Return the best scores that snapshots reach with the other products, as a frame would."""
     count = len(snapshots)
-    reached = (
-        _reached_exactly(snapshots, prior, cohort.impostors)
-        if count <= _EXACT_CENTRES
-        else _reached_by_some(snapshots, prior, cohort.impostors)
-    )
+    reached = reached_by_others(snapshots, prior, cohort.impostors)
     more = ONE_MORE * (_largest_of(count) - _largest_of(count - 1))
     weights = np.concatenate([np.full(len(r), 1.0 / len(r)) for r in reached]) / len(reached)
     return Draws(np.concatenate(reached) + more, weights)
 
 
-def _reached_exactly(
-    snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
-) -> list[Floats]:
-    """Return what each product's snapshots reach, from a centre that does not contain it."""
-    reached = []
-    for own, rows in enumerate(snapshots):
-        others = ProductScores([*snapshots[:own], *snapshots[own + 1 :]], prior)
-        units = others.units(rows)
-        best = FRAME_SHARE * others.of(units).max(axis=1).astype(np.float64)
-        reached.append(best - cohort_shift(units, others.units(impostors)))
-    return reached
-
-
-def _reached_by_some(
-    snapshots: Sequence[Embeddings], prior: Embeddings, impostors: Embeddings
-) -> list[Floats]:
-    """Return what up to `MOST_DRAWS` products' first and last snapshots reach.
-
-    Among so many one product more or less moves the centre by nothing, and a sample tells as much
-    as all.
-    """
-    products = ProductScores(snapshots, prior)
-    chosen = np.unique(np.linspace(0, len(snapshots) - 1, MOST_DRAWS).astype(int))
-    centred = products.units(impostors)
-    reached = []
-    for own in chosen:
-        rows = snapshots[own]
-        units = products.units(rows if len(rows) < 3 else rows[[0, -1]])
-        scores = products.of(units)
-        scores[:, own] = -np.inf
-        best = FRAME_SHARE * scores.max(axis=1).astype(np.float64)
-        reached.append(best - cohort_shift(units, centred))
-    return reached
-
-
 def _largest_of(count: int) -> float:
     """Return the expected largest of `count` standard normals (Blom 1958), 0 for one."""
     return NormalDist().inv_cdf((count - 0.375) / (count + 0.25)) if count > 1 else 0.0
-
-
-def student_tail(deviations: Floats) -> Floats:
-    """Return how much of Student's distribution with 6 degrees of freedom lies above.
-
-    In closed form (Abramowitz and Stegun 26.7.4).
-    """
-    sine = deviations / np.sqrt(6.0 + np.square(deviations))
-    cosine = 1.0 - np.square(sine)
-    tail: Floats = 0.5 * (1.0 - sine * (1.0 + cosine / 2.0 + 0.375 * np.square(cosine)))
-    return tail
-
-
-def normal_tail(deviations: Floats) -> Floats:
-    """Return how much of the normal distribution lies above; exact to 1e-7.
-
-    By Abramowitz and Stegun 26.2.17.
-    """
-    size = np.abs(deviations)
-    k = 1.0 / (1.0 + 0.2316419 * size)
-    series = k * (
-        0.319381530 + k * (-0.356563782 + k * (1.781477937 + k * (-1.821255978 + k * 1.330274429)))
-    )
-    upper = np.exp(-0.5 * np.square(size)) / np.sqrt(2.0 * np.pi) * series
-    tail: Floats = np.where(deviations >= 0, upper, 1.0 - upper)
-    return tail

@@ -10,7 +10,8 @@ def live_address(spec: str) -> tuple[int | str, str] | None:
 
     Args:
         spec: A device index (`0`), `/dev/video0`, `v4l2:///dev/video0`, `csi://0`,
-            `gst://PIPELINE`, `rtsp://...`, `http://...`; anything else is a file, or a pattern.
+            `gst://PIPELINE`, `genicam://NAME`, `rtsp://...`, `http://...`; anything else is a file,
+            or a pattern.
     """
     if re.fullmatch(r"\d{1,4}", spec):
         return int(spec), spec

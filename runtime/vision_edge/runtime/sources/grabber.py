@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import SourceError
+from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 
 Backend = Literal["auto", "opencv", "gstreamer"]
 
@@ -22,18 +23,38 @@ class Grabbed:
     Attributes:
         image: uint8 (H, W, 3), BGR.
         timestamp: The stream's own, in seconds since any point; None where it has none to trust.
+        number: The camera's own number of it, from 0; None where it has none.
+        captured: When it was captured, in seconds of `time.monotonic`, where that is known.
     """
 
     image: Image
     timestamp: float | None
+    number: int | None = None
+    captured: float | None = None
+
+
+class Waiting:
+    """Of a camera that is there and waits for its trigger: there is no frame, and none is due."""
+
+
+WAITING = Waiting()
 
 
 class Grabber(Protocol):
-    """An open connection."""
+    """An open connection.
+
+    Attributes:
+        fps: Frames a second, where it is known.
+        every_frame: Whether each frame counts, since each answers a trigger, and not the latest
+            alone.
+        lost: Frames that the camera took and that did not arrive.
+    """
 
     fps: float | None
+    every_frame: bool = False
+    lost: int = 0
 
-    def grab(self) -> Grabbed | None:
+    def grab(self) -> Grabbed | Waiting | None:
         """Wait for the next frame; None when the connection has failed or nothing came in time."""
 
     def close(self) -> None:
@@ -49,6 +70,7 @@ class GrabberOptions:
         exposure: Fixed exposure of a USB camera, in the driver's unit (V4L2: 100 microseconds).
         open_timeout: Seconds that opening may take.
         read_timeout: Seconds that a frame may take.
+        reading: What pictures do not say of themselves, where an address gives single pictures.
 
     Raises:
         SourceError: If the backend is unknown, or the exposure is no number.
@@ -58,6 +80,7 @@ class GrabberOptions:
     exposure: float | None = None
     open_timeout: float = 5.0
     read_timeout: float = 5.0
+    reading: Reading = AS_IT_SAYS
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 from vision_edge.runtime.errors import SourceError
-from vision_edge.runtime.sources.grabber import Grabbed
+from vision_edge.runtime.sources.grabber import Grabbed, Grabber
 from vision_edge.runtime.sources.gst_pipelines import to_pipe
 
 _HEADER = struct.Struct(">4xHIQ44x")  # version and flags, kind, length, timestamp in ns, the rest
@@ -28,7 +28,7 @@ _MAX_PACKET = 400_000_000
 _SIZE = re.compile(rb"width=\(int\)(\d+).*?height=\(int\)(\d+)")
 
 
-class GstPipe:
+class GstPipe(Grabber):
     """A running `gst-launch-1.0`.
 
     Args:

@@ -1,23 +1,32 @@
-"""Live sources: a camera or stream, of which only the latest frame matters."""
+"""Live sources: a camera or stream, of which only the latest frame matters.
+
+A camera that is triggered is the exception: each of its frames answers a signal, so they are kept
+in order until they are taken.
+"""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
 from vision_edge.runtime.errors import SourceError
 from vision_edge.runtime.sources.frame import Frame
-from vision_edge.runtime.sources.grabber import Grabber, GrabberOptions
+from vision_edge.runtime.sources.grabber import Grabbed, Grabber, GrabberOptions, Waiting
 from vision_edge.runtime.sources.opencv_grabber import open_grabber
 from vision_edge.runtime.sources.stream_clock import StreamClock
 from vision_edge.runtime.system.backoff import Backoff
 from vision_edge.runtime.system.native_threads import NativeThread
 
 Opener = Callable[[int | str, str, GrabberOptions], Grabber]
+
+
+KEPT = 64
+"""Frames of a triggered camera that wait to be taken; of more the oldest is lost, and counted."""
 
 
 class LiveState(str, Enum):
@@ -68,7 +77,8 @@ class LiveSource:
     A consumer that is slower than the camera skips frames and always gets the latest; one that is
     quicker waits for a new frame, and never sees the same one twice. Frames are stamped with the
     time of their capture (`StreamClock`). A connection that fails is made again, with pauses that
-    grow.
+    grow. Of a triggered camera `KEPT` frames wait; those that are lost, on the wire or since they
+    were not taken in time, are counted in `lost`.
 
     Args:
         address: Device index, device file or stream address.
@@ -100,13 +110,15 @@ class LiveSource:
         self._on_state = on_state
         self._announced: tuple[LiveState, str] | None = None
         self._condition = condition or threading.Condition()
-        self._slot: Frame | None = None
+        self._slots: deque[Frame] = deque(maxlen=1)
+        self._grabber: Grabber | None = None
+        self._lost = 0
         self._connected = False
         self._reason = "connecting"
         self._fresh_at = time.monotonic()
         self._had_frame = False
         self._closing = threading.Event()
-        first = None if self._settings.wait else self._connect()
+        first = self._grabber = None if self._settings.wait else self._connect()
         self._thread = NativeThread(target=self._run, args=(first,), name=f"source {name}")
         self._thread.start()
 
@@ -141,12 +153,39 @@ class LiveSource:
         self._thread.join(timeout=self._settings.grabber.read_timeout + 1.0)
 
     def newer_than(self, last: int) -> Frame | None:
-        """Return the latest frame if its number is above `last` and it is not stale."""
-        frame = self._slot
-        if frame is None or frame.number <= last:
-            return None
-        fresh = time.monotonic() - frame.captured <= self._settings.stale_after
-        return frame if fresh else None
+        """Return the oldest frame kept whose number is above `last`, if it is not stale."""
+        while self._slots:
+            frame = self._slots[0]
+            fresh = time.monotonic() - frame.captured <= self._settings.stale_after
+            if frame.number > last and fresh:
+                return frame
+            if self._slots.maxlen == 1:
+                return None
+            self._slots.popleft()
+            self._lost += frame.number > last
+        return None
+
+    @property
+    def lost(self) -> int:
+        """Frames that the camera took and nobody got; of a camera that numbers its frames."""
+        grabber = self._grabber
+        return self._lost + (grabber.lost if grabber is not None else 0)
+
+    def fire(self) -> None:
+        """Send a software trigger.
+
+        Raises:
+            SourceError: If the camera is not connected, or takes none.
+        """
+        grabber = self._grabber
+        fire = getattr(grabber, "fire", None)
+        if fire is None:
+            what = "takes no software trigger" if grabber is not None else "is not connected"
+            raise SourceError(
+                f"camera {self.name!r} {what}",
+                fix="give a GenICam camera with trigger=Software in its address",
+            )
+        fire()
 
     def announce(self) -> None:
         """Tell `on_state` if the state has changed since the last call.
@@ -202,6 +241,8 @@ class LiveSource:
             finally:
                 self._connected = False
                 if grabber is not None:
+                    self._lost += grabber.lost
+                    self._grabber = None
                     grabber.close()
                 grabber = None
             self._closing.wait(backoff.pause())
@@ -209,27 +250,42 @@ class LiveSource:
             grabber.close()
 
     def _read(self, grabber: Grabber, number: int) -> int:
-        """Put frames into the slot until the connection fails; return the next frame's number."""
-        clock = StreamClock()
-        self.fps, self._connected = grabber.fps, True
+        """Put frames into the slots until the connection fails; return the next frame's number."""
+        clock, first = StreamClock(), number
+        self.fps, self._connected, self._grabber = grabber.fps, True, grabber
+        with self._condition:
+            self._slots = deque(self._slots, maxlen=KEPT if grabber.every_frame else 1)
         while not self._closing.is_set():
             grabbed = grabber.grab()
             arrived = time.monotonic()
             if grabbed is None:
                 self._reason = "it stopped sending"
                 break
-            captured = clock.stamp(arrived, grabbed.timestamp)
+            if isinstance(grabbed, Waiting):
+                self._fresh_at, self._had_frame = arrived, True
+                continue
+            captured = _captured(grabbed, arrived, clock)
             if captured is None:  # the backlog of a new connection
                 continue
             if arrived - captured > self._settings.lost_after:
                 self._reason = f"its frames arrive {arrived - captured:.1f} s late"
                 break
+            number = number if grabbed.number is None else first + grabbed.number
             self._put(Frame(grabbed.image, self.name, number, captured))
             number += 1
         return number
 
     def _put(self, frame: Frame) -> None:
         with self._condition:
-            self._slot = frame
+            if len(self._slots) == self._slots.maxlen == KEPT:
+                self._lost += 1
+            self._slots.append(frame)
             self._fresh_at, self._had_frame = frame.captured, True
             self._condition.notify_all()
+
+
+def _captured(grabbed: Grabbed, arrived: float, clock: StreamClock) -> float | None:
+    """Return when a frame was captured; None while a stream's backlog comes in."""
+    if grabbed.captured is not None:
+        return min(grabbed.captured, arrived)
+    return clock.stamp(arrived, grabbed.timestamp)

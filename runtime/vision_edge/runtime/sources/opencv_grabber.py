@@ -1,7 +1,8 @@
 """Grabbers: one connection to a camera or stream, from opening to its first failure.
 
 OpenCV reads it where its build can, else `gst-launch-1.0` in a process of its own (`gst_pipe.py`);
-an address of single pictures is polled (`snapshot_address.py`).
+an address of single pictures is polled (`snapshot_address.py`), a GenICam camera is read by Aravis
+(`genicam_grabber.py`).
 A grabber belongs to one thread, which opens, reads and closes it.
 """
 
@@ -18,6 +19,8 @@ import numpy as np
 
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import SourceError, require
+from vision_edge.runtime.images.reading import AS_IT_SAYS
+from vision_edge.runtime.sources.genicam_address import SCHEME
 from vision_edge.runtime.sources.grabber import Grabbed, Grabber, GrabberOptions
 from vision_edge.runtime.sources.gst_pipelines import csi_pipeline, stream_pipeline, to_opencv
 
@@ -30,7 +33,8 @@ def open_grabber(address: int | str, name: str, options: GrabberOptions) -> Grab
     """Connect to a camera or stream.
 
     Args:
-        address: Device index, device file, `csi://0`, `gst://PIPELINE` or a stream's address.
+        address: Device index, device file, `csi://0`, `gst://PIPELINE`, `genicam://NAME`, or a
+            stream's address.
         name: What to call it in an error; without credentials.
         options: How to open it.
 
@@ -45,6 +49,16 @@ def open_grabber(address: int | str, name: str, options: GrabberOptions) -> Grab
         polled = picture_address(address, name, options)
         if polled is not None:
             return polled
+        if options.reading != AS_IT_SAYS:
+            raise SourceError(
+                f"{name!r} gives a stream: what is said of pictures (bits, background) has no "
+                "meaning for it",
+                fix="leave it out, or give the address of the camera's single pictures",
+            )
+    if address.startswith(SCHEME):
+        from vision_edge.runtime.sources.genicam_grabber import GenicamGrabber
+
+        return GenicamGrabber(address, name, options)
     pipeline = _pipeline(address)
     if options.backend != "gstreamer" and has_gstreamer():
         return _open_opencv(to_opencv(pipeline), name, options, "CAP_GSTREAMER", trusted=True)
@@ -70,7 +84,7 @@ def _pipeline(address: str) -> str:
     return stream_pipeline(address)
 
 
-class OpenCVGrabber:
+class OpenCVGrabber(Grabber):
     """A `cv2.VideoCapture`.
 
     Args:

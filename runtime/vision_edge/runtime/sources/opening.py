@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -63,7 +64,8 @@ def open_sources(
         for camera in cameras:
             assert camera is not None
             told = _told(on_state, camera[1])
-            opened.append(LiveSource(*camera, live, on_state=told, condition=condition))
+            settings = _reads(live, reading, camera[0])
+            opened.append(LiveSource(*camera, settings, on_state=told, condition=condition))
     except BaseException:
         for source in opened:
             source.close()
@@ -89,6 +91,22 @@ def _told(
     if on_state is None:
         return None
     return lambda state, reason: on_state(name, state, reason)
+
+
+def gives_pictures(spec: str) -> bool:
+    """Whether a source may give pictures in files' formats: files, or an `http://` address."""
+    camera = live_address(spec)
+    if camera is not None:
+        return str(camera[0]).startswith(("http://", "https://"))
+    return source_kind(spec) == "pictures"
+
+
+def _reads(live: LiveSettings | None, reading: Reading, address: int | str) -> LiveSettings:
+    """Return how a camera behaves, with what its pictures do not say where it may give any."""
+    settings = live or LiveSettings()
+    if reading == AS_IT_SAYS or not gives_pictures(str(address)):
+        return settings
+    return replace(settings, grabber=replace(settings.grabber, reading=reading))
 
 
 def source_kind(spec: str) -> SourceKind:
@@ -134,7 +152,7 @@ def open_source(
         )
     camera = live_address(spec)
     if camera is not None:
-        return LiveSource(*camera, live, on_state=on_state)
+        return LiveSource(*camera, _reads(live, reading, camera[0]), on_state=on_state)
     path = Path(spec)
     if path.is_file():
         return ImageSource(spec, [path], on_error, reading) if is_still(path) else VideoSource(path)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from vision_edge.runtime.sources.frame import Frame
+from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.live import LiveSource
-
-if TYPE_CHECKING:
-    pass
+from vision_edge.runtime.sources.view import ViewedSource
 
 
 class SeveralCameras:
@@ -62,3 +59,12 @@ class SeveralCameras:
             with self._condition:
                 self._condition.wait(0.05)
         return ready[0] if ready else turn
+
+
+def cameras_of(source: Source) -> tuple[LiveSource, ...]:
+    """Return the cameras and streams under a source; none of files."""
+    while isinstance(source, ViewedSource):
+        source = source.source
+    if isinstance(source, SeveralCameras):
+        return source.cameras
+    return (source,) if isinstance(source, LiveSource) else ()

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 _CHUNK = 1 << 20
 
@@ -42,6 +43,36 @@ def read_regular(path: Path, most: int, size: int | None = None) -> bytes:
     Raises:
         OSError: If it cannot be read, is no regular file, or of another size.
     """
+    with _regular(path, most, size) as (stream, expected):
+        data = stream.read(expected + 1)
+    if len(data) != expected:
+        raise OSError(errno.EIO, "it changed while it was read")
+    return data
+
+
+def copy_regular(path: Path, target: Path, most: int) -> str:
+    """Copy a stranger's file as `read_regular` reads it, to a path where there is none.
+
+    Returns:
+        The SHA-256 of what was copied, in hexadecimal: whoever opens the copy opens those bytes.
+
+    Raises:
+        OSError: If it cannot be read or written, is no regular file, or is larger than `most`.
+    """
+    digest, left = hashlib.sha256(), most
+    with _regular(path, most) as (stream, _), target.open("xb") as copy:
+        while chunk := stream.read(_CHUNK):
+            left -= len(chunk)
+            if left < 0:
+                raise OSError(errno.EFBIG, f"more than {most} bytes")
+            digest.update(chunk)
+            copy.write(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _regular(path: Path, most: int, size: int | None = None) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file of a fit size; yield it and its bytes."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as stream:
         status = os.fstat(descriptor)
@@ -50,10 +81,7 @@ def read_regular(path: Path, most: int, size: int | None = None) -> bytes:
         if status.st_size > most or (size is not None and status.st_size != size):
             wanted = f"at most {most}" if size is None else str(size)
             raise OSError(errno.EFBIG, f"{status.st_size} bytes, where {wanted} are expected")
-        data = stream.read(status.st_size + 1)
-    if len(data) != status.st_size:
-        raise OSError(errno.EIO, "it changed while it was read")
-    return data
+        yield stream, status.st_size
 
 
 def printable(path: Path) -> str:

@@ -81,7 +81,7 @@ class Bundles:
         self.switch(products, former, author)
 
     def _model(self, bundle: Bundle) -> Model:
-        session = open_session(bundle, self._settings.provider, self._settings.threads)
+        session = open_session(bundle, self._settings.provider, options=self._settings.session)
         return Model(session, self._timed)
 
     def _keep(self, state: BundleState) -> None:

@@ -15,6 +15,7 @@ from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.images.coding import decode_image, encode_jpeg, is_jpeg
 from vision_edge.runtime.images.presence import Presence, square_around
 from vision_edge.runtime.images.quality import inspect_picture
+from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 from vision_edge.runtime.pipeline.registration import Picture, catalogue_picture, read_picture
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.errors import CropError, NotThereError
@@ -48,6 +49,7 @@ class Capture:
         origin: Where it came from.
         presence: Knows the empty scene of its source, if that is known.
         others: More views of the part, as JPEG: of a burst.
+        reading: What an upload does not say of its pixels.
         expires: When it is forgotten, in seconds of `time.monotonic`.
     """
 
@@ -59,12 +61,15 @@ class Capture:
     presence: Presence | None
     expires: float
     others: tuple[bytes, ...] = ()
+    reading: Reading = AS_IT_SAYS
 
     @property
     def image(self) -> Image:
         """Its pixels: uint8 (H, W, 3), BGR."""
         kept = self.kept
-        return decode_image(kept, self.origin) if isinstance(kept, bytes) else kept
+        if isinstance(kept, bytes):
+            return decode_image(kept, self.origin, self.reading)
+        return kept
 
     @property
     def pixels(self) -> int:
@@ -151,6 +156,7 @@ class Captures:
         presence: Presence | None = None,
         upload: bytes | None = None,
         others: Sequence[Image] = (),
+        reading: Reading = AS_IT_SAYS,
     ) -> Capture:
         """Keep a picture.
 
@@ -160,6 +166,7 @@ class Captures:
             presence: Knows the empty scene of its source.
             upload: What `image` was decoded from, if it was uploaded.
             others: More views of the same part; kept encoded.
+            reading: What the upload does not say of its pixels.
 
         Raises:
             ImageError: If it is no picture.
@@ -175,6 +182,7 @@ class Captures:
             presence,
             time.monotonic() + self.seconds,
             tuple(encode_jpeg(other) for other in others),
+            reading,
         )
         with self._lock:
             self._forget()

@@ -34,6 +34,12 @@ class NoFrameError(StationError):
     code = "no_frame"
 
 
+class BusyError(StationError):
+    """It is being done for somebody else already."""
+
+    code = "busy"
+
+
 class CropError(StationError):
     """A crop is not inside its picture, or too small."""
 

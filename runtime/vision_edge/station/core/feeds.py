@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from vision_edge.runtime.errors import ImageError
+from vision_edge.runtime.images.coding import read_image
+from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.sources.files import ImageSource
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.live import LiveSource, LiveState
@@ -36,7 +38,13 @@ def opened(
     """
 
     def plain() -> Source:
-        source = open_source(settings.address, on_error, live=settings.live, on_state=on_state)
+        source = open_source(
+            settings.address,
+            on_error,
+            live=settings.live,
+            on_state=on_state,
+            reading=settings.reading,
+        )
         if source.live or not (settings.realtime or settings.loop or settings.fps):
             return source
         pictures = _PICTURES_A_SECOND if isinstance(source, ImageSource) else 25.0
@@ -45,6 +53,17 @@ def opened(
 
     source = LoopedSource(plain) if settings.loop else plain()
     return source if settings.view.changes_nothing else ViewedSource(source, settings.view)
+
+
+def empty_scene(settings: SourceSettings) -> Presence | None:
+    """Return what knows a source's empty scene, as its camera would show it.
+
+    Raises:
+        ImageError: If the picture cannot be read.
+    """
+    if settings.empty is None:
+        return None
+    return Presence(settings.view.apply(read_image(settings.empty, settings.reading)))
 
 
 def camera_of(source: Source | None) -> LiveSource | None:
@@ -100,6 +119,7 @@ class Gate:
         seen: Called with each frame.
         stopping: Ends it for good.
         max_rate: Frames a second that are passed at most; the others are seen, and no more.
+        spared: Called for each of those others.
 
     Attributes:
         over: Whether the source has ended, or is to end.
@@ -112,6 +132,7 @@ class Gate:
         seen: Callable[[Frame], None],
         stopping: threading.Event,
         max_rate: float | None = None,
+        spared: Callable[[], object] = lambda: None,
     ) -> None:
         self._period = 0.0 if max_rate is None else 1.0 / max_rate
         self._due = float("-inf")
@@ -119,6 +140,7 @@ class Gate:
         self.over = False
         self._frames = iter(source)
         self._current, self._seen, self._stopping = current, seen, stopping
+        self._spared = spared
         self._model: Model | None = None
         self._pending: Frame | None = None
 
@@ -140,6 +162,8 @@ class Gate:
             self._seen(frame)
             if self._is_due(frame.captured):
                 yield frame
+            else:
+                self._spared()
         self.over = True
 
     def _is_due(self, captured: float) -> bool:

@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vision_edge.runtime.errors import GalleryError, VisionEdgeError
+from vision_edge.runtime.errors import GalleryBusyError, GalleryError, VisionEdgeError
+from vision_edge.runtime.gallery.database import WAIT_S
 from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.gallery.history import State
 from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
+from vision_edge.runtime.gallery.station_frames import KeptFrames
+from vision_edge.runtime.pipeline.frame_collector import FrameCollector
 from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
 from vision_edge.runtime.pipeline.snapshot_embedding import kept_snapshot
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
@@ -22,6 +26,11 @@ from vision_edge.station.settings.station import ScoringSettings
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.4
+CHANGE_WAIT_S, READ_WAIT_S = 3.0, 0.25
+"""Seconds that a change, and a look, wait for another program that holds the gallery's file."""
+TURN_WAIT_S, MOST_WAITING = 10.0, 12
+"""Seconds that a change waits for those before it, and how many may wait at once: each holds one of
+the server's 40 threads, of which the rest must stay for everything else."""
 
 
 class Products:
@@ -37,6 +46,7 @@ class Products:
         version: The gallery's version that the classifier knows.
         count: Registered products.
         problem: Why the gallery cannot be read now; empty if it can.
+        held: Whether that is because another program holds it: what was read of it still counts.
     """
 
     def __init__(
@@ -50,7 +60,11 @@ class Products:
         self.version = -1
         self.count = 0
         self.problem = ""
-        self._told = self._stamp = ""
+        self._collector: FrameCollector | None = None
+        self.held = False
+        self._listed: State = {}
+        self._turns = threading.BoundedSemaphore(MOST_WAITING)
+        self._told = self._stamp = self._frames = ""
         self._changes: deque[tuple[int, int]] = deque(maxlen=100)
         self._model, self._scoring, self._changed = model, scoring, changed
         self._lock = threading.RLock()
@@ -68,9 +82,10 @@ class Products:
         Raises:
             GalleryError: If the file is no gallery of this model.
         """
-        with self.opened(create=True):
+        with self.opened(create=True, wait_s=WAIT_S):
             pass
-        self.refresh()
+        self.refresh(CHANGE_WAIT_S)
+        self._collect()
         self._thread.start()
 
     def close(self) -> None:
@@ -78,23 +93,112 @@ class Products:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(2.0)
+        if self._collector is not None:
+            self._collector.close()
+
+    def _collect(self) -> None:
+        """Let what the model of the moment judges be kept, from now on, unless that is off."""
+        if self._collector is not None:
+            self._collector.close(keep=False)
+        if self._scoring.cohort:
+            self._collector = FrameCollector(
+                self.path, self._model.session.bundle, problem=lambda e: log.warning("%s", e.what)
+            )
+            self._model.seen = self._collector.offer
+
+    @property
+    def collecting(self) -> bool:
+        """Whether what the cameras see is kept and has a say."""
+        return self._scoring.cohort
+
+    def seen_frames(self) -> KeptFrames:
+        """Return what is kept of what the cameras saw.
+
+        Raises:
+            GalleryError: If the gallery cannot be read.
+        """
+        with self.opened() as gallery:
+            return gallery.frames.kept(gallery.model)
+
+    def forget_frames(self) -> int:
+        """Forget what the cameras saw, and classify without; return how many frames there were.
+
+        Raises:
+            GalleryError: If the gallery cannot be written.
+        """
+        with self.steady(), self.opened() as gallery:
+            forgotten = gallery.forget_frames()
+            self._take(gallery)
+        return forgotten
 
     @contextmanager
     def steady(self) -> Iterator[Model]:
-        """Keep the model from being replaced for a block; yields it."""
-        with self._lock:
+        """Keep the model from being replaced for a block; yields it.
+
+        Raises:
+            GalleryBusyError: If too many wait for that already, or it takes too long.
+        """
+        self._take_turn()
+        try:
             yield self._model
+        finally:
+            self._lock.release()
+
+    def _take_turn(self) -> None:
+        if self._lock.acquire(blocking=False):
+            return
+        if not self._turns.acquire(blocking=False):
+            raise _busy(f"{MOST_WAITING} others wait to change the gallery")
+        try:
+            if not self._lock.acquire(timeout=TURN_WAIT_S):
+                raise _busy(f"others have changed the gallery for more than {TURN_WAIT_S:g} s")
+        finally:
+            self._turns.release()
 
     @contextmanager
-    def opened(self, author: str | None = None, *, create: bool = False) -> Iterator[Gallery]:
+    def opened(
+        self, author: str | None = None, *, create: bool = False, wait_s: float = CHANGE_WAIT_S
+    ) -> Iterator[Gallery]:
         """Open the gallery for a block in this thread; call `refresh` after a change.
+
+        Raises:
+            GalleryBusyError: If another program holds its file for longer than `wait_s` seconds.
+            GalleryError: If it is damaged, or another model's by now.
+        """
+        identity = self._model.session.bundle.manifest.identity
+        with Gallery(self.path, identity, create=create, author=author, wait_s=wait_s) as gallery:
+            yield gallery
+
+    @contextmanager
+    def looked_at(self) -> Iterator[Gallery]:
+        """Open the gallery for a short look at it; nobody is held up who looks while it is held.
+
+        Raises:
+            GalleryBusyError: If another program holds its file.
+            GalleryError: If it is damaged, or another model's by now.
+        """
+        if self.held:
+            raise _busy("another program holds the gallery")
+        try:
+            with self.opened(wait_s=READ_WAIT_S) as gallery:
+                yield gallery
+        except GalleryBusyError:
+            self.held = True
+            raise
+
+    def listed(self) -> tuple[int, State]:
+        """Return the gallery's version, and the snapshots of each product.
+
+        While another program holds the file, it is what was last read of it.
 
         Raises:
             GalleryError: If it is damaged, or another model's by now.
         """
-        identity = self._model.session.bundle.manifest.identity
-        with Gallery(self.path, identity, create=create, author=author) as gallery:
-            yield gallery
+        try:
+            with self.looked_at() as gallery, gallery.reading():
+                return gallery.version, gallery.state()
+        except GalleryBusyError:
+            return self.version, self._listed
 
     @contextmanager
     def changing(self, author: str | None = None) -> Iterator[Gallery]:
@@ -136,13 +240,14 @@ class Products:
         self._tell()
         return target, new
 
-    def refresh(self) -> None:
+    def refresh(self, wait_s: float = CHANGE_WAIT_S) -> None:
         """Classify with what the gallery holds now; nothing happens if nothing has changed.
 
         Raises:
+            GalleryBusyError: If another program holds its file for longer than `wait_s` seconds.
             GalleryError: If it cannot be read.
         """
-        with self.steady(), self.opened() as gallery:
+        with self.steady(), self.opened(wait_s=wait_s) as gallery:
             self._take(gallery)
         self._tell()
 
@@ -161,11 +266,12 @@ class Products:
             known = made.get(_digest(jpeg))
             return kept_snapshot(model, jpeg, origin) if known is None else known
 
-        with self._lock:
-            with Gallery(self.path, None, author=author) as gallery:
+        with self.steady():
+            with Gallery(self.path, None, author=author, wait_s=CHANGE_WAIT_S) as gallery:
                 gallery.reembed(model.session.bundle.manifest.identity, embed)
             self._model, self._stamp = model, ""
             self.refresh()
+            self._collect()
 
     def _embedded(self, model: Model) -> dict[str, Snapshot]:
         """Return the gallery's pictures as another model's snapshots, by their hash."""
@@ -182,11 +288,13 @@ class Products:
         """Take in the state of an open gallery, if it is new."""
         with gallery.reading():
             version, stamp = gallery.version, gallery.stamp
-            if stamp == self._stamp:
+            frames = gallery.frames.stamp(gallery.model) if self._scoring.cohort else ""
+            if (stamp, frames) == (self._stamp, self._frames):
                 return
-            count = len(gallery.contents().products)
-            self._model.classifier = self._classifier(gallery, self._model) if count else None
-        self.version, self.count, self._stamp = version, count, stamp
+            listed = gallery.state()
+            self._model.classifier = self._classifier(gallery, self._model) if listed else None
+        self.version, self.count, self._stamp, self._frames = version, len(listed), stamp, frames
+        self._listed = listed
 
     def _tell(self) -> None:
         if self._stamp != self._told:
@@ -199,6 +307,7 @@ class Products:
             model.session,
             false_accept_rate=self._scoring.false_accept_rate,
             threshold=self._scoring.threshold,
+            own_frames=self._scoring.cohort,
         )
 
     def _watch(self) -> None:
@@ -207,13 +316,21 @@ class Products:
             self._look()
 
     def _look(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            return  # someone changes it, and tells what they find
         try:
-            self.refresh()
-            self.problem = ""
+            self.refresh(READ_WAIT_S)
+            self.problem, self.held = "", False
         except VisionEdgeError as error:
             if not self.problem:
                 log.warning("%s", error.what)
-            self.problem = error.what
+            self.problem, self.held = error.what, isinstance(error, GalleryBusyError)
+        finally:
+            self._lock.release()
+
+
+def _busy(why: str) -> GalleryBusyError:
+    return GalleryBusyError(f"{why}; nothing was changed", fix="try again in a moment")
 
 
 def _digest(jpeg: bytes) -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Literal
 
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
-from vision_edge.runtime.images.coding import read_image
 from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.pipeline.frame_verdicts import verdicts
 from vision_edge.runtime.pipeline.part_verdicts import PartStatistics, part_verdicts
@@ -35,7 +34,7 @@ from vision_edge.runtime.system.backoff import Backoff
 from vision_edge.runtime.system.native_threads import NativeThread
 from vision_edge.station.core.answers import Answers, Ask
 from vision_edge.station.core.discretion import without_folders
-from vision_edge.station.core.feeds import Gate, camera_of, opened
+from vision_edge.station.core.feeds import Gate, camera_of, empty_scene, opened
 from vision_edge.station.core.live_model import Model
 from vision_edge.station.core.request_trigger import RequestTrigger
 from vision_edge.station.core.scene_guard import SceneGuard
@@ -70,11 +69,13 @@ class Line:
 
     Attributes:
         frames: Frames seen since the start.
+        spared: Those of them that `max_rate` kept from being judged.
         reconnects: How often a lost source came back.
         statistics: Verdicts given, stale frames, seconds spent.
         latest: The latest frame, as it is judged.
         answers: What came of commands.
         scene: What has changed in silence.
+        bursting: Held while a burst of it is taken.
     """
 
     def __init__(
@@ -82,11 +83,12 @@ class Line:
     ) -> None:
         self.settings = settings
         self.name = settings.name
-        self.frames = 0
+        self.frames = self.spared = 0
         self.reconnects = 0
         self.statistics = PartStatistics()
         self.latest: Frame | None = None
         self.presence: Presence | None = None
+        self.bursting = threading.Lock()
         self._model, self._events = model, events
         self._trigger = RequestTrigger()
         self.scene = SceneGuard(settings.name, lambda: events.state(self))
@@ -194,11 +196,11 @@ class Line:
 
     def _judge(self, backoff: Backoff) -> None:
         """Give verdicts until the source ends; with another model it goes on with that."""
-        empty = self.settings.empty
-        self.presence = Presence(self.settings.view.apply(read_image(empty))) if empty else None
+        self.presence = empty_scene(self.settings)
         source = opened(self.settings, self._unreadable, self._live_state)
         with closing(source), self._in_use(source):
-            gate = Gate(source, self._model, self._seen, self._stopping, self.settings.max_rate)
+            rate = self.settings.max_rate
+            gate = Gate(source, self._model, self._seen, self._stopping, rate, self._spare)
             if not source.live:
                 self._set("live")
             while not gate.over:
@@ -270,6 +272,9 @@ class Line:
         if missed > self._missed:
             self._events.missed(self, missed - self._missed)
             self._missed = missed
+
+    def _spare(self) -> None:
+        self.spared += 1
 
     def _unreadable(self, error: ImageError) -> None:
         self._message = error.what

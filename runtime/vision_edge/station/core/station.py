@@ -25,7 +25,7 @@ from vision_edge.station.core.bundle_switch import Bundles
 from vision_edge.station.core.bursts import take_burst
 from vision_edge.station.core.captures import Capture, Captures
 from vision_edge.station.core.discretion import without_folders
-from vision_edge.station.core.errors import NoFrameError, NotThereError
+from vision_edge.station.core.errors import BusyError, NoFrameError, NotThereError
 from vision_edge.station.core.event_hub import Hub, Subscription
 from vision_edge.station.core.identifiers import Identifiers
 from vision_edge.station.core.metrics import Metrics
@@ -201,7 +201,9 @@ class Station:
     @property
     def ready(self) -> bool:
         """Whether it gives verdicts, as far as the sources bring frames."""
-        return self._products is not None and not self._products.problem and not self._closed
+        products = self._products
+        sound = products is not None and (products.held or not products.problem)
+        return sound and not self._closed
 
     def status(self) -> dict[str, Any]:
         """Return how the station is, as JSON values; what `GET status` answers."""
@@ -278,11 +280,17 @@ class Station:
         """Keep sharp, different views of a part that is turned before a source, to be registered.
 
         Raises:
-            StationError: If there is no such source, or it shows nothing now.
+            StationError: If there is no such source, it shows nothing now, or a burst of it is
+                under way: each holds a thread for its seconds, and many frames.
             RegistrationError: If nothing of it can be registered.
         """
         line = self.line(source)
-        first, *others = take_burst(line, seconds, self.products.model, lambda: self.closed)
+        if not line.bursting.acquire(blocking=False):
+            raise BusyError(f"a burst of {source!r} is under way", fix="wait for its end")
+        try:
+            first, *others = take_burst(line, seconds, self.products.model, lambda: self.closed)
+        finally:
+            line.bursting.release()
         return self.captures.add(
             first.image, first.source, presence=line.presence, others=[o.image for o in others]
         )

@@ -6,6 +6,7 @@ request says of itself can only make less of it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -22,6 +23,10 @@ from vision_edge.station.settings.station import ServerSettings
 
 MAX_JSON = 64 * 1024
 MAX_LOGIN = 4 * 1024
+LARGE_PIXELS, LARGE_WAIT_S = 8_000_000, 20.0
+"""Pictures of more pixels are worked on one request at a time, so that verdicts keep a core; the
+next waits so many seconds."""
+_large = threading.Lock()
 LOGIN = f"{PREFIX}/login"
 UPLOADS = (f"{PREFIX}/captures", f"{PREFIX}/products/upload")
 """The routes that take pictures."""
@@ -87,7 +92,8 @@ def hold_pixels(request: Request, pixels: int) -> None:
         pixels: All that it has decoded at once.
 
     Raises:
-        RequestError: 422 if they are too many by themselves, 503 if others' are in the way.
+        RequestError: 422 if they are too many by themselves, 503 if others' are in the way. Large
+            ones wait for their turn: call this in a thread, and once a request.
     """
     budget: Budget = request.state.pixels
     if pixels > budget.most:
@@ -97,6 +103,25 @@ def hold_pixels(request: Request, pixels: int) -> None:
             "send fewer at once",
         )  # fmt: skip
     _hold(request.state.held, budget, pixels, "pictures")
+    if pixels > LARGE_PIXELS:
+        if not _large.acquire(timeout=LARGE_WAIT_S):
+            raise _busy("large pictures")
+        request.state.held.callback(_large.release)
+
+
+def hold_frames(request: Request, pixels: int) -> None:
+    """Hold room for a source's own frames until a request is answered.
+
+    Args:
+        request: The request.
+        pixels: Of all frames that are kept at once. Of a camera so large that they are more than
+            the whole budget, all of that is held: its frames are nobody's upload.
+
+    Raises:
+        RequestError: 503 if others' pictures are in the way.
+    """
+    budget: Budget = request.state.pixels
+    _hold(request.state.held, budget, min(pixels, budget.most), "pictures")
 
 
 def too_large(most: int) -> RequestError:
@@ -120,8 +145,12 @@ def _limits(scope: Scope, upload: int) -> tuple[int, int]:
 
 def _hold(held: ExitStack, budget: Budget, amount: int, what: str) -> None:
     if not budget.take(amount):
-        raise RequestError(
-            503, "busy", f"too many {what} are under way", "send it again in a moment",
-            headers={"Retry-After": "1"},
-        )  # fmt: skip
+        raise _busy(what)
     held.callback(budget.give, amount)
+
+
+def _busy(what: str) -> RequestError:
+    return RequestError(
+        503, "busy", f"too many {what} are under way", "send it again in a moment",
+        headers={"Retry-After": "1"},
+    )  # fmt: skip

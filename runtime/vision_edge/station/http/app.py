@@ -12,6 +12,7 @@ from vision_edge.station.http.admission import Admission
 from vision_edge.station.http.api import (
     answers,
     captures,
+    cohort,
     counts,
     probes,
     products,
@@ -30,7 +31,7 @@ from vision_edge.station.http.preview import Previews
 from vision_edge.station.http.readings import StationReadings
 from vision_edge.station.http.streams import Streams
 
-_TOPICS = (verdicts, counts, sources, captures, products, review, session)
+_TOPICS = (verdicts, counts, sources, captures, products, review, cohort, session)
 
 
 def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vision_edge.station.core.limits import neighbourhood
+from vision_edge.station.http.tls import Door
 
 HEAD_SECONDS = 10.0
 """So long may a request's head take to come in."""
@@ -25,6 +28,11 @@ UNREAD_SECONDS = 15.0
 """So long may an answer wait to be read any further."""
 CLOSE_SECONDS = 5.0
 """So long may the rest of an answer take to leave once the connection is to be closed."""
+UNWANTED_BYTES, UNWANTED_BYTES_OF_USERS = 64 << 10, 32 << 20
+"""Of a body whose request is answered already, so much is still taken in, of nobody known and of
+known users: enough for them to find the answer behind it. Then nothing is read any more."""
+UNWANTED_SECONDS = 1.0
+"""And so long after that the connection ends."""
 _OTHER_DESCRIPTORS = 256
 """Left to cameras, galleries, wires and files."""
 
@@ -57,24 +65,27 @@ class Connections:
 
     Args:
         limits: How many there may be.
+        context: Answers TLS; None serves plain HTTP.
 
     Attributes:
         cut: How many were ended because their place was needed, or they said or read nothing.
     """
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, context: ssl.SSLContext | None = None) -> None:
         self.limits = limits
         self.cut = 0
-        self._open: set[Connection] = set()
+        self._context = context
+        self._open: set[Connection | Door] = set()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def protocol(self, **given: Any) -> Connection:
+    def protocol(self, **given: Any) -> Connection | Door:
         """Return the protocol of a new connection, as uvicorn asks for it."""
-        return Connection(self, **given)
+        connection = Connection(self, **given)
+        return connection if self._context is None else Door(self, self._context, connection)
 
-    def enter(self, connection: Connection) -> None:
+    def enter(self, connection: Connection | Door) -> None:
         """Take a connection in; another, or it itself, goes where there are too many."""
         self._open.add(connection)
         own = [other for other in self._open if other.near == connection.near]
@@ -83,7 +94,7 @@ class Connections:
         elif len(self._open) > self.limits.most:
             self._end_one_of(list(self._open))
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: Connection | Door) -> None:
         """Forget a connection."""
         self._open.discard(connection)
 
@@ -93,16 +104,17 @@ class Connections:
         for connection in [one for one in self._open if one.is_overdue(now)]:
             self._end(connection)
 
-    def _end_one_of(self, connections: list[Connection]) -> None:
+    def _end_one_of(self, connections: list[Connection | Door]) -> None:
         served = [one for one in connections if one.known and not one.waits]
         spare = [one for one in connections if one not in served]
         newest = max(connections, key=lambda one: one.came)
         self._end(min(spare, key=lambda one: (one.known, one.came)) if spare else newest)
 
-    def _end(self, connection: Connection) -> None:
+    def _end(self, connection: Connection | Door) -> None:
         self.cut += 1
         self.leave(connection)
-        connection.transport.abort()
+        if connection.transport is not None:
+            connection.transport.abort()
 
 
 class Connection(H11Protocol):
@@ -130,6 +142,9 @@ class Connection(H11Protocol):
         self._served: object = None
         self._unread: float | None = None
         self._closing: float | None = None
+        self._early: bytearray | None = bytearray()
+        self._unwanted = 0
+        self._given_up: float | None = None
 
     @property
     def waits(self) -> bool:
@@ -138,6 +153,8 @@ class Connection(H11Protocol):
 
     def is_overdue(self, now: float) -> bool:
         """Whether it has kept the station waiting for too long."""
+        if self._given_up is not None and now - self._given_up > UNWANTED_SECONDS:
+            return True
         if self.transport.is_closing():
             self._closing = self._closing or now
             return now - self._closing > CLOSE_SECONDS
@@ -152,11 +169,33 @@ class Connection(H11Protocol):
         self.address = self.client[0] if self.client else "-"
         self.near = neighbourhood(self.address)
         self._connections.enter(self)
+        early, self._early = self._early, None
+        if early:
+            super().data_received(bytes(early))
+
+    def data_received(self, data: bytes) -> None:
+        """Take data in; what comes right behind a TLS handshake may come before its transport."""
+        if self._early is not None:
+            self._early += data
+        elif not self._is_unwanted(len(data)):
+            super().data_received(data)
+
+    def _is_unwanted(self, size: int) -> bool:
+        """Count what comes of a body whose request is answered; at its limit, read no more."""
+        if self._given_up is not None:
+            return True
+        if self.waits and self.conn.their_state is h11.SEND_BODY:
+            self._unwanted += size
+            if self._unwanted > (UNWANTED_BYTES_OF_USERS if self.known else UNWANTED_BYTES):
+                self._given_up = time.monotonic()
+                self.transport.pause_reading()
+        return self._given_up is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave it."""
         self._connections.leave(self)
-        super().connection_lost(exc)
+        if self._early is None:
+            super().connection_lost(exc)
 
     def handle_events(self) -> None:
         """Note when a request begins to be served."""

@@ -49,6 +49,10 @@ class StationReadings(Collector):
         stale = CounterMetricFamily(
             "vision_edge_stale_frames", "Frames too old for a verdict.", labels=["source"]
         )
+        spared = CounterMetricFamily(
+            "vision_edge_spared_frames", "Frames that max_rate kept from a verdict.",
+            labels=["source"],
+        )  # fmt: skip
         reconnects = CounterMetricFamily(
             "vision_edge_reconnects", "Times that a lost source came back.", labels=["source"]
         )
@@ -61,9 +65,10 @@ class StationReadings(Collector):
             changed.add_metric([line.name], float(line.scene.change is not None))
             frames.add_metric([line.name], line.frames)
             stale.add_metric([line.name], line.statistics.stale)
+            spared.add_metric([line.name], line.spared)
             reconnects.add_metric([line.name], line.reconnects)
             up.add_metric([line.name], float(line.state == "live"))
-        return frames, stale, reconnects, up, changed
+        return frames, stale, spared, reconnects, up, changed
 
     def _parts(self) -> Iterable[Metric]:
         """Read the parts' counts; products past the first `MAX_LABELS` are `other`."""

@@ -37,6 +37,22 @@ class ShadowLimits(_Part):
     live_frames: Annotated[int, Field(ge=0, le=1000)] = 20
 
 
+class TrialLimits(_Part):
+    """What the process may use in which a new bundle is examined and tried, before anything else.
+
+    Attributes:
+        memory_mb: Of memory, in MB; about five times the model's file in float32 and 300 more.
+        open_seconds: Until its files are unpacked and checked, and again until its model is open.
+        embed_seconds: Of one inference.
+        seconds: Of all of it, with the rests that leave the station time.
+    """
+
+    memory_mb: Annotated[float, Field(ge=128.0, le=1e6)] = 2048.0
+    open_seconds: Annotated[float, Field(gt=0.0, le=3600.0)] = 120.0
+    embed_seconds: Annotated[float, Field(gt=0.0, le=600.0)] = 30.0
+    seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] = 3600.0
+
+
 class FleetSettings(_Part):
     """The `[fleet]` part of a station's settings.
 
@@ -55,6 +71,7 @@ class FleetSettings(_Part):
             system's.
         max_bundle_mb: Larger bundles are refused, packed or unpacked.
         shadow: What a new bundle must reach.
+        trial: What its trial may use.
     """
 
     line: Line | None = None
@@ -69,6 +86,7 @@ class FleetSettings(_Part):
     bundle_ca: Path | None = None
     max_bundle_mb: Annotated[float, Field(gt=0.0)] = 2048.0
     shadow: ShadowLimits = ShadowLimits()
+    trial: TrialLimits = TrialLimits()
 
     @model_validator(mode="after")
     def _check(self) -> FleetSettings:

@@ -19,12 +19,16 @@ from pydantic_settings import (
 )
 
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.images.reading import AS_IT_SAYS, WHITE, Reading, parse_colour
+from vision_edge.runtime.inference.options import SessionOptions
+from vision_edge.runtime.inference.runner import Precision
 from vision_edge.runtime.pipeline.frame_views import Views, ViewSettings
 from vision_edge.runtime.recognition.part_consensus import Method
 from vision_edge.runtime.recognition.part_tracking import Report
 from vision_edge.runtime.sources.addresses import live_address
 from vision_edge.runtime.sources.grabber import Backend, GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings
+from vision_edge.runtime.sources.opening import gives_pictures
 from vision_edge.runtime.sources.view import Flip, View
 from vision_edge.station.settings.counting import CountingSettings
 from vision_edge.station.settings.fleet import FleetSettings
@@ -71,6 +75,9 @@ class SourceSettings(Section):
         flip: `"horizontal"` or `"vertical"` mirrors the picture.
         roi: Only this region: x, y, width, height in pixels of the upright picture.
         exposure: Fixed exposure of a USB camera, in its driver's unit.
+        bits: Bits in use in pictures of 16 bits a channel, of files or of an `http://` address of
+            single pictures: 12 for a 12-bit camera's.
+        background: Colour that their transparency is laid on, `#rrggbb`; white by default.
         backend: What reads streams.
         trigger: `"none"` gives a verdict a frame, the others one a part.
         interval: Seconds a part, with `interval`.
@@ -98,6 +105,8 @@ class SourceSettings(Section):
     flip: Flip = "none"
     roi: tuple[int, int, int, int] | None = None
     exposure: float | None = None
+    bits: Annotated[int, Field(ge=8, le=16)] | None = None
+    background: Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")] | None = None
     backend: Backend = "auto"
     trigger: Trigger = "none"
     interval: Annotated[float, Field(ge=0.01, le=3600)] = 2.0
@@ -125,6 +134,11 @@ class SourceSettings(Section):
             raise ValueError("view_budget_ms is for views = 3: one view is what there is at least")
         if self.max_rate is not None and self.trigger != "none":
             raise ValueError('max_rate is for trigger = "none": the others judge a part as a whole')
+        if self.reading != AS_IT_SAYS and not (self.empty or gives_pictures(self.address)):
+            raise ValueError(
+                "bits and background are for pictures: of files, of an http:// address of single "
+                "pictures, or of the empty scene"
+            )
         if self.loop and live_address(self.address) is not None:
             raise ValueError("loop is for files; a camera never ends")
         return self
@@ -133,6 +147,12 @@ class SourceSettings(Section):
     def frame_views(self) -> ViewSettings:
         """How many views a frame is embedded by."""
         return ViewSettings(self.views, self.view_budget_ms)
+
+    @property
+    def reading(self) -> Reading:
+        """What pictures do not say of themselves."""
+        colour = WHITE if self.background is None else parse_colour(self.background)
+        return Reading(self.bits, colour)
 
     @property
     def view(self) -> View:
@@ -152,10 +172,13 @@ class ScoringSettings(Section):
     Attributes:
         false_accept_rate: Share of strangers that may pass for a product.
         threshold: A fixed score instead, -1 to 1.
+        cohort: Whether what the cameras see tells what is unknown: embeddings of judged frames, no
+            pictures, are kept in the gallery.
     """
 
     false_accept_rate: Annotated[float, Field(ge=1e-6, lt=1)] = 0.05
     threshold: Annotated[float, Field(ge=-1, le=1)] | None = None
+    cohort: bool = True
 
 
 class ReviewSettings(Section):
@@ -260,6 +283,8 @@ class StationSettings(BaseSettings):
         provider: ONNX Runtime provider, or `auto`.
         threads: CPU threads an inference; default: all cores.
         counting: When shifts begin.
+        precision_hint: Arithmetic of a float32 bundle's parts, as `SessionOptions` has it.
+        cuda_graph: With `cuda`: replay each batch size as a CUDA graph.
         mqtt: The section `[mqtt]`; each section that is absent is a wire that there is not.
         webhook: The section `[webhook]`.
         modbus: The section `[modbus]`.
@@ -276,6 +301,8 @@ class StationSettings(BaseSettings):
     sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1, max_length=64)]
     provider: str = "auto"
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    precision_hint: Precision = "f32"
+    cuda_graph: bool = False
     station: StationSection = StationSection()
     scoring: ScoringSettings = ScoringSettings()
     review: ReviewSettings = ReviewSettings()
@@ -294,6 +321,18 @@ class StationSettings(BaseSettings):
         if twice:
             raise ValueError(f"two sources are called {twice[0]!r}; each needs its own name")
         return self
+
+    @property
+    def reading(self) -> Reading:
+        """How uploaded pictures are read: as the sources say that say it, if they say it alike."""
+        said = {source.reading for source in self.sources} - {AS_IT_SAYS}
+        return said.pop() if len(said) == 1 else AS_IT_SAYS
+
+    @property
+    def session(self) -> SessionOptions:
+        """How the bundle's session is opened."""
+        hint, graph = self.precision_hint, self.cuda_graph
+        return SessionOptions(self.threads, precision=hint, cuda_graph=graph)
 
     @property
     def state_dir(self) -> Path:

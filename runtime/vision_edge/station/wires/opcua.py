@@ -15,6 +15,7 @@ from urllib.parse import quote
 from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.station.core.wire import Record, WireHealth
 from vision_edge.station.settings.wires import OpcuaSettings, host_and_port, is_loopback
+from vision_edge.station.wires import opcua_clients
 from vision_edge.station.wires.library_log import bound_library_log
 from vision_edge.station.wires.opcua_access import Access
 from vision_edge.station.wires.payload import source_of
@@ -22,9 +23,6 @@ from vision_edge.station.wires.server_wire import ServerWire
 
 NAMESPACE = "urn:vision-edge"
 _WAITING = 1000  # verdicts not shown yet
-_CLIENTS = 100
-ACTIVATION_SECONDS = 10.0
-"""A client that has opened no session by then is disconnected."""
 _MESSAGE_BYTES = 1 << 20
 _POLICIES = {
     "none": ("NoSecurity",),
@@ -133,6 +131,7 @@ class OpcuaWire(ServerWire):
         server = await self._server()
         nodes = await self._nodes(server)
         await server.start()
+        sweeping = asyncio.create_task(opcua_clients.sweep(server))
         try:
             self._say("ok", f"listens at {self._where}{self._warning()}")
             while not stop.is_set():
@@ -144,6 +143,7 @@ class OpcuaWire(ServerWire):
                 if not self._changes:
                     await _first(stop, changed)
         finally:
+            sweeping.cancel()
             await server.stop()
 
     async def _server(self) -> Any:
@@ -156,8 +156,7 @@ class OpcuaWire(ServerWire):
         await server.set_application_uri(f"{NAMESPACE}:{quote(self._station)}")
         server.limits.max_message_size = _MESSAGE_BYTES
         server.limits.max_chunk_count = _MESSAGE_BYTES // server.limits.max_recv_buffer + 1
-        server.iserver.max_connections = _CLIENTS
-        server.iserver.max_pending_activation_seconds = ACTIVATION_SECONDS
+        opcua_clients.bound(server)
         policies = [ua.SecurityPolicyType[name] for name in _POLICIES[self._settings.security]]
         server.set_security_policy(policies)
         login = self._settings.username is not None

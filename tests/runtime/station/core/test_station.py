@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from support.runtime import invoked, make_bundle, weights
@@ -12,7 +13,7 @@ from support.station import eventually, settings_for, sharp, strangers
 
 from vision_edge.runtime.errors import SourceError, VisionEdgeError
 from vision_edge.runtime.pipeline.registration import snapshot_of
-from vision_edge.runtime.sources.grabber import Grabbed
+from vision_edge.runtime.sources.grabber import Grabbed, Grabber
 from vision_edge.runtime.sources.live import LiveSource
 from vision_edge.station.core.errors import NotThereError
 from vision_edge.station.core.state_folder import StateError
@@ -78,6 +79,19 @@ def test_two_sources_one_of_which_is_not_there(station_of, shots: Path, tmp_path
 
 def test_a_folder_ends_with_a_verdict_on_each_picture(station_of, shots: Path) -> None:
     with Station(station_of({"address": shots})) as station:
+        eventually(lambda: station.status()["sources"][0]["state"] == "ended")
+        assert [r["label"] for r in station.records()] == ["washer", "nut", "bolt"]
+
+
+def test_pictures_of_a_deep_camera_are_judged_by_the_bits_that_are_said(
+    station_of, shots: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    for path in shots.iterdir():
+        grey = cv2.imread(str(path)).astype(np.uint16) << 4
+        cv2.imwrite(str(folder / f"{path.stem}.png"), grey)
+    with Station(station_of({"address": folder, "bits": 12})) as station:
         eventually(lambda: station.status()["sources"][0]["state"] == "ended")
         assert [r["label"] for r in station.records()] == ["washer", "nut", "bolt"]
 
@@ -184,7 +198,7 @@ def test_a_switch_embeds_anew_is_kept_over_a_restart_and_can_be_undone(
         assert station.status()["bundle"] == before
 
 
-class Flaky:
+class Flaky(Grabber):
     """A camera that can be unplugged; every connection and frame of it is made here."""
 
     fps: float | None = 50.0

@@ -47,8 +47,13 @@ def test_a_short_soak_and_a_short_load(benchmarks: dict[str, ModuleType], tmp_pa
         crowd.join(20)
         frames = station.metric("vision_edge_frames_total")
         verdicts = station.metric("vision_edge_verdicts_total")
+        spared = station.metric("vision_edge_spared_frames_total")
+        counted = soak.counts(station)
     assert len(samples) == 4
     assert frames > verdicts > 10
+    assert spared > 10
+    assert soak.accounted(counted, counted["frames"])["complete"]
+    assert not soak.accounted({**counted, "spared_frames": 0.0}, counted["frames"])["complete"]
     figures = soak.flatness(samples)
     assert figures["threads"]["flat"]
     assert figures["files"]["flat"]

@@ -10,10 +10,11 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from support.station import API, Served, eventually, jpeg, served, settings_for
+from support.station import API, Served, eventually, jpeg, served, settings_for, sharp
 
 from vision_edge.station.core import captures as captures_module
 from vision_edge.station.core.captures import Captures
+from vision_edge.station.http import admission
 from vision_edge.station.settings.station import ServerSettings
 
 LIMITS = {
@@ -108,6 +109,18 @@ def test_pictures_that_fit_one_by_one_do_not_all_together(small: Served) -> None
     assert few.status_code == 201, few.text
 
 
+def test_large_pictures_take_turns(small: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each holds a core for seconds; all at once they would take them from the verdicts."""
+    monkeypatch.setattr(admission, "LARGE_PIXELS", 1000)
+    monkeypatch.setattr(admission, "LARGE_WAIT_S", 0.3)
+    files = {"image": ("a.jpg", jpeg(1), "image/jpeg")}
+    with admission._large:
+        busy = small.post("/captures", files=files)
+    assert (busy.status_code, busy.json()["error"]["code"]) == (503, "busy")
+    for _ in range(3):  # and each gives its turn back
+        assert small.post("/captures", files=files).status_code == 201
+
+
 def test_an_upload_waits_as_it_came_and_is_registered_as_it_came(small: Served) -> None:
     sent = jpeg(7)
     answer = small.ok(small.post("/captures", files={"image": ("a.jpg", sent, "image/jpeg")}), 201)
@@ -135,3 +148,18 @@ def test_one_upload_always_fits() -> None:
     for wrong in ({"max_uploading_mb": 1.0}, {"max_pixels_at_once": 1_000_000}):
         with pytest.raises(ValueError, match="one upload must fit"):
             ServerSettings(**wrong)
+
+
+def test_an_upload_of_a_deep_camera_is_read_by_the_bits_that_the_sources_say(
+    bundle_path: Path, registered: Path, shots: Path
+) -> None:
+    deep = cv2.imencode(".png", sharp(7).astype(np.uint16) << 4)[1].tobytes()
+    files = {"image": ("deep.png", deep, "image/png")}
+    with served(settings_for(bundle_path, registered, shots)) as plain:
+        refused = plain.post("/captures", files=files)
+        assert refused.status_code == 422
+        assert "12 bits are used" in refused.text
+    with served(settings_for(bundle_path, registered, {"address": shots, "bits": 12})) as station:
+        answer = station.ok(station.post("/captures", files=files), 201)
+        capture = station.station.captures.get(answer["capture"])
+        assert np.abs(capture.image.astype(int) - sharp(7)).max() <= 1

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from support.runtime import invoke, invoked
-from support.station import API, Served, eventually, served, settings_for
+from support.station import API, Served, eventually, make_certificate, served, settings_for
 
 from vision_edge.station.core.limits import Buckets, LoginBrake, login_keys, neighbourhood
 from vision_edge.station.http.users import (
@@ -134,15 +132,7 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(guarded: tuple[Served, 
 def test_over_tls_the_cookie_is_secure(
     guarded: tuple[Served, str], bundle_path: Path, registered: Path, shots: Path, tmp_path: Path
 ) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
-         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-         "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    key, certificate = make_certificate(tmp_path)
     users = guarded[0].station.settings.server.users_file
     server = {"users_file": users, "tls_cert": certificate, "tls_key": key}
     settings = settings_for(bundle_path, registered, shots, server=server)

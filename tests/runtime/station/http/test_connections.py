@@ -76,6 +76,34 @@ def test_bodies_that_never_come_shut_nobody_out(small: Served) -> None:
         assert small.get("/status").status_code == 200
 
 
+def test_a_body_that_nobody_wants_is_not_read_to_its_end(small: Served) -> None:
+    """20 MB for the login are answered at their head; what follows costs the station nothing."""
+    head = f"POST {API}/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500000000\r\n\r\n"
+    sent, piece = 0, b"x" * 65536
+    with ExitStack() as held:
+        opened = connected(held, small, head.encode())
+        began = time.monotonic()
+        with pytest.raises((ConnectionError, TimeoutError)):
+            while True:
+                opened.sendall(piece)
+                sent += len(piece)
+        assert time.monotonic() - began < 4
+    assert sent < 50_000_000  # what the buffers of both ends hold
+
+
+def test_who_sends_too_much_still_reads_why(small: Served) -> None:
+    body = b"x" * 300_000
+    known = small.client.post(f"{API}/undo", content=body)
+    assert (known.status_code, known.json()["error"]["code"]) == (413, "too_large")
+    assert small.get("/status").status_code == 200
+    nobody = httpx.post(f"{small.url}{API}/login", content=b"x" * 30_000)
+    assert nobody.status_code == 413
+    with ExitStack() as held:
+        head = f"POST {API}/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500000\r\n\r\n"
+        opened = connected(held, small, head.encode() + b"x" * 500_000)
+        assert opened.recv(100).startswith(b"HTTP/1.1 413")
+
+
 def test_an_answer_that_is_not_read_is_given_up(small: Served) -> None:
     asked = f"GET {API}/openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
     with ExitStack() as held:

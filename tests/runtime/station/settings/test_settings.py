@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("pydantic_settings")
 
+from vision_edge.runtime.images.reading import Reading
 from vision_edge.station.settings.file import SettingsError, load_settings
 
 LEAST = """
@@ -67,6 +68,10 @@ def test_the_environment_overrides_the_file_and_the_command_line_both(
         ('[[sources]]\nname = "c"\naddress = "0"\ntrigger = "presence"', ["empty", "PICTURE"]),
         ('[[sources]]\nname = "c"\naddress = "0"\nroi = [0, 0, 0, 5]', ["region of interest"]),
         ('[[sources]]\nname = "c"\naddress = "0"\nloop = true', ["a camera never ends"]),
+        ('[[sources]]\nname = "c"\naddress = "0"\nbits = 12', ["bits and background", "pictures"]),
+        ('[[sources]]\nname = "c"\naddress = "rtsp://c/1"\nbackground = "#000000"', ["pictures"]),
+        ('[[sources]]\nname = "c"\naddress = "http://c/s.png"\nbits = 20', ["bits = 20"]),
+        ('[[sources]]\nname = "c"\naddress = "pictures"\nbackground = "red"', ["background"]),
         ('[server]\nhost = "0.0.0.0"', ["users_file or token_file", "127.0.0.1"]),
         ('[server]\ntls_cert = "c.pem"', ["both tls_cert and tls_key"]),
     ],
@@ -118,3 +123,26 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     settings = load_settings(written(tmp_path))
     with pytest.raises(ValueError, match="frozen"):
         settings.server.port = 1  # type: ignore[misc]
+
+
+def test_what_pictures_do_not_say_is_a_setting_of_files_and_polled_addresses(
+    tmp_path: Path,
+) -> None:
+    more = "".join(
+        f'[[sources]]\nname = "{name}"\naddress = "{address}"\nbits = 12\n'
+        for name, address in (("folder", "pictures"), ("polled", "http://camera/s.png"))
+    )
+    settings = load_settings(written(tmp_path, more))
+    assert [source.reading.bits for source in settings.sources] == [None, 12, 12]
+    assert settings.reading == Reading(bits=12), "uploads are read as all sources say that say it"
+    more += '[[sources]]\nname = "x"\naddress = "others"\nbits = 10\nbackground = "#010203"\n'
+    settings = load_settings(written(tmp_path, more))
+    assert settings.sources[-1].reading == Reading(10, (1, 2, 3))
+    assert settings.reading == Reading()
+
+
+def test_a_video_has_no_such_pictures(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(40))
+    more = '[[sources]]\nname = "v"\naddress = "clip.mp4"\nbits = 12\n'
+    with pytest.raises(SettingsError, match="bits and background"):
+        load_settings(written(tmp_path, more))

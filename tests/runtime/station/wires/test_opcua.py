@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 import subprocess
+import time
 from collections.abc import Coroutine
 from datetime import datetime, timezone
 from pathlib import Path
@@ -217,9 +219,9 @@ def test_settings_that_contradict_each_other_are_refused(wrong: dict[str, Any]) 
 
 
 def test_a_client_that_opens_no_session_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vision_edge.station.wires import opcua
+    from vision_edge.station.wires import opcua_clients
 
-    monkeypatch.setattr(opcua, "ACTIVATION_SECONDS", 0.5)
+    monkeypatch.setattr(opcua_clients, "ACTIVATION_SECONDS", 0.5)
     with Plant() as plant:
         address = ("127.0.0.1", int(plant.url.rpartition(":")[2].partition("/")[0]))
         silent = [socket.create_connection(address, timeout=5) for _ in range(120)]
@@ -247,3 +249,53 @@ def test_counts_are_variables_and_a_method_resets_them() -> None:
         assert values == [3, 1, 2, 5_000_000_000, '{"nüt": 2}']
         assert answer == [True, ""]
         assert plant.resets == ["opcua"]
+
+
+def test_silent_clients_of_one_address_or_many_shut_nobody_out() -> None:
+    """Within a moment, not after the 10 s that each may take to open a session."""
+    with Plant() as plant:
+        port = int(plant.url.rpartition(":")[2].partition("/")[0])
+        with contextlib.ExitStack() as held:
+            for number in range(130):
+                near = "127.0.0.7" if number < 40 else f"127.0.0.{20 + number % 9}"
+                with contextlib.suppress(OSError):
+                    held.enter_context(socket.create_connection(("127.0.0.1", port), 5, (near, 0)))
+            began = time.monotonic()
+            while not acknowledged(port, plant.url):
+                assert time.monotonic() - began < 4
+                time.sleep(0.1)
+            assert plant.run(read_all)["Sequence"] == 0
+
+
+def acknowledged(port: int, url: str) -> bool:
+    """Whether the server answers a client's first message, which is a Hello."""
+    body = struct.pack("<IIIIII", 0, 65536, 65536, 0, 0, len(url)) + url.encode()
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as client:
+            client.sendall(b"HELF" + struct.pack("<I", 8 + len(body)) + body)
+            return client.recv(3) == b"ACK"
+    except OSError:
+        return False
+
+
+def test_who_has_a_session_stays_and_who_asked_for_a_long_one_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from vision_edge.station.wires import opcua_clients
+
+    class Known:
+        """A client as asyncua keeps it, as far as the limits look at it."""
+
+        def __init__(self, address: str, session: bool) -> None:
+            self.peer_name, self.processor = (address, 1), self
+            self.session = self if session else None
+
+        def is_activated(self) -> bool:
+            return True
+
+    clients = [Known("10.0.0.1", number % 2 == 0) for number in range(20)]
+    gone = opcua_clients._too_many(clients)
+    assert gone == [clients[1], clients[3], clients[5], clients[7]]
+    many = [Known(f"10.0.{number}.1", number < 95) for number in range(99)]
+    assert opcua_clients._too_many(many) == many[95:]
+    assert opcua_clients._too_many(many[:90]) == []

@@ -40,6 +40,7 @@ from vision_edge.toolkit.adapters.preprocessing import (
 )
 from vision_edge.toolkit.adapters.projections import projections
 from vision_edge.toolkit.backbones.backbone import Backbone
+from vision_edge.toolkit.backbones.families import CLS_DIST
 from vision_edge.toolkit.backbones.timm_names import QKV_ORDER
 from vision_edge.toolkit.backbones.weights import read_safetensors
 
@@ -130,8 +131,12 @@ def read_adapter(
     _check_finite(path, adapter)
     if backbone is None:
         return adapter
+    adapter = replace(adapter, updates=_as_backbone_names(adapter.updates, backbone))
     notes = check_fit(adapter, backbone, str(path), trust_base=trust_base)
-    unfit = adapter.head and unfit_head(adapter.head, backbone.dim, adapter.recorded.model_class)
+    alone = backbone.embedding == CLS_DIST and adapter.recorded.layout == "deit"
+    unfit = adapter.head and unfit_head(
+        adapter.head, backbone.dim, adapter.recorded.model_class, alone=alone
+    )
     return replace(
         adapter,
         head=None if unfit else adapter.head,
@@ -210,7 +215,7 @@ def _check_base(adapter: Adapter, backbone: Backbone, where: str, trust_base: bo
         )
         fix = "give the backbone and weights that it was tuned on"
     else:
-        found = compare_base(adapter.recorded, backbone.name)
+        found = compare_base(adapter.recorded, backbone.full_name)
         if found.problem is None:
             return [found.note] if found.note else []
         problem, fix = found.problem, found.fix
@@ -293,6 +298,13 @@ def _by_module(path: Path, factors: list[Factors], depth: int | None) -> dict[st
                 fix="give the backbone that it was tuned on",
             )
     return grouped
+
+
+def _as_backbone_names(updates: Mapping[str, LowRank], backbone: Backbone) -> dict[str, LowRank]:
+    """Call the first layer of a gated MLP as timm does; without the model nobody can tell."""
+    layers = dict(backbone.model.named_modules())
+    gated = {f"{m}_x" for m in updates if m not in layers and f"{m}_x" in layers}
+    return {f"{m}_x" if f"{m}_x" in gated else m: update for m, update in updates.items()}
 
 
 def _fuse(path: Path, module: str, factors: list[Factors]) -> LowRank:

@@ -32,10 +32,14 @@ _CLASSES: dict[str, frozenset[str]] = {
     "vision_model": frozenset({"CLIP", "EVA-CLIP", "SigLIP", "SigLIP 2"}),
 }
 """Families that a class of transformers is used for: DINO's weights are loaded into a ViT."""
+_CLASSES_OF_ANY = ("timm_wrapper",)
+_OF_EVA = frozenset(
+    ("EVA", "EVA-02", "EVA-CLIP", "DINOv3", "Perception Encoder", "RoPE-ViT", "sapiens", "lingbot")
+)
 _TIMM_MODULES = {
     "vision_transformer": None,  # ViT, DeiT, CLIP, SigLIP, DINOv2: says nothing
     "deit": frozenset({"distilled DeiT", "DeiT"}),
-    "eva": frozenset({"EVA", "EVA-02", "EVA-CLIP", "DINOv3", "Perception Encoder", "ViT"}),
+    "eva": _OF_EVA,
     "beit": frozenset({"BEiT", "BEiT v2"}),
 }
 _LIBRARY = re.compile(r"(?P<library>transformers|timm)\.models\.(?P<module>\w+)")
@@ -164,6 +168,8 @@ def _by_class(recorded: Recorded, named: bool) -> tuple[frozenset[str] | None, s
     if match := _LIBRARY.match(recorded.library or ""):
         table = _CLASSES if match["library"] == "transformers" else _TIMM_MODULES
         module = match["module"]
+        if module in _CLASSES_OF_ANY:
+            return None, ""
         said = f"tuned on {recorded.model_class or 'a model'} of {match[0]}"
         return table.get(module, frozenset({module})), said
     if recorded.layout is not None:

@@ -14,14 +14,19 @@ _OTHERS = (
     "swin", "swinv2", "convnext", "convnextv2", "resnet", "regnet", "efficientnet", "hiera", "sam",
     "segformer", "dpt", "blip", "blip2", "aimv2", "radio", "ijepa", "vjepa", "vjepa2", "dit",
     "cait", "xcit", "volo", "pvt", "cvt", "twins", "tnt", "focalnet", "vilt", "videomae",
-    "data2vec", "florence", "vitamin", "poolformer", "pit",
+    "data2vec", "florence", "vitamin", "poolformer", "pit", "mobilenet", "densenet", "inception",
+    "vgg", "yolo", "yolos", "detr", "maskformer", "mask2former", "oneformer", "zoedepth", "webssl",
+    "coatnet", "mixer", "sapiens", "tips", "lingbot",
 )  # fmt: skip
 _LANGUAGE = (
     r"(?:distil|al|de)?(?:bert|roberta)[a-z]*|gpt\w*|llama\w*|qwen\w*|mistral\w*|mixtral\w*"
     r"|gemma\w*|t5|flan|phi\d*|opt|bloom\w*|falcon\w*|deepseek\w*|whisper\w*|wav2vec\w*"
 )
 _FAMILIES: tuple[tuple[str, str], ...] = (
-    ("SigLIP 2", r"siglip-?2\b"),
+    ("SigLIP 2", r"siglip-?2\b|siglip.*\bv2-webli\b"),
+    ("Grounding DINO", r"\bgrounding-?dino\b"),
+    ("Depth Anything", r"\bdepth-anything"),
+    ("TinyViT", r"\btiny-?vit\b(?!-patch)"),
     ("SigLIP", r"siglip"),
     ("DINOv3", r"dino-?v3"),
     ("DINOv2 with registers", r"dino-?v2.*\bregs?\d*\b|\breg\d*-dino-?v2|dino-?v2.*registers?"),
@@ -29,6 +34,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("DINO", r"\bdino(?:v1)?\b"),
     ("EVA-CLIP", r"\beva\d*\b.*clip|\beva-?\d*clip"),
     ("CLIP", r"\b(?!clipp|clips\b)[a-z0-9]*clip[a-z0-9]*\b"),
+    ("CLIP", r"\bvit-[a-z]+-?\d+.*-(?:openai|laion\d\w*|datacomp\w*|metaclip\w*|dfn\w*)\b"),
     ("Perception Encoder", r"\bpe-(?:core|lang|spatial)\b|\bvit-pe\b|perception-encoder"),
     ("EVA-02", r"\beva-?02\b"),
     ("EVA", r"\beva\b"),
@@ -41,8 +47,10 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("MSN", r"\bmsn\b"),
     ("MAE", r"\bmae\b"),
     ("language model", rf"\b(?:{_LANGUAGE})\b"),
-    *((name, rf"\b{name}\b") for name in _OTHERS),
-    ("hybrid ViT", r"\bvit\b.*\br\d+\b|\bvit-hybrid\b"),
+    ("ViT", r"\bvit\b.*\bsam-in1k\b"),  # trained with sharpness-aware minimisation
+    *((name, rf"\b{name}(?:-?v?\d+\w?)?\b") for name in _OTHERS),
+    ("hybrid ViT", r"\bvit\b.*\br\d*-s\d+\b|\bvit\b.*\bresnet\d+|\bvit-hybrid\b"),
+    ("RoPE-ViT", r"\bvit\b.*\brope\b"),
     ("ViT", r"\bvit(?:-?[tsblhg]-?\d+)?\b"),
 )
 """Families by a pattern on a name in lower case whose words are joined by hyphens; the first that
@@ -61,7 +69,10 @@ _LETTER = re.compile(r"\b(?:vit|core|spatial|lang|deit|vilt)-?([tsblhg])-?(\d{1,
 _ANY_SIZE = re.compile(rf"\b({_SIZES})\b")
 _LETTERS = {"t": "tiny", "s": "small", "b": "base", "l": "large", "h": "huge", "g": "giant"}
 _PATCH = re.compile(r"\bpatch-?(\d{1,3})\b")
-_SOURCES = ("openai", "laion2b", "laion400m", "laion", "metaclip", "dfn", "datacomp", "webli")
+_SOURCES = {
+    "CLIP": ("openai", "laion2b", "laion400m", "laion", "metaclip", "dfn", "datacomp", "webli"),
+    "DINOv3": ("eupe", "sat493m", "lvd1689m"),
+}
 
 _SUFFIX = re.compile(r"\.(?:safetensors|bin|pth|pt|ckpt|onnx|h5|npz|msgpack)$")
 _HUB_FOLDER = re.compile(r"models--(?:(?P<owner>.+?)--)?(?P<name>.+)$")
@@ -83,7 +94,7 @@ class BaseName:
         family: Such as `"ViT"` or `"DINOv2"`; None if no family that is known is named.
         size: Such as `"base"`.
         patch: Side of a patch in pixels.
-        source: Whose weights, where several teams trained one family (CLIP).
+        source: Whose weights, where one family was trained several times (CLIP, DINOv3).
         kin: The family that it says it is *like* (`dinov2-like`), which is no claim to be it.
     """
 
@@ -144,6 +155,7 @@ def _parts(path: str) -> tuple[list[str], bool]:
     text = path.strip().replace("\\", "/")
     text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]+://[^/]*/", "", text)
     text = re.sub(r"^[A-Za-z][\w-]+:(?!/)", "", text).split("?")[0]
+    text = re.sub(r"(?<=[\w.])@[\w./-]+$", "", text)  # a revision on the hub
     parts = [part for part in text.split("/") if part not in ("", ".")]
     for part in parts:
         if match := _HUB_FOLDER.match(part):  # below it lies a snapshot's hash
@@ -168,9 +180,7 @@ def _understood(part: str, owner: str) -> BaseName:
         family,
         _size(text) or (_LETTERS[letter[1]] if letter else None),
         int(patch[1]) if patch else int(letter[2]) if letter else None,
-        next((source for source in _SOURCES if source in words), None)
-        if family == "CLIP"
-        else None,
+        next((source for source in _SOURCES.get(family, ()) if source in words), None),
     )
 
 

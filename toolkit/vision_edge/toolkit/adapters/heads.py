@@ -23,6 +23,9 @@ _NAMES = frozenset(
 )  # fmt: skip
 _SAVED = re.compile(r"\.modules_to_save(?:\.[^.]+)?(?=\.)")
 _ORIGINAL = re.compile(r"\.original_module\.")
+_POOLING = re.compile(
+    r"(?:^|\.)(?:head\.(?:probe|attention|layernorm|mlp\.fc[12])|attn_pool\.\w+)(?:\.|$)"
+)
 _LORA = re.compile(r"\.(?:lora_|ia3_|hada_|lokr_|oft_|vera_|lora_magnitude)")
 
 
@@ -49,6 +52,15 @@ def head_root(name: str) -> str | None:
             in_block = re.search(r"(?:^|\.)(?:layers?|blocks)\.\d+(?:\.|$)", inner) is not None
             return None if in_block or timm_target(root) is not None else root
     return None
+
+
+def in_pooling(name: str) -> bool:
+    """Whether a module or tensor is of the attention that pools the tokens, as SigLIP's `head` is.
+
+    Args:
+        name: In transformers or timm, such as `head.mlp.fc1` or `attn_pool.kv`.
+    """
+    return _POOLING.search(_SAVED.sub("", f".{name}.").strip(".")) is not None
 
 
 def read_head(tensors: Mapping[str, Tensor]) -> tuple[Head | None, list[str]]:
@@ -98,13 +110,15 @@ def _understood(root: str, parts: Mapping[str, Tensor]) -> tuple[Head | None, li
     return Head(weight.float(), None if bias is None else bias.float()), notes
 
 
-def unfit_head(head: Head, dim: int, model_class: str | None) -> str | None:
+def unfit_head(head: Head, dim: int, model_class: str | None, *, alone: bool = False) -> str | None:
     """Return why a head does not go on the backbone's embedding, or None if it does.
 
     Args:
         head: The head.
         dim: Length D of an embedding.
         model_class: The class that the adapter was tuned on, where it says so.
+        alone: Whether it takes [CLS] alone where the embedding is the mean of [CLS] and the
+            distillation token.
     """
     width = head.weight.shape[1]
     if width == 2 * dim:
@@ -115,6 +129,11 @@ def unfit_head(head: Head, dim: int, model_class: str | None) -> str | None:
     if width != dim:
         return (
             f"its head takes embeddings of {width}, the backbone gives {dim}; the head is not used"
+        )
+    if alone:
+        return (
+            "its head takes [CLS] alone, as transformers' DeiTForImageClassification does, and the "
+            "embedding is the mean of [CLS] and the distillation token; the head is not used"
         )
     kind = model_class or ""
     if re.match(r"(?:CLIP|Siglip|Siglip2)ForImageClassification$", kind):

@@ -78,7 +78,7 @@ def read_hub(
     """
     paths = adapter_paths(hub)
     if on_bad is None and not trust_base:
-        _refuse_mixed(hub, paths, backbone.name)
+        _refuse_mixed(hub, paths, backbone.full_name)
     for path in paths:
         name = name_in_hub(path, hub)
         try:

@@ -35,7 +35,10 @@ _UNNUMBERED = re.compile(
     r"(?:checkpoint|ckpt)[-_]?(?:best|last|final|latest)?$|best(?:[-_](?:model|checkpoint))?$",
     re.IGNORECASE,
 )
-_NOT_READ = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".npz", ".gguf", ".zip", ".tar", ".gz", ".7z")
+_NOT_READ = (
+    ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz", ".gguf", ".h5", ".hdf5",
+    ".onnx", ".msgpack", ".zip", ".tar", ".tgz", ".gz", ".xz", ".bz2", ".zst", ".7z", ".rar",
+)  # fmt: skip
 
 
 @dataclass
@@ -137,8 +140,11 @@ def _chosen(folders: list[Path], folder: Path, hub: Path, search: Search, own: b
         for child in folders
         if (match := _NUMBERED.search(child.name)) and adapters_below(child)
     ]
+    newest = max(numbered)[1].resolve() if numbered else None
     unnumbered = [
-        child for child in folders if _UNNUMBERED.match(child.name) and adapters_below(child)
+        child
+        for child in folders
+        if _UNNUMBERED.match(child.name) and child.resolve() != newest and adapters_below(child)
     ]
     if numbered and unnumbered and not own:
         names = ", ".join(_name(child, hub) for child in [*(c for _, c in numbered), *unnumbered])

@@ -30,7 +30,7 @@ from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.errors import AdapterError
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 from vision_edge.toolkit.adapters.base_check import Recorded, layout_of
-from vision_edge.toolkit.adapters.heads import Head, head_root, read_head
+from vision_edge.toolkit.adapters.heads import Head, head_root, in_pooling, read_head
 from vision_edge.toolkit.adapters.patterns import by_pattern, compiled
 from vision_edge.toolkit.adapters.peft_kinds import read_document, unknown_fields
 from vision_edge.toolkit.backbones.timm_names import Target, timm_target
@@ -140,6 +140,12 @@ def parse_peft(
             raise AdapterError(
                 f"{folder}: a tensor's name is {len(name)} characters long: {name[:60]!r}...",
                 fix="the adapter is damaged; leave it out",
+            )
+        if in_pooling(key):
+            raise AdapterError(
+                f"{folder}: it changes {name!r}, a part of the attention that pools the tokens "
+                "into the embedding",
+                fix="only layers of blocks are read: tune with exclude_modules='.*head.*'",
             )
         if head_root(key) is not None:
             heads[key] = tensor

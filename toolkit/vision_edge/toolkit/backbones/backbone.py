@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from timm.data.config import resolve_model_data_config
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -21,13 +22,14 @@ from vision_edge.runtime.errors import BackboneError
 from vision_edge.runtime.images.preprocess import PreprocessSpec, Triple
 from vision_edge.toolkit.backbones.families import PROJECTED, Family, embedding_kind, family_of
 from vision_edge.toolkit.backbones.fused_qkv import fuse_qkv
-from vision_edge.toolkit.backbones.loading import create_model, load_weights
+from vision_edge.toolkit.backbones.loading import create_model, load_weights, resized_notes
 from vision_edge.toolkit.backbones.projection import projection_head, projection_widths
 from vision_edge.toolkit.backbones.stated import CONFIG_FILE, Chosen, choose, read_stated
 from vision_edge.toolkit.backbones.weights import (
     WeightsMetadata,
     read_metadata,
     read_safetensors,
+    unwrapped,
 )
 
 EMBEDDED = "vision-edge-tiny"
@@ -63,6 +65,12 @@ class BackboneOptions(BaseModel):
     activation: Literal["gelu", "quick_gelu", "gelu_tanh"] | None = None
     projection: bool | None = None
 
+    @field_validator("name")
+    @classmethod
+    def _without_hub(cls, name: str | None) -> str | None:
+        """Timm's own names on its hub, `timm/NAME.TAG` and `hf-hub:timm/NAME.TAG`, are the name."""
+        return name and re.sub(r"^(?:hf[-_]hub:)?timm/", "", name.strip())
+
 
 @dataclass
 class Backbone:
@@ -77,6 +85,7 @@ class Backbone:
         native: By name, weights that were resampled to another size, as they were before.
         separate_qkv: Whether timm keeps query, key and value of this model apart.
         notes: What a user should know about how it was loaded.
+        tag: What the weights' own files call them, where their name has no tag (`"mae"`).
     """
 
     name: str
@@ -86,6 +95,12 @@ class Backbone:
     native: dict[str, Tensor] = field(default_factory=dict)
     separate_qkv: bool = False
     notes: tuple[str, ...] = ()
+    tag: str | None = None
+
+    @property
+    def full_name(self) -> str:
+        """The name with its tag, which decides whose adapters go with it."""
+        return self.name if self.tag is None or "." in self.name else f"{self.name}.{self.tag}"
 
     @property
     def dim(self) -> int:
@@ -221,7 +236,7 @@ def _from_file(options: BackboneOptions) -> Backbone:
             "to",
             fix="give --backbone with a timm name",
         )
-    tensors, _ = read_safetensors(path)
+    tensors = unwrapped(read_safetensors(path)[0])
     chosen = choose(architecture, path, own, stated, tensors, options.activation)
     arguments = own.timm_arguments() | chosen.arguments
     head = projection_head(architecture, tensors) if options.projection is not False else {}
@@ -234,9 +249,12 @@ def _from_file(options: BackboneOptions) -> Backbone:
     size = {} if "img_size" not in arguments or options.size is None else {"img_size": None}
     kept = {key: value for key, value in arguments.items() if key not in size}
     model = create_model(architecture, options.size, classes=classes, **kept)
+    stated.transformers.fit(model, architecture, str(path))
     native = load_weights(model, tensors, path, head)
     name = own.name or options.name or architecture
-    return _finished(name, architecture, model, options, chosen, native)
+    loaded = _finished(name, architecture, model, options, chosen, native)
+    resized = [] if options.size else resized_notes(model, native, architecture)
+    return replace(loaded, tag=stated.transformers.tag, notes=(*chosen.notes, *resized))
 
 
 def _finished(

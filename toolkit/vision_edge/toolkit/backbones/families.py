@@ -126,6 +126,12 @@ FAMILIES: tuple[Family, ...] = (
         "RADIO", _named("_radio_"), "Ranzinger et al. 2023 (arXiv 2312.06709)", "vit_*_radio_v3"
     ),
     Family(
+        "I-JEPA",
+        _named("ijepa"),
+        "Assran et al. 2023 (arXiv 2301.08243), which averages the patches",
+        "vit_huge_patch14_gap_224.in1k_ijepa",
+    ),
+    Family(
         "ViT, pooled (GAP, registers)",
         lambda model, _: getattr(model, "global_pool", "token") != "token",
         "timm's own recipes; Darcet et al. 2023 (arXiv 2309.16588) for registers",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vision_edge.runtime.errors import BackboneError
 from vision_edge.toolkit.backbones.families import unsuitable
+from vision_edge.toolkit.backbones.hugging_face import as_model_has_them
 from vision_edge.toolkit.backbones.weights import to_timm_names
 
 MAX_SIZE = 4096
@@ -70,6 +71,16 @@ def create_model(
 def _made(name: str, pretrained: bool, classes: int, arguments: dict[str, Any]) -> Any:
     if pretrained:
         _check_kind(name)  # before hundreds of megabytes are fetched
+    base, _, tag = name.partition(".")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{base}.*")] if tag else []
+    if tag and tag not in tags:
+        near = difflib.get_close_matches(tag, tags, n=3, cutoff=0.3) or tags[:3]
+        raise BackboneError(
+            f"timm knows no weights {tag!r} of {base}",
+            fix=f"did you mean {', '.join(f'{base}.{one}' for one in near)}?"
+            if near
+            else f"leave the tag out: {base}",
+        )
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=classes, **arguments)
     except Exception as error:
@@ -110,11 +121,13 @@ def load_weights(
     Raises:
         BackboneError: If the weights do not fit, or are not finite.
     """
-    body = {name for name in model.state_dict() if not name.startswith(("head.", "head_dist."))}
+    _refuse_quantised(tensors, path)
+    own = model.state_dict()
+    body = {name for name in own if not name.startswith(("head.", "head_dist."))}
     if body <= tensors.keys():  # timm's own names, also those that other families alone have
         state = {name: t.float() for name, t in tensors.items() if not _is_timm_head(name)}
     else:
-        state = to_timm_names(tensors, str(path))
+        state = as_model_has_them(to_timm_names(tensors, str(path)), own, str(path))
     state |= head
     bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if bad:
@@ -122,7 +135,6 @@ def load_weights(
             f"{path}: {bad[0]} holds values that are not finite (NaN or infinity)",
             fix="use an intact checkpoint",
         )
-    own = model.state_dict()
     native: dict[str, Tensor] = {}
     if (
         "pos_embed" in state
@@ -147,6 +159,40 @@ def load_weights(
         )
     model.load_state_dict(state)
     return native
+
+
+def resized_notes(
+    model: VisionTransformer, native: dict[str, Tensor], architecture: str
+) -> list[str]:
+    """Say it if positions were resampled.
+
+    Args:
+        model: With the weights.
+        native: By name, what was resampled, as it was before.
+        architecture: timm's name of the model.
+    """
+    if "pos_embed" not in native:
+        return []
+    count = native["pos_embed"].shape[1]
+    counts = (count - model.num_prefix_tokens, count)
+    side = next(math.isqrt(patches) for patches in counts if math.isqrt(patches) ** 2 == patches)
+    grid, patch = int(model.patch_embed.grid_size[0]), int(model.patch_embed.patch_size[0])
+    return [
+        f"the weights are of {side}x{side} patches, resampled to the {grid}x{grid} of "
+        f"{architecture}; --size {side * patch} is their own"
+    ]
+
+
+def _refuse_quantised(tensors: dict[str, Tensor], path: Path) -> None:
+    """Raise for weights of fewer than 16 bits: without their scales the numbers mean nothing."""
+    for name, tensor in tensors.items():
+        whole = tensor.is_floating_point() and tensor.element_size() >= 2
+        if name.endswith((".weight", ".bias")) and not whole:
+            raise BackboneError(
+                f"{path}: {name} is of {str(tensor.dtype).removeprefix('torch.')}: quantised "
+                "weights, which are not read",
+                fix="give the weights in float32, float16 or bfloat16",
+            )
 
 
 def _resampled(model: VisionTransformer, embedding: Tensor, path: Path) -> Tensor:

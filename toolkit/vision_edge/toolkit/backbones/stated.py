@@ -18,6 +18,11 @@ from pydantic import TypeAdapter, ValidationError
 from vision_edge.runtime.errors import BackboneError
 from vision_edge.runtime.images.preprocess import Triple
 from vision_edge.toolkit.backbones.families import is_clip
+from vision_edge.toolkit.backbones.timm_config import timm_arguments
+from vision_edge.toolkit.backbones.transformers_config import (
+    TransformersConfig,
+    transformers_config,
+)
 from vision_edge.toolkit.backbones.weights import WeightsMetadata
 
 CONFIG_FILE = "config.json"
@@ -54,6 +59,8 @@ class Stated:
         architecture: timm's name of the model, with its tag where it is stated.
         preprocessing_file: Where mean and std come from.
         activation_file: Where the activation comes from.
+        transformers: What transformers' `config.json` says beyond that.
+        arguments: What timm's `config.json` says that the model was made with.
     """
 
     activation: str | None = None
@@ -63,6 +70,8 @@ class Stated:
     architecture: str | None = None
     preprocessing_file: str | None = None
     activation_file: str | None = None
+    transformers: TransformersConfig = field(default_factory=TransformersConfig)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_stated(weights: Path) -> Stated:
@@ -90,6 +99,8 @@ def read_stated(weights: Path) -> Stated:
         architecture=_architecture(config, pretrained),
         preprocessing_file=source if mean or std else None,
         activation_file=CONFIG_FILE if activation else None,
+        transformers=transformers_config(config, weights.with_name(CONFIG_FILE)),
+        arguments=timm_arguments(config, weights.with_name(CONFIG_FILE)),
     )
 
 
@@ -210,7 +221,7 @@ def choose(
     Raises:
         BackboneError: If CLIP's weights say nothing of their activation.
     """
-    notes = []
+    notes = _named_otherwise(architecture, stated)
     found = activation or stated.activation
     if found is None and own.architecture is None:
         _ask_activation(architecture, path)
@@ -221,7 +232,9 @@ def choose(
             fix="leave --activation out",
         )
     arguments = {"act_layer": found} if found is not None and takes else {}
-    if arguments and activation is None and _differs(architecture, found):
+    if not notes and own.architecture is None:
+        arguments |= stated.arguments
+    if "act_layer" in arguments and activation is None and _differs(architecture, found):
         notes.append(
             f"the activation is {found}, as {stated.activation_file} beside the weights states, "
             f"not that of {architecture}"
@@ -241,6 +254,17 @@ def choose(
         own.crop_pct,
         tuple(notes),
     )
+
+
+def _named_otherwise(architecture: str, stated: Stated) -> list[str]:
+    """Say it if the user's name of the model is not the one that the weights' files state."""
+    theirs = stated.architecture
+    if theirs is None or theirs.split(".")[0] == architecture.split(".")[0]:
+        return []
+    return [
+        f"{CONFIG_FILE} beside the weights states {theirs}; they are taken for {architecture}, as "
+        "--backbone says"
+    ]
 
 
 def _takes_activation(architecture: str) -> bool:

@@ -17,7 +17,10 @@ _RULES: tuple[tuple[str, str, str | None], ...] = (
     (r"attn\.qkv", "attn.qkv", None),
     (r"attn\.(?P<part>[qkv])_proj", "attn.qkv", "part"),
     (r"attn\.proj", "attn.proj", None),
-    (r"mlp\.(?P<fc>fc[12])", "mlp.{fc}", None),
+    (r"mlp\.(?P<fc>fc1(?:_[gx])?|fc2)", "mlp.{fc}", None),
+    (r"mlp\.gate_proj", "mlp.fc1_g", None),  # of DINOv3's gated MLPs; without a gate, up is fc1
+    (r"mlp\.up_proj", "mlp.fc1", None),
+    (r"mlp\.down_proj", "mlp.fc2", None),
     (r"attention\.attention\.(?P<part>query|key|value)", "attn.qkv", "part"),
     (r"attention\.(?P<part>[qkv])_proj", "attn.qkv", "part"),
     (r"self_attn\.(?P<part>[qkv])_proj", "attn.qkv", "part"),

@@ -45,7 +45,8 @@ _NORM = re.compile(
     r"(?:encoder\.)?layers?\.(\d+)\.(?:layernorm_|layer_norm)(before|after|1|2)\.(weight|bias)$"
 )
 _PREFIX = re.compile(
-    r"^(?:vit\.|dinov2\.|dinov2_with_registers\.|vision_model\.|model\.|module\.)+"
+    r"^(?:(?:vit|deit|beit|ijepa|dinov2|dinov2_with_registers|dinov3_vit|vision_model|timm_model|model"
+    r"|module)\.)+"
 )
 _UNUSED = (
     "pooler.",
@@ -57,6 +58,7 @@ _UNUSED = (
     "logit_scale",
     "head_dist.",
     "pre_logits.",
+    "decoder.",  # of MAE in pretraining: what it makes of the encoder's tokens
 )
 
 
@@ -75,8 +77,6 @@ def read_safetensors(
     Raises:
         VisionEdgeError: Of the class given, if the file is absent, truncated or corrupt.
     """
-    if not path.is_file():
-        raise error(f"{path}: there is no such file", fix="check the path")
     refuse_foreign(path, error)
     try:
         with safe_open(path, framework="pt") as stream:
@@ -165,8 +165,6 @@ def read_metadata(path: Path) -> WeightsMetadata:
     Raises:
         BackboneError: If the file cannot be read or its own words make no sense.
     """
-    if not path.is_file():
-        raise BackboneError(f"{path}: there is no such file", fix="check --weights")
     refuse_foreign(path, BackboneError)
     try:
         with safe_open(path, framework="pt") as stream:
@@ -184,6 +182,24 @@ def read_metadata(path: Path) -> WeightsMetadata:
             f"{path}: truncated, corrupt or not a safetensors file ({problem})",
             fix="copy or download it again; other formats are not read",
         ) from problem
+
+
+def unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a timm model's tensors without the name of what it was part of, if it was part.
+
+    transformers' wrapper, torch.compile and trainers put a prefix before timm's own names. Beside
+    the model only a head may lie: what else is there belongs to a larger one, and stays.
+
+    Args:
+        tensors: By the names of a file.
+    """
+    first = "patch_embed.proj.weight"
+    prefixes = {name.removesuffix(first) for name in tensors if name.endswith(first)}
+    prefix = prefixes.pop() if len(prefixes) == 1 else ""
+    beside = [n.rpartition(".")[0] for n in tensors if not n.startswith(prefix)]
+    if not all(is_head(name) for name in beside):
+        return dict(tensors)
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def to_timm_names(tensors: Mapping[str, Tensor], where: str = "weights") -> dict[str, Tensor]:
@@ -218,7 +234,12 @@ def to_timm_names(tensors: Mapping[str, Tensor], where: str = "weights") -> dict
             result[f"{target.module}.{kind}"] = tensor.float()
         else:
             parts.setdefault(f"{target.module}.{kind}", {})[target.part] = tensor.float()
-    result.update({name: _fused(name, found, where) for name, found in parts.items()})
+    for name, found in parts.items():
+        if name.endswith(".qkv.bias") and found.keys() == {"q", "v"}:  # BEiT and DINOv3: k has none
+            stem = name.removesuffix("qkv.bias")
+            result.update({f"{stem}{part}_bias": bias for part, bias in found.items()})
+        else:
+            result[name] = _fused(name, found, where)
     shaped = {name: _shaped(name, tensor) for name, tensor in result.items()}
     return with_registers(shaped) if "embeddings." in "".join(tensors) else shaped
 

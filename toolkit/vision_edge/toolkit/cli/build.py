@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,24 +12,33 @@ import typer
 from rich.console import Console
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.declarations import Given
+from vision_edge.cli.declarations import Given, Only
 from vision_edge.cli.grouped_command import command
 from vision_edge.runtime.errors import require
+from vision_edge.runtime.images.reading import Reading
 from vision_edge.toolkit.cli.build_options import (
     AVERAGE,
     INVERSION,
     META,
     PIPELINE,
+    REAL_PICTURES,
     WORK,
     Method,
     Work,
 )
 from vision_edge.toolkit.cli.build_report import summarise_hub
-from vision_edge.toolkit.cli.options import BACKBONE, TrustBase, chosen_backbone
+from vision_edge.toolkit.cli.options import (
+    BACKBONE,
+    FILES_READ,
+    TrustBase,
+    chosen_backbone,
+    say_found,
+)
 
 if TYPE_CHECKING:
     from vision_edge.toolkit.averaging.average import AverageSettings
     from vision_edge.toolkit.backbones.backbone import Backbone
+    from vision_edge.toolkit.data.dataset import Dataset
 
 app = command_app()
 
@@ -43,6 +53,7 @@ def build(
     inversion: Annotated[Given[Any], INVERSION],
     meta: Annotated[Given[Any], META],
     pipeline: Annotated[Given[Any], PIPELINE],
+    reading: Annotated[Reading, FILES_READ, Only(REAL_PICTURES)],
     method: Annotated[
         Method,
         typer.Option(
@@ -74,14 +85,25 @@ def build(
     from vision_edge.toolkit.recycle.building import refuse_overwrite
 
     refuse_overwrite(out)
+    data = None if test is None else opened_test(test, reading)
     if method is Method.average:
         settings = average.made()
-        _average(hub, out, chosen_backbone(backbone), settings, skip_bad, trust_base, test)
+        _average(hub, out, chosen_backbone(backbone), settings, skip_bad, trust_base, data)
         return
     from vision_edge.toolkit.cli.build_recycle import Said, recycle
 
     said = Said(average, inversion, meta, pipeline)
-    recycle(hub, out, backbone, said, work, skip_bad=skip_bad, trust_base=trust_base, test=test)
+    work = replace(work, reading=reading)
+    recycle(hub, out, backbone, said, work, skip_bad=skip_bad, trust_base=trust_base, test=data)
+
+
+def opened_test(path: Path, reading: Reading) -> Dataset:
+    """Open the labelled images of the report before any work, and say what is passed over."""
+    from vision_edge.toolkit.data.dataset import open_dataset
+
+    data = open_dataset(path, default="test", reading=reading).readable()
+    say_found(path, data)
+    return data
 
 
 def _average(
@@ -91,12 +113,10 @@ def _average(
     settings: AverageSettings,
     skip_bad: bool,
     trust_base: bool,
-    test: Path | None,
+    test: Dataset | None,
 ) -> None:
-    from vision_edge.toolkit.data.dataset import open_dataset
     from vision_edge.toolkit.recycle.building import build_average
 
-    data = None if test is None else open_dataset(test, default="test")
     with _status("averaging") as status:
         report = build_average(
             hub,
@@ -105,7 +125,7 @@ def _average(
             settings,
             skip_bad=skip_bad,
             trust_base=trust_base,
-            test=data,
+            test=test,
             progress=lambda name: status.update(f"averaging {name}"),
         )
     summarise_hub(report)

@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from vision_edge.cli.declarations import Group, Mode, Option, absent, chosen
+from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 from vision_edge.toolkit.cli.options import adapter_weights, pruning
 
 _PANEL = "Recycle"
@@ -32,6 +33,9 @@ LEARNS = Mode(
     "a build that meta-learns (--meta-steps above 0)",
     lambda values: values["meta_steps"] != 0,
     "leave --meta-steps out",
+)
+REAL_PICTURES = Mode(
+    "pictures (--init or --test)", lambda values: bool(values["init"] or values["test"])
 )
 NAMED_PRIOR = Mode("--prior NAME of a timm network", lambda values: _is_name(values["prior"]))
 
@@ -131,6 +135,7 @@ class Work:
         init: Unlabelled images that inversion starts from; noise by default.
         pool: A pool made earlier, instead of inversion.
         compiled: Whether to compile the models; by default on a GPU where the work is long.
+        reading: What the files of `init` do not say of their pixels.
     """
 
     preset: Preset | None = None
@@ -142,6 +147,7 @@ class Work:
     init: Path | None = None
     pool: Path | None = None
     compiled: bool | None = None
+    reading: Reading = AS_IT_SAYS
 
 
 WORK = Group(

@@ -17,8 +17,8 @@ from vision_edge.toolkit.averaging.average import AverageSettings
 from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions
 from vision_edge.toolkit.cli.build_options import Work
 from vision_edge.toolkit.cli.build_report import summarise_hub
-from vision_edge.toolkit.cli.options import chosen_backbone, chosen_device
-from vision_edge.toolkit.data.dataset import Dataset, open_dataset, sample_of
+from vision_edge.toolkit.cli.options import chosen_backbone, chosen_device, say_found
+from vision_edge.toolkit.data.dataset import EVERY, Dataset, sample_of
 from vision_edge.toolkit.inversion.prior import BatchNormPrior, load_prior
 from vision_edge.toolkit.inversion.settings import InversionSettings
 from vision_edge.toolkit.meta.learner import Row
@@ -73,7 +73,7 @@ def recycle(
     *,
     skip_bad: bool,
     trust_base: bool,
-    test: Path | None,
+    test: Dataset | None,
 ) -> None:
     """Run the pipeline, show how it gets on, and write the meta-LoRA with its report.
 
@@ -84,7 +84,7 @@ def recycle(
     preset = work.preset.value if work.preset else "gpu" if device.startswith("cuda") else "cpu"
     settings = said.over(preset_settings(preset, work.seed))
     backbone = chosen_backbone(said_of)
-    data = _opened_now(work, backbone, test)
+    _check_now(work, backbone)
     settings = _fitted(
         settings, len(backbone.model.blocks), named="pruning" in said.inversion.values
     )
@@ -94,7 +94,7 @@ def recycle(
             _where(work, out, device), ranks=ranks, skip_bad=skip_bad, trust_base=trust_base
         )
         with _watching(settings, where) as watch:
-            report = build_recycled(hub, out, backbone, settings, where, watch, test=data)
+            report = build_recycled(hub, out, backbone, settings, where, watch, test=test)
         if report is not None:
             summarise_hub(report)
             typer.echo(
@@ -104,11 +104,8 @@ def recycle(
         ranks.wait()
 
 
-def _opened_now(work: Work, backbone: Backbone, test: Path | None) -> Dataset | None:
-    """Open what is only needed late, so that what cannot be used is found out before any work.
-
-    Returns:
-        The labelled images of the report, if there are any.
+def _check_now(work: Work, backbone: Backbone) -> None:
+    """Read what is only needed late, so that what cannot be used is found out before any work.
 
     Raises:
         DataError: If something cannot be used.
@@ -116,8 +113,8 @@ def _opened_now(work: Work, backbone: Backbone, test: Path | None) -> Dataset | 
     if work.pool is not None:
         existing_pool(work.pool, backbone)
     if work.init is not None:
-        sample_of(work.init, 1)
-    return None if test is None else open_dataset(test, default="test")
+        every = sample_of(work.init, EVERY, reading=work.reading).readable()
+        say_found(work.init, every)
 
 
 def _where(work: Work, out: Path, device: str) -> Where:
@@ -128,6 +125,7 @@ def _where(work: Work, out: Path, device: str) -> Where:
         compiled=work.compiled,
         prior=_prior(work, device) if work.pool is None else None,
         frames=work.init,
+        reading=work.reading,
         pool=work.pool,
     )
 

@@ -32,6 +32,7 @@ from vision_edge.toolkit.cli.options import (
     Split,
     TrustBase,
     chosen_device,
+    say_found,
     say_notes,
 )
 from vision_edge.toolkit.data.dataset import open_dataset
@@ -98,8 +99,7 @@ def evaluate(
     if plot is not None:
         check_svg(plot)
     dataset = open_dataset(data, split, default="test", reading=reading)
-    for line in dataset.found.lines():
-        typer.echo(f"note: {data}: {line}", err=True)
+    used = [dataset]
     embedders: list[Embedder] = []
     if backbone or weights or adapter or not bundle:
         require("torch")
@@ -114,8 +114,10 @@ def evaluate(
             embedders,
             settings,
             progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            used=used.append,
         )
-    document = to_document(dataset, settings, rows)
+    say_found(data, used[-1])
+    document = to_document(used[-1], settings, rows)
     if json_file is not None:
         with atomic_file(json_file) as temporary:
             temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -16,6 +16,7 @@ from vision_edge.cli.grouped_command import command
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import DataError, require
 from vision_edge.runtime.images.reading import Reading
+from vision_edge.runtime.system.processor import features_here, gains
 from vision_edge.toolkit.cli.export_targets import TargetFormat, check_target, write_target
 from vision_edge.toolkit.cli.options import (
     BACKBONE,
@@ -39,9 +40,21 @@ class Precision(str, Enum):
 
 INT8 = chosen("precision", "int8")
 EMBEDS_TOO = Mode(
-    "a target other than triton, which is asked for embeddings alone",
-    lambda values: values["target"] is not TargetFormat.triton,
+    "a target other than triton and npu, which are asked for embeddings alone",
+    lambda values: values["target"] not in (TargetFormat.triton, TargetFormat.npu),
     "export another target",
+)
+PLAIN = Mode(
+    "a target other than npu, whose compilers take every patch",
+    lambda values: values["target"] is not TargetFormat.npu,
+    "export another target",
+)
+FLOAT_FOR_NPU = Mode(
+    "a target other than npu, whose compilers choose the precision themselves",
+    lambda values: (
+        values["target"] is not TargetFormat.npu or values["precision"] in (None, "fp32")
+    ),
+    "export in fp32",
 )
 SETTINGS = Group(
     "vision_edge.export.settings:ExportSettings",
@@ -51,6 +64,7 @@ SETTINGS = Group(
         Precision,
         "Arithmetic, fp32 by default; int8 needs --calibrate.",
         parse=lambda precision: precision.value,
+        only=(FLOAT_FOR_NPU,),
     ),
     Option(
         "pruning",
@@ -59,6 +73,7 @@ SETTINGS = Group(
         "Leave out patches, BLOCK:SHARE: 9:0.5 drops half of them after the ninth block's "
         "attention; 4:0.25,7:0.25 drops in two steps. Faster, less accurate.",
         parse=pruning,
+        only=(PLAIN,),
     ),
     Option(
         "min_cosine",
@@ -162,7 +177,8 @@ def export(
         TargetFormat,
         typer.Option(
             "--target",
-            help="A bundle (onnx), one with an engine compiled in it, or Triton's files beside it.",
+            help="A bundle (onnx), one with an engine compiled in it, or beside it Triton's files "
+            "or the model as compilers of NPUs take it.",
         ),
     ] = TargetFormat.onnx,
     compute_capability: Annotated[
@@ -199,6 +215,11 @@ def export(
     if calibrate:
         calibrating = calibration.calibration_images(calibrate, reading=reading, tell=_note)
     check_calibration(settings.precision, None if calibrating is None else len(calibrating.images))
+    if settings.precision == "int8":
+        _note(
+            f"what the processor here gives by it: {gains(features_here())}; on the device ask "
+            "`vision-edge doctor`"
+        )
     loaded = chosen_backbone(backbone)
     chosen = None
     if images is not None:

@@ -20,6 +20,7 @@ class TargetFormat(str, Enum):
     tensorrt = "tensorrt"
     tensorrt_rtx = "tensorrt-rtx"
     triton = "triton"
+    npu = "npu"
 
     @property
     def is_engine(self) -> bool:
@@ -67,6 +68,8 @@ def write_target(
     elif target is TargetFormat.triton:
         folder = repository or bundle.with_name(f"{bundle.name}-triton")
         _after_bundle(bundle, target, lambda: _into_repository(bundle, folder))
+    elif target is TargetFormat.npu:
+        _after_bundle(bundle, target, lambda: _static(bundle))
 
 
 def _compile(bundle: Path, target: TargetFormat, capabilities: list[str]) -> None:
@@ -81,6 +84,13 @@ def _into_repository(bundle: Path, repository: Path) -> None:
 
     written = write_triton_repository(load_bundle(bundle), repository)
     typer.echo(f"{written}: a model for Triton; tritonserver --model-repository {repository}")
+
+
+def _static(bundle: Path) -> None:
+    from vision_edge.export.static_model import write_static_model
+
+    written = write_static_model(load_bundle(bundle), bundle.with_name(f"{bundle.name}-npu"))
+    typer.echo(f"{written}: float input, fixed shapes; for pnnx, OpenVINO and compilers of NPUs")
 
 
 def _after_bundle(bundle: Path, target: TargetFormat, make: Callable[[], None]) -> None:

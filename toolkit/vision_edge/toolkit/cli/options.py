@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vision_edge.export.model.pruning import Pruning
     from vision_edge.toolkit.averaging.usable import Weights
     from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions
+    from vision_edge.toolkit.data.dataset import Dataset
 
 
 ACTIVATIONS = ("gelu", "quick_gelu", "gelu_tanh")
@@ -153,6 +154,12 @@ def chosen_backbone(said: Given[BackboneOptions]) -> Backbone:
     loaded = load_backbone(said.made())
     say_notes(loaded)
     return loaded
+
+
+def say_found(path: Path, data: Dataset) -> None:
+    """Tell what of a data set was passed over, and what was taken all the same."""
+    for line in data.found.lines():
+        typer.echo(f"note: {path}: {line}", err=True)
 
 
 def say_notes(backbone: Backbone) -> None:

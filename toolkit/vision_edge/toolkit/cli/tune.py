@@ -23,6 +23,7 @@ from vision_edge.toolkit.cli.options import (
     Split,
     chosen_backbone,
     chosen_device,
+    say_found,
 )
 from vision_edge.toolkit.tuning.settings import TuneSettings
 
@@ -60,9 +61,9 @@ def tune(
 
     where = chosen_device(device)
     images = open_dataset(data, split, default="train", reading=reading)
-    for line in images.found.lines():
-        typer.echo(f"note: {data}: {line}", err=True)
     loaded = chosen_backbone(backbone)
+    images = images.readable()
+    say_found(data, images)
     console = Console(stderr=True)
     console.print(
         f"tuning {settings.tasks} adapters of {loaded.name} on {images.name} "

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.errors import DataError, ImageError
+from vision_edge.runtime.errors import DataError, ImageError, UnsaidError
 from vision_edge.runtime.images.coding import decode_image, read_image
-from vision_edge.runtime.images.picture_files import PictureFiles, pictures_below
+from vision_edge.runtime.images.picture_files import PictureFiles, pictures_below, zip_entries
 from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
 from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 from vision_edge.toolkit.data.layout import Layout, laid_out
+
+EVERY = 1 << 40
+"""More images than there are: the limit of a sample that is all of them."""
+OnBad = Callable[[int, ImageError], None]
+"""Takes the index and the error of an image that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +52,81 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.files)
 
-    def images(self, indices: Sequence[int] | None = None) -> Iterator[Image]:
+    def images(
+        self, indices: Sequence[int] | None = None, on_bad: OnBad | None = None
+    ) -> Iterator[Image]:
         """Yield images, uint8 (H, W, 3) BGR, in the order of `indices` (default: all).
 
+        Args:
+            indices: Which.
+            on_bad: Called with the index and the error of each that is unreadable, which is left
+                out then.
+
         Raises:
-            ImageError: If one is unreadable; the message names it.
+            ImageError: If one is unreadable and there is no `on_bad`; the message names it.
+            UnsaidError: If one leaves open how it is to be read, `on_bad` or not.
         """
         chosen = range(len(self)) if indices is None else indices
-        if self.root.is_dir():
+        with nullcontext() if self.root.is_dir() else zipfile.ZipFile(self.root) as archive:
+            entries = {} if archive is None else zip_entries(archive)
             for index in chosen:
-                yield read_image(self.root / self.files[index], self.reading)
-            return
-        with zipfile.ZipFile(self.root) as archive:
-            for index in chosen:
-                yield _from_zip(archive, self, self.files[index])
+                image = self._image(index, archive, entries, on_bad)
+                if image is not None:
+                    yield image
+
+    def readable(self) -> Dataset:
+        """Read every image, and return the data set without those that cannot be read.
+
+        Raises:
+            DataError: If a class would be left without images.
+            UnsaidError: If an image leaves open how it is to be read.
+        """
+        bad: dict[int, ImageError] = {}
+        for _ in self.images(on_bad=bad.__setitem__):
+            pass
+        return self.without(bad)
+
+    def without(self, bad: Mapping[int, ImageError]) -> Dataset:
+        """Return the data set without unreadable images, which count as passed over.
+
+        Args:
+            bad: The errors of the images to leave out, by index.
+
+        Raises:
+            DataError: If a class would be left without images.
+        """
+        if not bad:
+            return self
+        found = copy.deepcopy(self.found)
+        for index, error in bad.items():
+            found.passed_over.add(error.kind, self.files[index])
+        kept = [index for index in range(len(self)) if index not in bad]
+        for label in sorted(set(self.labels.tolist()) - set(self.labels[kept].tolist())):
+            first = next(error for index, error in bad.items() if self.labels[index] == label)
+            where = f" of class {self.classes[label]!r}" if self.classes else ""
+            raise DataError(
+                f"{self.name}: no image{where} can be read; {first.what}", fix=first.fix
+            )
+        files = tuple(self.files[index] for index in kept)
+        return replace(self, files=files, labels=self.labels[kept], found=found)
+
+    def _image(
+        self,
+        index: int,
+        archive: zipfile.ZipFile | None,
+        entries: Mapping[str, zipfile.ZipInfo],
+        on_bad: OnBad | None,
+    ) -> Image | None:
+        file = self.files[index]
+        try:
+            if archive is None:
+                return read_image(self.root / file, self.reading)
+            return _from_zip(archive, entries[file], f"{self.root}: {file}", self.reading)
+        except ImageError as error:
+            if on_bad is None or isinstance(error, UnsaidError):
+                raise
+            on_bad(index, error)
+            return None
 
     def prepared(self, spec: PreprocessSpec, indices: Sequence[int] | None = None) -> Image:
         """Return images as a model takes them: uint8 (N, S, S, 3), BGR."""
@@ -121,15 +189,16 @@ def _note(layout: Layout, found: PictureFiles) -> None:
         found.passed_over.add("picture in no class's folder", "/".join(parts))
 
 
-def _from_zip(archive: zipfile.ZipFile, data_set: Dataset, file: str) -> Image:
-    root = data_set.root
+def _from_zip(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, reading: Reading
+) -> Image:
     try:
-        data = archive.read(file)
+        data = archive.read(entry)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise ImageError(
-            f"{root}: {file}: cannot be read ({error})", fix="copy it again"
+            f"{name}: cannot be read ({error})", fix="copy it again", kind="damaged in the zip"
         ) from error
-    return decode_image(data, f"{root}: {file}", data_set.reading)
+    return decode_image(data, name, reading)
 
 
 def sample_of(
@@ -156,10 +225,21 @@ def sample_of(
 def images_of(
     path: Path | str, limit: int, seed: int = 0, reading: Reading = AS_IT_SAYS
 ) -> list[Image]:
-    """Return the images that `sample_of` chooses.
+    """Return the images that `sample_of` chooses, without those that cannot be read.
 
     Raises:
         DataError: If there are none.
-        ImageError: If one is unreadable.
     """
-    return list(sample_of(path, limit, seed, reading).images())
+    return sample_images(sample_of(path, limit, seed, reading))[0]
+
+
+def sample_images(sample: Dataset) -> tuple[list[Image], Dataset]:
+    """Return the images of a sample, and the sample without those that cannot be read.
+
+    Raises:
+        DataError: If none can be read.
+        UnsaidError: If an image leaves open how it is to be read.
+    """
+    bad: dict[int, ImageError] = {}
+    images = list(sample.images(on_bad=bad.__setitem__))
+    return images, sample.without(bad)

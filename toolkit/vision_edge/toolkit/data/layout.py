@@ -30,6 +30,7 @@ _GOOD = frozenset(
         "fault-free",
         "defect-free",
         "io",
+        "gut",
     ]
 )
 _BAD = frozenset(
@@ -66,8 +67,17 @@ _BAD = frozenset(
         "stain",
         "contamination",
         "contaminated",
+        "def",
+        "schlecht",
+        "fehler",
+        "fehlerhaft",
+        "ausschuss",
     ]
 )
+_PLAIN = frozenset(
+    ["good", "ok", "io", "gut", "ng", "nok", "nio", "bad", "def", "defect", "defective", "schlecht"]
+)
+"""Words that hardly name a product in part: `ok-front` and `def-front`, but not `hole-saw`."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,7 @@ def laid_out(root: Path, paths: Sequence[Parts], split: str | None, default: str
     if wanted is not None:
         paths = [parts for parts in paths if len(parts) > depth and parts[depth] == wanted]
         depth += 1
-    labelled = sorted((one_form(parts[depth]), parts) for parts in paths if len(parts) >= depth + 2)
+    labelled = sorted((_class(parts[depth]), parts) for parts in paths if len(parts) >= depth + 2)
     if not labelled:
         raise DataError(
             f"{root}: no images in class folders",
@@ -114,6 +124,11 @@ def laid_out(root: Path, paths: Sequence[Parts], split: str | None, default: str
         )
     loose = tuple(parts for parts in paths if len(parts) < depth + 2)
     return Layout(tuple(labelled), wanted, wrapped, loose)
+
+
+def _class(folder: str) -> str:
+    """Return a folder's name as a class: one form of Unicode, and text whatever its bytes."""
+    return one_form(folder.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def _wrapping(paths: Sequence[Parts], split: str | None) -> Parts:
@@ -185,5 +200,8 @@ def _only_good_to_train(paths: Sequence[Parts], depth: int) -> bool:
 
 
 def _words(folder: str) -> tuple[str, frozenset[str]]:
+    """Return a folder's name and its words; those between hyphens only where they are plain."""
     lower = folder.lower()
-    return lower, frozenset(re.split(r"[\s_]+", lower))
+    words = frozenset(re.split(r"[\s_]+", lower))
+    apart = frozenset(re.split(r"[^a-z]+", lower.replace(".", "")))
+    return lower, words | (apart & _PLAIN)

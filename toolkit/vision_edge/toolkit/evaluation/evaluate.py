@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.errors import ImageError
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.inference.embedder import Embedder
 from vision_edge.runtime.reports.charts import Interval, interval_chart
 from vision_edge.runtime.reports.drawing import Drawing
-from vision_edge.toolkit.data.dataset import Dataset
+from vision_edge.toolkit.data.dataset import Dataset, OnBad
 from vision_edge.toolkit.evaluation.episodes import (
     METRICS,
     Accuracy,
@@ -39,8 +40,9 @@ def evaluate(
     settings: EpisodeSettings,
     metrics: Sequence[str] = tuple(METRICS),
     progress: Callable[[int, int], None] = lambda done, total: None,
+    used: Callable[[Dataset], None] = lambda data: None,
 ) -> list[Row]:
-    """Evaluate embedders on the same episodes.
+    """Evaluate embedders on the same episodes; images that cannot be read are passed over.
 
     Args:
         data: Labelled images.
@@ -48,16 +50,22 @@ def evaluate(
         settings: Which episodes.
         metrics: Keys of `METRICS`; the first is the one reported first.
         progress: Called with images done and their total.
+        used: Called with the data as they were used: without unreadable images, which its
+            `found` names.
 
     Returns:
         One row an embedder, in order.
 
     Raises:
-        DataError: If the data have too few classes or images (found before anything is embedded).
-        ImageError: If an image is unreadable.
+        DataError: If the data have too few classes or images (found before anything is embedded,
+            and again without those that cannot be read).
+        UnsaidError: If an image leaves open how it is to be read.
     """
     check_enough(data, settings)
-    features = embed_dataset(data, embedders, progress)
+    bad: dict[int, ImageError] = {}
+    features = embed_dataset(data, embedders, progress, bad.__setitem__)
+    data = data.without(bad)
+    used(data)
     return [
         Row(
             embedder.name,
@@ -71,16 +79,26 @@ def embed_dataset(
     data: Dataset,
     embedders: Sequence[Embedder],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    on_bad: OnBad | None = None,
 ) -> list[Embeddings]:
     """Embed every image with every embedder; each image is read once.
 
+    Args:
+        data: The images.
+        embedders: What embeds them.
+        progress: Called with images done and their total.
+        on_bad: Called with index and error of each that is unreadable, which gets no row then.
+
     Returns:
         One float32 (N, D) matrix an embedder.
+
+    Raises:
+        ImageError: If one is unreadable and there is no `on_bad`.
     """
     parts: list[list[Embeddings]] = [[] for _ in embedders]
     batch: list[Image] = []
     done = 0
-    for image in data.images():
+    for image in data.images(on_bad=on_bad):
         batch.append(image)
         if len(batch) == BATCH:
             done = _embed_batch(batch, embedders, parts, done)
@@ -88,7 +106,7 @@ def embed_dataset(
     if batch:
         done = _embed_batch(batch, embedders, parts, done)
         progress(done, len(data))
-    return [np.concatenate(chunks) for chunks in parts]
+    return [np.concatenate(chunks or [np.empty((0, 0), np.float32)]) for chunks in parts]
 
 
 def _embed_batch(

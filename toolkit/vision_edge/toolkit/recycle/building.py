@@ -212,4 +212,6 @@ def _real_table(
         changed = copy.deepcopy(backbone.model)
         merge(changed, updates)
         embedders.append(TorchEmbedder(changed.to(device), backbone.spec, name))
-    return to_document(data, episodes, evaluate(data, embedders, episodes))
+    used = [data]
+    rows = evaluate(data, embedders, episodes, used=used.append)
+    return to_document(used[-1], episodes, rows)

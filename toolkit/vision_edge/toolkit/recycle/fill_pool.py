@@ -135,7 +135,7 @@ def _invert_all(
             watch.inverted(before + step * size, total)
 
         watch.adapter(adapters[0].name)
-        start = _frames(where.frames, backbone, adapters, settings.inversion)
+        start = _frames(where, backbone, adapters, settings.inversion)
         results = inverter.invert(adapters, start, progress)
         for adapter, result in zip(adapters, results, strict=True):
             pool.add(adapter, result)
@@ -156,20 +156,21 @@ def even_groups(todo: Sequence[Found], batch: int, per_class: int) -> Iterator[l
 
 
 def _frames(
-    frames: Path | None,
+    where: Where,
     backbone: Backbone,
     adapters: Sequence[Adapter],
     settings: InversionSettings,
 ) -> list[Image] | None:
     """Return for each adapter the frames that its images start from, drawn by its own seed."""
-    if frames is None:
+    if where.frames is None:
         return None
     result = []
     for adapter in adapters:
         assert adapter.head is not None
         count = len(adapter.head.weight) * settings.per_class
         seed = int(adapter.sha256[:8] or "0", 16) + settings.seed
-        images = [prepare(image, backbone.spec) for image in images_of(frames, count, seed)]
+        drawn = images_of(where.frames, count, seed, where.reading)
+        images = [prepare(image, backbone.spec) for image in drawn]
         rows = np.random.default_rng(seed).permutation(np.arange(count) % len(images))
         result.append(np.stack(images)[rows])
     return result

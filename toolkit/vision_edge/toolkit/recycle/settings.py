@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 from vision_edge.toolkit.averaging.average import AverageSettings, settings_document
 from vision_edge.toolkit.inversion.prior import BatchNormPrior
 from vision_edge.toolkit.inversion.settings import InversionSettings
@@ -76,6 +77,7 @@ class Where:
         ranks: The processes that share the work; all must see the same `work` folder.
         prior: The BatchNorm prior, on `device`; None for the total variation.
         frames: Unlabelled images to start inversion from; None for noise.
+        reading: What their files do not say of their pixels.
         pool: A pool made earlier, which takes the place of inversion.
         skip_bad: Leave out adapters that cannot be used.
         trust_base: Take adapters whatever base they record.
@@ -87,6 +89,7 @@ class Where:
     ranks: Ranks = field(default_factory=Ranks)
     prior: BatchNormPrior | None = None
     frames: Path | None = None
+    reading: Reading = AS_IT_SAYS
     pool: Path | None = None
     skip_bad: bool = False
     trust_base: bool = False

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import EngineError, require
 from vision_edge.runtime.inference.runner import Port, check_ports
 from vision_edge.runtime.inference.tensorrt.key import FLAVOURS, NAMES, BuildSettings, Flavour
 
+T = TypeVar("T")
 _MB = 1 << 20
 
 
@@ -65,6 +67,26 @@ def build(
     return bytes(data), None if cache is None else bytes(config.get_timing_cache().serialize())
 
 
+def look_at(bundle: Bundle, flavour: Flavour, look: Callable[[Any, Any], T]) -> T:
+    """Return what a function says of the compiler's module and a bundle's parsed network.
+
+    Raises:
+        BundleError: If the model is not a bundle's.
+        EngineError: If it cannot be parsed.
+        MissingExtraError: If the compiler is not installed.
+    """
+    trt = compiler(flavour)
+    log = _log(trt)
+    builder = trt.Builder(log)  # must outlive the network
+    return look(trt, _network(trt, builder, bundle, log))
+
+
+def capabilities(trt: Any) -> list[str]:
+    """Return the compute capabilities that TensorRT-RTX builds for, such as `8.9`."""
+    numbers = [name[2:] for name in trt.ComputeCapability.__members__ if name.startswith("SM")]
+    return [f"{number[:-1]}.{number[-1]}" for number in numbers]
+
+
 def _network(trt: Any, builder: Any, bundle: Bundle, log: Any) -> Any:
     """Parse the model, and check that it takes and gives what a bundle's does."""
     strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -104,11 +126,10 @@ def _capability(trt: Any, text: str) -> Any:
     known = trt.ComputeCapability.__members__
     name = f"SM{text.replace('.', '')}"
     if name not in known:
-        numbers = [key[2:] for key in known if key.startswith("SM")]
-        listed = ", ".join(f"{number[:-1]}.{number[-1]}" for number in numbers)
         raise EngineError(
             f"TensorRT-RTX {trt.__version__} builds nothing for compute capability {text}",
-            fix=f"it knows {listed}; on another GPU use TensorRT or --provider cuda",
+            fix=f"it knows {', '.join(capabilities(trt))}; on another GPU use TensorRT or "
+            "--provider cuda",
         )
     return known[name]
 

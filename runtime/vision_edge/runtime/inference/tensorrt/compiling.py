@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 
 from vision_edge.runtime.bundles.bundle import Bundle
@@ -15,6 +15,7 @@ from vision_edge.runtime.inference.agreement import MIN_COSINE_TF32, ProbeImages
 from vision_edge.runtime.inference.tensorrt.builder import build, compiler
 from vision_edge.runtime.inference.tensorrt.gpu import Gpu
 from vision_edge.runtime.inference.tensorrt.key import BuildSettings, EngineKey, key_for
+from vision_edge.runtime.inference.tensorrt.possible import impossible
 from vision_edge.runtime.inference.tensorrt.runner import EngineRunner
 from vision_edge.runtime.inference.tensorrt.store import EngineRecord, EngineStore, Gate
 
@@ -29,11 +30,13 @@ class Compiled:
         record: The engine's record.
         new: Whether it was built now, rather than found.
         removed: How many engines of other keys were removed.
+        refused: Why it is not for some of the cards that were wanted, by compute capability.
     """
 
     record: EngineRecord
     new: bool
     removed: int
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def compile_bundle(
@@ -45,6 +48,8 @@ def compile_bundle(
     say: Say = lambda _: None,
 ) -> Compiled:
     """Build an engine, unless a whole one of the same key is there; remove outdated ones.
+
+    A card that TensorRT-RTX cannot build for is left out, if others remain.
 
     Two processes that compile one bundle at once build one engine: the second waits and finds it.
 
@@ -64,16 +69,32 @@ def compile_bundle(
             "TensorRT builds on the device that runs the engine, and here is no GPU",
             fix="run `vision-edge compile` on the device, or use --target tensorrt-rtx",
         )
+    refused = impossible(bundle, settings)
+    settings = _without(settings, refused)
     key = key_for(bundle, settings, compiler(settings.flavour).__version__, gpu)
     store = EngineStore(bundle.path)
     with store.lock(lambda: say("another process compiles this bundle; waiting for it")):
         store.sweep()
         found = None if force else _whole(store, key, say)
         if found is not None:
-            return Compiled(found, new=False, removed=0)
+            return Compiled(found, new=False, removed=0, refused=refused)
         record = _build(bundle, key, store)
         removed = _remove_outdated(store, key, gpu, say)
-    return Compiled(record, new=True, removed=removed)
+    return Compiled(record, new=True, removed=removed, refused=refused)
+
+
+def _without(settings: BuildSettings, refused: dict[str, str]) -> BuildSettings:
+    """Return settings for the cards that remain.
+
+    Raises:
+        EngineError: If none does.
+    """
+    left = tuple(one for one in settings.compute_capabilities if one not in refused)
+    if refused and not left:
+        card, reason = next(iter(refused.items()))
+        what, _, fix = reason.partition("; ")
+        raise EngineError(f"no engine can be built for compute capability {card}: {what}", fix=fix)
+    return settings.model_copy(update={"compute_capabilities": left})
 
 
 def pass_gate(

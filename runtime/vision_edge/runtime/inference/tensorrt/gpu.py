@@ -11,6 +11,7 @@ from vision_edge.runtime.errors import EngineError, require
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 _TEGRA = Path("/etc/nv_tegra_release")
+_FIX = "install or update NVIDIA's driver (`nvidia-smi` must show the GPU), or use --provider cpu"
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,11 @@ def find_gpu() -> Gpu:
         count = int(checked(cuda.cudaGetDeviceCount())[0])
         properties = checked(cuda.cudaGetDeviceProperties(0))[0] if count else None
     except EngineError as error:
-        raise EngineError(f"there is no NVIDIA GPU that CUDA can use ({error.what})") from error
+        raise EngineError(
+            f"there is no NVIDIA GPU that CUDA can use ({error.what})", fix=_FIX
+        ) from error
     if properties is None:
-        raise EngineError("there is no NVIDIA GPU here")
+        raise EngineError("there is no NVIDIA GPU here", fix=_FIX)
     known = f"{version // 1000}.{version % 1000 // 10}"
     name = properties.name.decode() if isinstance(properties.name, bytes) else properties.name
     capability = f"{properties.major}.{properties.minor}"

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from vision_edge.runtime.bundles.bundle import load_bundle
-from vision_edge.runtime.bundles.manifest import MANIFEST_FILE, Manifest
+from vision_edge.runtime.bundles.manifest import MANIFEST_FILE
 from vision_edge.runtime.errors import BundleError
-from vision_edge.runtime.system.files import atomic_folder, sha256_file
+from vision_edge.runtime.system.files import atomic_folder, copy_regular
 from vision_edge.station.fleet.bundles.download import Downloader, file_hash_beside
-from vision_edge.station.fleet.bundles.unpack import unpack
+from vision_edge.station.fleet.bundles.examination import Examination
 from vision_edge.station.settings.fleet import FleetSettings
 
 
 def fetch_bundle(
-    reference: str, settings: FleetSettings, store: Path, sha256: str | None = None
+    reference: str,
+    settings: FleetSettings,
+    store: Path,
+    examination: Examination,
+    sha256: str | None = None,
 ) -> Path:
     """Bring a bundle into the store.
 
@@ -26,6 +32,7 @@ def fetch_bundle(
             bundle's folder, or a zip of one.
         settings: Say where bundles may come from, and how large they may be.
         store: The station's folder of bundles.
+        examination: Unpacks and verifies it, in a process of its own.
         sha256: Of the zip; None reads it from the file `ZIP.sha256` beside it.
 
     Returns:
@@ -35,7 +42,6 @@ def fetch_bundle(
         BundleError: If it is not where bundles come from, cannot be had, or is unsound. Nothing of
             it is left, but for the part of a download to go on with.
     """
-    max_bytes = round(settings.max_bundle_mb * 1e6)
     origin = settings.bundle_from
     if origin is None:
         raise BundleError(
@@ -44,52 +50,53 @@ def fetch_bundle(
         )
     store.mkdir(parents=True, exist_ok=True)
     if "://" in origin:
-        return _from_address(_under(reference, origin), settings, store, sha256, max_bytes)
+        return _from_address(_under(reference, origin), settings, store, sha256, examination)
     path = _inside(reference, Path(origin))
     if path.is_dir():
-        return _from_folder(path, store, max_bytes)
-    _check_size(path, max_bytes)
-    if sha256_file(path) != (sha256 or file_hash_beside(path)):
-        raise BundleError(f"{path}: its SHA-256 is not the one given", fix="copy it again")
-    return _from_archive(path, store, max_bytes)
+        return _brought(path, store, examination, "copy")
+    return _from_file(path, store, sha256, examination)
 
 
 def _from_address(
-    url: str, settings: FleetSettings, store: Path, sha256: str | None, max_bytes: int
+    url: str, settings: FleetSettings, store: Path, sha256: str | None, examination: Examination
 ) -> Path:
     downloader = Downloader(settings.bundle_ca)
     wanted = (sha256 or downloader.hash_beside(url)).lower()
     part = store / f".{hashlib.sha256((url + wanted).encode()).hexdigest()[:24]}.part"
     for old in set(store.glob(".*.part*")) - {part, part.with_name(part.name + ".etag")}:
         old.unlink(missing_ok=True)
-    downloader.fetch(url, part, wanted, max_bytes)
+    downloader.fetch(url, part, wanted, examination.max_bytes)
     try:
-        return _from_archive(part, store, max_bytes)
+        return _brought(part, store, examination, "unpack")
     finally:
         part.unlink(missing_ok=True)
 
 
-def _from_archive(archive: Path, store: Path, max_bytes: int) -> Path:
-    with atomic_folder(store / ".new") as folder:
-        unpack(archive, folder, max_bytes)
-        load_bundle(folder)
-    return _settled(store / ".new", store)
-
-
-def _from_folder(path: Path, store: Path, max_bytes: int) -> Path:
+def _from_file(path: Path, store: Path, sha256: str | None, examination: Examination) -> Path:
+    """Copy an archive while it is hashed: what is unpacked is that copy, whoever changes it."""
+    wanted = (sha256 or file_hash_beside(path)).lower()
+    copy = store / ".archive.part"
+    copy.unlink(missing_ok=True)
     try:
-        data = (path / MANIFEST_FILE).read_bytes()
+        if copy_regular(path, copy, examination.max_bytes) != wanted:
+            raise BundleError(f"{path}: its SHA-256 is not the one given", fix="copy it again")
+        return _brought(copy, store, examination, "unpack")
     except OSError as error:
-        raise BundleError(f"{path}: not a bundle ({error.strerror})", fix="check it") from error
-    files = Manifest.from_bytes(data, str(path / MANIFEST_FILE)).files
-    if sum(info.bytes for info in files.values()) > max_bytes:
-        raise BundleError(f"{path}: larger than max_bundle_mb allows", fix="raise it in [fleet]")
+        too_large = error.errno == errno.EFBIG
+        raise BundleError(
+            f"{path}: "
+            + ("larger than max_bundle_mb allows" if too_large else f"cannot be had ({error})"),
+            fix="raise it in [fleet]" if too_large else "check the file and its rights",
+        ) from error
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _brought(
+    bundle: Path, store: Path, examination: Examination, how: Literal["unpack", "copy"]
+) -> Path:
     with atomic_folder(store / ".new") as folder:
-        for name, info in files.items():
-            _check_size(path / name, info.bytes)
-            shutil.copyfile(path / name, folder / name)
-        (folder / MANIFEST_FILE).write_bytes(data)
-        load_bundle(folder)
+        examination.bring(bundle, folder, how)
     return _settled(store / ".new", store)
 
 
@@ -145,12 +152,3 @@ def _under(reference: str, origin: str) -> str:
             f"{reference[:200]!r} is not under {origin}", fix="bundles come from there alone"
         )
     return url
-
-
-def _check_size(path: Path, limit: int) -> None:
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror})", fix="check it") from error
-    if size > limit or not path.is_file():
-        raise BundleError(f"{path}: larger than it may be ({size} bytes)", fix="export it again")

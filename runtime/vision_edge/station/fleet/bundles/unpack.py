@@ -1,4 +1,7 @@
-"""A packed bundle: a zip of a bundle's files, each checked before it is written, none outside."""
+"""A bundle's files, out of a zip or a folder: each checked before it is written, none outside.
+
+This runs in the process of an examination, never in the station's own.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from vision_edge.runtime.bundles.bundle import MAX_MANIFEST
+from vision_edge.runtime.bundles.manifest import MANIFEST_FILE, Manifest
 from vision_edge.runtime.errors import BundleError
+from vision_edge.runtime.system.files import copy_regular, read_regular
 
 MAX_FILES = 100
 _CHUNK = 1 << 20
@@ -41,6 +47,39 @@ def unpack(archive: Path, folder: Path, max_bytes: int) -> None:
                 left -= _write(file, member, folder / name, left, archive)
     except _UNREADABLE as error:
         raise _refusal(archive, f"not a sound zip archive ({error})") from error
+
+
+def copy_bundle(path: Path, folder: Path, max_bytes: int) -> None:
+    """Copy the files that a bundle's manifest lists into an empty folder.
+
+    Args:
+        path: The bundle's folder.
+        folder: An existing folder.
+        max_bytes: Most that they may hold together.
+
+    Raises:
+        BundleError: If it is no bundle, too large, or one of its files is not a regular one of the
+            size that the manifest says; what was written by then is left to the caller.
+    """
+    try:
+        data = read_regular(path / MANIFEST_FILE, MAX_MANIFEST)
+    except OSError as error:
+        raise BundleError(f"{path}: not a bundle ({error.strerror})", fix="check it") from error
+    files = Manifest.from_bytes(data, str(path / MANIFEST_FILE)).files
+    if sum(info.bytes for info in files.values()) > max_bytes:
+        raise BundleError(f"{path}: larger than max_bundle_mb allows", fix="raise it in [fleet]")
+    for name, info in files.items():
+        _copy(path / name, folder / name, info.bytes)
+    (folder / MANIFEST_FILE).write_bytes(data)
+
+
+def _copy(path: Path, target: Path, most: int) -> None:
+    try:
+        copy_regular(path, target, most)
+    except OSError as error:
+        raise BundleError(
+            f"{path}: cannot be copied ({error.strerror or error})", fix="export it again"
+        ) from error
 
 
 def _members(archive: Path, file: zipfile.ZipFile) -> list[tuple[str, zipfile.ZipInfo]]:

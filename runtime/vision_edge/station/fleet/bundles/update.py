@@ -1,13 +1,15 @@
 """A station takes a new bundle: fetched, tried in shadow beside the present one, then switched to.
 
 One at a time, in a thread of its own; the present bundle goes on until the switch, and can be
-returned to after it.
+returned to after it. The new one is examined and tried in another process, with limits: in this one
+it is opened when it is taken.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import threading
 import time
@@ -18,11 +20,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import BundleError, VisionEdgeError
 from vision_edge.runtime.gallery.reader import GalleryReader
-from vision_edge.runtime.inference.session import Session, open_session
+from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.system.files import atomic_file
+from vision_edge.station.core.discretion import without_folders
+from vision_edge.station.fleet.bundles.examination import Examination
 from vision_edge.station.fleet.bundles.fetch import fetch_bundle
 from vision_edge.station.fleet.bundles.shadow_trial import Material, Scoring, compare
 from vision_edge.station.fleet.bundles.trial_report import Report
@@ -35,6 +38,8 @@ FRAME_PAUSE_S, FRAME_LIMIT_S = 0.25, 20.0
 State = Literal[
     "idle", "fetching", "trying", "switching", "switched", "accepted", "refused", "failed"
 ]
+_UNDER_WAY = re.compile(r"(?:bundles/)?\.\.new-\w+\.tmp")
+"""What a bundle's folder is called while it is brought: nobody knows it by that name."""
 RUNNING: tuple[State, ...] = ("fetching", "trying", "switching")
 
 
@@ -96,6 +101,7 @@ class BundleUpdate:
         self._state: State = "idle"
         self._reference, self._error = "", ""
         self._report: Report | None = None
+        self._clear()
 
     def start(
         self,
@@ -169,9 +175,10 @@ class BundleUpdate:
 
     def _run(self, reference: str, sha256: str | None, dry_run: bool, author: str | None) -> None:
         try:
-            path = fetch_bundle(reference, self._settings, self._store, sha256)
-            self._state = "trying"
-            report = self._try(path)
+            with Examination(self._settings) as examination:
+                path = fetch_bundle(reference, self._settings, self._store, examination, sha256)
+                self._state = "trying"
+                report = self._try(path, examination)
             self._keep(report)
             outcome: State = "accepted" if report.accepted else "refused"
             if report.accepted and not dry_run:
@@ -187,8 +194,8 @@ class BundleUpdate:
             _LOG.exception("an update failed; the present bundle goes on")
             self._fail(f"an unforeseen error ({type(error).__name__}); see the log")
 
-    def _try(self, path: Path) -> Report:
-        new = open_session(load_bundle(path), self._provider, self._threads)
+    def _try(self, path: Path, examination: Examination) -> Report:
+        new = examination.opened(path, self._provider, self._threads)
         limits, pictures = self._settings.shadow, self._host.pictures()
         frames = [*pictures.frames, *self._live_frames(limits.live_frames)]
         material = bounded(
@@ -228,8 +235,17 @@ class BundleUpdate:
             if folder.resolve() not in kept:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def _clear(self) -> None:
+        """Remove what an update left that was killed; the state folder is this station's alone."""
+        left = [*self._store.glob("..new-*"), *self._store.glob(".archive.part")]
+        for path in left:
+            _LOG.warning("update: %s was left unfinished, and is removed", path.name)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+
     def _fail(self, error: str) -> None:
-        self._state, self._error = "failed", error
+        places = (str(self._store.absolute()), self._settings.bundle_from or "")
+        told = _UNDER_WAY.sub(lambda _: self._reference, without_folders(error, *places))
+        self._state, self._error = "failed", told
 
     def _end(self, state: State, report: Report) -> None:
         self._report, self._state = report, state

@@ -6,6 +6,7 @@ They are notes beside the events, so a copy or a backup of a gallery knows how f
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,12 +64,16 @@ class Limits:
 
 @dataclass(frozen=True)
 class _Known:
-    """What was last read or written; valid as long as the file says the same stamp."""
+    """What was last read or written; valid as long as the file bears the same mark.
+
+    The stamp counts, and so may be the same in another file; the mark is by chance.
+    """
 
     path: Path
     stamp: int
     seen: int
     entries: Entries
+    mark: str = ""
 
 
 class LineGallery:
@@ -206,12 +211,13 @@ class LineGallery:
         text = gallery.notes(name + "/state").get(name + "/state")
         state = json.loads(text) if text is not None else {"stamp": 0, "seen": 0}
         known = self._known
-        if known is not None and (known.path, known.stamp) == (gallery.path, state["stamp"]):
+        mark = str(state.get("mark", ""))
+        if known is not None and mark and (known.path, known.mark) == (gallery.path, mark):
             return known
         notes = gallery.notes(name + "/entry/").values()
         entries = [read_entry(note.encode()) for note in notes]
         by_key = {entry.key: entry for entry in entries}
-        return _Known(gallery.path, int(state["stamp"]), int(state["seen"]), by_key)
+        return _Known(gallery.path, int(state["stamp"]), int(state["seen"]), by_key, mark)
 
     def _write(
         self, gallery: Gallery, known: _Known, entries: Entries, new: Sequence[Entry]
@@ -221,9 +227,10 @@ class LineGallery:
             return known
         name = f"line/{self._line}"
         notes = {f"{name}/entry/{entry.key}": entry.to_bytes().decode() for entry in new}
-        state = json.dumps({"stamp": stamp, "seen": seen})
+        mark = secrets.token_hex(8)
+        state = json.dumps({"stamp": stamp, "seen": seen, "mark": mark})
         gallery.note({**notes, name + "/state": state})
-        return _Known(gallery.path, stamp, seen, entries)
+        return _Known(gallery.path, stamp, seen, entries, mark)
 
 
 def _moments(

@@ -91,7 +91,7 @@ class LineSync:
         self._postponed: dict[str, Entry] = {}
         self._refused: set[str] = set()
         self._fetching = Fetching(outlet)
-        self._version: tuple[str, int] | None = None
+        self._seen = ""
 
     @property
     def published(self) -> int:
@@ -202,14 +202,18 @@ class LineSync:
 
     def _look(self, gallery: Gallery) -> None:
         """Make entries of what was changed here since the last look."""
-        version = (str(gallery.path), gallery.version)
-        if version == self._version:
+        if gallery.stamp == self._seen:
             return
         changed = self._line.exchange(gallery).changed
-        self._version = (str(gallery.path), self._line.seen)
+        self._note(gallery)
         self.counts["changed"] += len(changed)
         for entry in changed:
             self._voice.news(entry.key, self._access.now(), own=True)
+
+    def _note(self, gallery: Gallery) -> None:
+        """Remember what the gallery is after an exchange, unless it was changed again since."""
+        with gallery.reading():
+            self._seen = gallery.stamp if gallery.version == self._line.seen else ""
 
     def _start_fetches(self, gallery: Gallery, now: float) -> None:
         if not self._waiting or not self._voice.settled:  # first listen, then work
@@ -255,7 +259,7 @@ class LineSync:
         for entry in ready:
             self._waiting.pop(entry.key, None)
             self._fetching.done(entry.key)
-        self._version = (str(gallery.path), self._line.seen)
+        self._note(gallery)
         self.counts["changed"] += len(result.changed)
         self.counts["applied"] += len(result.applied)
         for entry in (*result.changed, *result.applied):

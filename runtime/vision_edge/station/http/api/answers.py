@@ -9,8 +9,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from vision_edge.runtime.errors import GalleryError, ImageError, RegistrationError, VisionEdgeError
-from vision_edge.station.core.errors import CropError, NotThereError, StationError
+from vision_edge.runtime.errors import (
+    GalleryBusyError,
+    GalleryError,
+    ImageError,
+    RegistrationError,
+    VisionEdgeError,
+)
+from vision_edge.station.core.errors import BusyError, CropError, NotThereError, StationError
 from vision_edge.station.core.review_queue import ReviewError
 from vision_edge.station.core.station import Station
 from vision_edge.station.http.api.models import ErrorAnswer, Responses
@@ -18,10 +24,12 @@ from vision_edge.station.http.request_error import RequestError
 
 _KINDS: tuple[tuple[type[VisionEdgeError], int, str], ...] = (
     (ImageError, 422, "bad_image"),
+    (BusyError, 503, BusyError.code),
     (ReviewError, 404, "not_found"),
     (NotThereError, 404, NotThereError.code),
     (CropError, 422, CropError.code),
     (RegistrationError, 409, "refused"),
+    (GalleryBusyError, 503, "busy"),
     (GalleryError, 409, "gallery"),
     (VisionEdgeError, 409, "refused"),
 )
@@ -97,7 +105,10 @@ def problem_of(error: Exception, station: Station) -> RequestError:
         station.discreet((text or "").replace(path, "the gallery"))
         for text in (error.what, error.fix)
     )
-    return RequestError(status, code, what, fix or "see the station's log", more=more)
+    headers = {"Retry-After": "3"} if status == 503 else None
+    return RequestError(
+        status, code, what, fix or "see the station's log", more=more, headers=headers
+    )
 
 
 def _of_values(error: RequestValidationError) -> RequestError:

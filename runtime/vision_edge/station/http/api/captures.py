@@ -24,9 +24,10 @@ def upload(request: Request, image: UploadFile, _user: Operator) -> CaptureAnswe
     station = station_of(request)
     (picture,) = decoded(request, image)
     noted(request, deed=False, bytes=image.size)
-    return captured(
-        station.captures.add(picture.image, picture.origin, upload=picture.data), station.captures
+    kept = station.captures.add(
+        picture.image, picture.origin, upload=picture.data, reading=station.settings.reading
     )
+    return captured(kept, station.captures)
 
 
 @router.get(

@@ -41,9 +41,9 @@ _REGISTER: dict[int | str, dict[str, Any]] = {
 @router.get("/products", responses=failures(*READING, 409, 413))
 def products(request: Request, _user: Operator) -> ProductsAnswer:
     """All registered products and their snapshots."""
-    with station_of(request).products.opened() as gallery, gallery.reading():
-        listed = [{"label": label, "snapshots": ids} for label, ids in gallery.state().items()]
-        return ProductsAnswer.model_validate({"version": gallery.version, "products": listed})
+    version, state = station_of(request).products.listed()
+    listed = [{"label": label, "snapshots": ids} for label, ids in state.items()]
+    return ProductsAnswer.model_validate({"version": version, "products": listed})
 
 
 @router.post("/products", status_code=201, responses=_REGISTER)
@@ -109,7 +109,7 @@ def remove(request: Request, asked: LabelAsked, user: Engineer) -> VersionAnswer
 )
 def snapshot(request: Request, identifier: Identifier, _user: Operator) -> Response:
     """A snapshot, as it was registered."""
-    with station_of(request).products.opened() as gallery:
+    with station_of(request).products.looked_at() as gallery:
         if identifier not in {event.snapshot for event in gallery.events()}:
             raise _no_snapshot(identifier)
         return Response(gallery.snapshots.jpeg(identifier), media_type="image/jpeg")
@@ -130,7 +130,7 @@ def history(
     request: Request, _user: Operator, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
 ) -> History:
     """The gallery's changes, newest first."""
-    with station_of(request).products.opened() as gallery:
+    with station_of(request).products.looked_at() as gallery:
         events = gallery.events(max(0, gallery.version - limit))
         return History.model_validate({"events": [vars(event) for event in reversed(events)]})
 

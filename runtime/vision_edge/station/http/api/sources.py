@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from vision_edge.runtime.pipeline.burst import SLOTS
 from vision_edge.station.core.captures import Capture, Captures
+from vision_edge.station.http.admission import hold_frames
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
 from vision_edge.station.http.api.models import (
     AskedAnswer,
@@ -77,6 +79,10 @@ def burst(request: Request, name: Name, asked: BurstAsked, _user: Operator) -> C
     """Keep sharp, different views of a part that is turned before it; takes its seconds."""
     noted(request, deed=False, source=name, seconds=asked.seconds)
     station = station_of(request)
+    frame = station.line(name).latest
+    hold_frames(
+        request, 0 if frame is None else SLOTS * frame.image.shape[0] * frame.image.shape[1]
+    )
     return captured(station.burst(name, asked.seconds), station.captures)
 
 

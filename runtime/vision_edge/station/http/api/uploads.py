@@ -9,6 +9,7 @@ from fastapi import Request, UploadFile
 
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.images.coding import decode_image, is_jpeg
+from vision_edge.runtime.images.reading import Reading
 from vision_edge.station.http.admission import hold_pixels
 from vision_edge.station.http.api.routes import station_of
 from vision_edge.station.http.image_header import check_header
@@ -44,14 +45,15 @@ def decoded(request: Request, *uploads: UploadFile) -> list[Upload]:
         RequestError: If one is too large, or no JPEG, PNG, WebP or BMP, or all are too large.
         ImageError: If one cannot be decoded.
     """
-    most = station_of(request).settings.server.max_pixels
+    settings = station_of(request).settings
+    most = settings.server.max_pixels
     read = [(_name_of(upload), upload.file.read()) for upload in uploads]
     hold_pixels(request, sum(check_header(data, most, name) for name, data in read))
-    return [_decoded(data, name, most) for name, data in read]
+    return [_decoded(data, name, most, settings.reading) for name, data in read]
 
 
-def _decoded(data: bytes, name: str, max_pixels: int) -> Upload:
-    image = decode_image(data, name)
+def _decoded(data: bytes, name: str, max_pixels: int, reading: Reading) -> Upload:
+    image = decode_image(data, name, reading)
     height, width = image.shape[:2]
     if width * height > max_pixels:
         raise RequestError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import ssl
 import subprocess
@@ -11,15 +12,36 @@ import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.runtime import make_bundle
 
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import BundleError
-from vision_edge.station.fleet.bundles.fetch import fetch_bundle
+from vision_edge.station.fleet.bundles.examination import Examination
+from vision_edge.station.fleet.bundles.fetch import fetch_bundle as fetched
 from vision_edge.station.fleet.bundles.unpack import unpack
 from vision_edge.station.settings.fleet import FleetSettings
+
+
+@pytest.fixture(scope="module")
+def examining() -> Iterator[Examination]:
+    """One process for the tests of this module: what it refuses does not end it."""
+    with Examination(FleetSettings()) as made:
+        yield made
+
+
+def fetch_bundle(
+    reference: str,
+    settings: FleetSettings,
+    store: Path,
+    examination: Examination,
+    sha256: str | None = None,
+) -> Path:
+    """Fetch with the sizes that these settings allow."""
+    examination.max_bytes = round(settings.max_bundle_mb * 1e6)
+    return fetched(reference, settings, store, examination, sha256)
 
 
 def zipped(bundle: Path, path: Path, top: str = "") -> Path:
@@ -53,59 +75,84 @@ def settings(place: Path) -> FleetSettings:
 
 @pytest.mark.parametrize("name", ["new", "new.zip", "nested.zip"])
 def test_a_bundle_comes_from_a_folder_or_an_archive(
-    name: str, place: Path, settings: FleetSettings, tmp_path: Path
+    name: str, place: Path, settings: FleetSettings, tmp_path: Path, examining: Examination
 ) -> None:
     store = tmp_path / "store"
-    path = fetch_bundle(name, settings, store)
+    path = fetch_bundle(name, settings, store, examining)
     assert load_bundle(path).manifest == load_bundle(place / "new").manifest
-    assert fetch_bundle(name, settings, store) == path
+    assert fetch_bundle(name, settings, store, examining) == path
     assert [entry.name for entry in store.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("name", ["..", "../incoming/../secret", "/etc", ".", "", "link", "a\0b"])
 def test_bundles_come_from_the_folder_alone(
-    name: str, place: Path, settings: FleetSettings, tmp_path: Path
+    name: str, place: Path, settings: FleetSettings, tmp_path: Path, examining: Examination
 ) -> None:
     make_bundle(tmp_path / "secret")
     (place / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(BundleError):
-        fetch_bundle(name, settings, tmp_path / "store")
+        fetch_bundle(name, settings, tmp_path / "store", examining)
     with pytest.raises(BundleError, match="takes no bundles"):
-        fetch_bundle("new", FleetSettings(), tmp_path / "store")
+        fetch_bundle("new", FleetSettings(), tmp_path / "store", examining)
 
 
 def test_an_altered_archive_or_bundle_is_refused(
-    place: Path, settings: FleetSettings, tmp_path: Path
+    place: Path, settings: FleetSettings, tmp_path: Path, examining: Examination
 ) -> None:
     store = tmp_path / "store"
     data = bytearray((place / "new.zip").read_bytes())
     data[200] ^= 1
     (place / "new.zip").write_bytes(data)
     with pytest.raises(BundleError, match="SHA-256"):
-        fetch_bundle("new.zip", settings, store)
+        fetch_bundle("new.zip", settings, store, examining)
     sealed(place / "new.zip")
     with pytest.raises(BundleError):
-        fetch_bundle("new.zip", settings, store)
+        fetch_bundle("new.zip", settings, store, examining)
     with pytest.raises(BundleError, match="SHA-256"):
-        fetch_bundle("nested.zip", settings, store, sha256="0" * 64)
+        fetch_bundle("nested.zip", settings, store, examining, sha256="0" * 64)
     model = place / "new" / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     with pytest.raises(BundleError, match="altered"):
-        fetch_bundle("new", settings, store)
+        fetch_bundle("new", settings, store, examining)
     (place / "new" / "manifest.json").unlink()
     with pytest.raises(BundleError, match="not a bundle"):
-        fetch_bundle("new", settings, store)
+        fetch_bundle("new", settings, store, examining)
     (place / "nested.zip.sha256").unlink()
     with pytest.raises(BundleError):
-        fetch_bundle("nested.zip", settings, store)
+        fetch_bundle("nested.zip", settings, store, examining)
     assert list(store.iterdir()) == []
 
 
-def test_what_is_too_large_is_refused(place: Path, tmp_path: Path) -> None:
+def test_what_is_hashed_is_what_is_unpacked(
+    place: Path, settings: FleetSettings, tmp_path: Path, examining: Examination
+) -> None:
+    """An archive that is none, or is exchanged while it is brought, comes to nothing."""
+    (place / "new.zip").unlink()
+    os.mkfifo(place / "new.zip")
+    with pytest.raises(BundleError, match="not a regular file"):
+        fetch_bundle("new.zip", settings, tmp_path / "store", examining)
+    watched = place / "nested.zip"
+    other = zipped(make_bundle(tmp_path / "other", name="other"), tmp_path / "other.zip")
+    wanted = hashlib.sha256(watched.read_bytes()).hexdigest()
+
+    class Exchanging(Examination):
+        """Examines, after someone has put another archive in the place."""
+
+        def bring(self, *arguments: Any) -> None:
+            other.replace(watched)
+            super().bring(*arguments)
+
+    with Exchanging(settings) as exchanging:
+        path = fetched("nested.zip", settings, tmp_path / "store", exchanging, wanted)
+    assert load_bundle(path).manifest.name != "other"
+    assert not other.exists()
+
+
+def test_what_is_too_large_is_refused(place: Path, tmp_path: Path, examining: Examination) -> None:
     small = FleetSettings(bundle_from=str(place), max_bundle_mb=0.001)
     for name in ("new", "new.zip"):
         with pytest.raises(BundleError, match="larger"):
-            fetch_bundle(name, small, tmp_path / "store")
+            fetch_bundle(name, small, tmp_path / "store", examining)
 
 
 def hostile_zip(path: Path, name: str, data: bytes = b"x", mode: int = 0) -> Path:
@@ -242,10 +289,10 @@ def remote(server: Server, certificate: Path) -> FleetSettings:
 
 
 def test_a_download_that_breaks_off_is_gone_on_with(
-    server: Server, remote: FleetSettings, tmp_path: Path
+    server: Server, remote: FleetSettings, tmp_path: Path, examining: Examination
 ) -> None:
     server.cuts = 2
-    path = fetch_bundle("new.zip", remote, tmp_path / "store")
+    path = fetch_bundle("new.zip", remote, tmp_path / "store", examining)
     load_bundle(path)
     ranges = [wanted for name, wanted in server.requests if name == "/bundles/new.zip"]
     assert ranges == [None, "bytes=2000-", "bytes=4000-"]
@@ -253,35 +300,35 @@ def test_a_download_that_breaks_off_is_gone_on_with(
 
 
 def test_a_part_of_another_version_is_not_gone_on_with(
-    server: Server, remote: FleetSettings, place: Path, tmp_path: Path
+    server: Server, remote: FleetSettings, place: Path, tmp_path: Path, examining: Examination
 ) -> None:
     server.cuts = 100
     server.cut = 100
     with pytest.raises(BundleError, match="cannot be had"):
-        fetch_bundle("new.zip", remote, tmp_path / "store")
+        fetch_bundle("new.zip", remote, tmp_path / "store", examining)
     server.cuts, server.tag = 0, '"two"'
-    load_bundle(fetch_bundle("new.zip", remote, tmp_path / "store"))
+    load_bundle(fetch_bundle("new.zip", remote, tmp_path / "store", examining))
     assert server.requests[-1][1] == "bytes=500-"
 
 
 def test_wrong_hash_size_address_and_authority_are_refused(
-    server: Server, remote: FleetSettings, tmp_path: Path
+    server: Server, remote: FleetSettings, tmp_path: Path, examining: Examination
 ) -> None:
     store = tmp_path / "store"
     with pytest.raises(BundleError, match="SHA-256"):
-        fetch_bundle("new.zip", remote, store, sha256="0" * 64)
+        fetch_bundle("new.zip", remote, store, examining, sha256="0" * 64)
     small = remote.model_copy(update={"max_bundle_mb": 0.001})
     with pytest.raises(BundleError, match="larger"):
-        fetch_bundle("new.zip", small, store)
+        fetch_bundle("new.zip", small, store, examining)
     with pytest.raises(BundleError, match="404"):
-        fetch_bundle("absent.zip", remote, store)
+        fetch_bundle("absent.zip", remote, store, examining)
     with pytest.raises(BundleError, match="not https"):
-        fetch_bundle("elsewhere.zip", remote, store, sha256="0" * 64)
+        fetch_bundle("elsewhere.zip", remote, store, examining, sha256="0" * 64)
     for bad in ("https://other/new.zip", "../new.zip", "%2e%2e/new.zip", "http://127.0.0.1/x"):
         with pytest.raises(BundleError, match="not under"):
-            fetch_bundle(bad, remote, store)
+            fetch_bundle(bad, remote, store, examining)
     with pytest.raises(BundleError, match="certificate"):
-        fetch_bundle("new.zip", remote.model_copy(update={"bundle_ca": None}), store)
+        fetch_bundle("new.zip", remote.model_copy(update={"bundle_ca": None}), store, examining)
     assert not [entry for entry in store.iterdir() if entry.is_dir()]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.line import START, Clock, Member, MemoryBroker, jpeg, settle, snapshot
+from support.line import MODEL, START, Clock, Member, MemoryBroker, jpeg, settle, snapshot
 
 from vision_edge.runtime.bundles.manifest import ModelIdentity
 from vision_edge.runtime.errors import GalleryError
@@ -457,3 +457,17 @@ def test_any_interleaving_ends_in_the_same_products(
         sent = line.broker.sent
         line.settle(5)
         assert line.broker.sent == sent
+
+
+def test_a_gallery_of_the_same_version_in_its_place_is_noticed(line: Line, tmp_path: Path) -> None:
+    """Two files that count alike and hold different products; one takes the other's place."""
+    change(line.north, lambda gallery: gallery.add("part 1", [snapshot(1)]))
+    line.settle()
+    with Gallery(tmp_path / "other.db", MODEL, create=True) as other:
+        other.add("part 2", [snapshot(2)])
+        with line.north.gallery() as here:
+            assert here.version == other.version
+    (tmp_path / "other.db").replace(line.north.path)
+    line.settle(12.0)
+    assert "part 2" in line.north.products()
+    assert "part 2" in line.south.products()

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
+import httpx
 import numpy as np
 from support.station import API, Served, eventually, jpeg, sharp
 
@@ -201,6 +203,28 @@ def test_a_bursts_views_are_all_cut_to_what_was_asked(live: Served) -> None:
     for snapshot in live.ok(live.post("/products", asked), 201)["snapshots"]:
         image = decode_image(live.get(f"/snapshots/{snapshot}.jpg").content, "x")
         assert image.shape == (72, 70, 3)
+
+
+def test_bursts_hold_no_more_threads_and_pixels_than_there_are(live: Served) -> None:
+    """30 bursts of a minute would hold the server's threads, and the frames of all of them."""
+    url, headers = f"{live.url}{API}/sources/odd/burst", dict(live.client.headers)
+
+    def burst(_: int) -> int:
+        answer = httpx.post(url, json={"seconds": 1.5}, headers=headers, timeout=30)
+        if answer.status_code == 503:
+            assert "under way" in answer.text
+            assert answer.headers["Retry-After"]
+        return answer.status_code
+
+    with ThreadPoolExecutor(30) as pool:
+        asked = pool.map(burst, range(30))
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert live.get("/products").status_code == 200
+        assert time.monotonic() - began < 0.9
+        statuses = list(asked)
+    assert statuses.count(201) in (1, 2)
+    assert statuses.count(503) == 30 - statuses.count(201)
 
 
 def test_a_burst_of_nothing_says_so(live: Served) -> None:

@@ -375,3 +375,19 @@ def test_a_role_sees_what_it_may_do_and_nothing_is_lost_at_sign_in(
         page.url = own
     complaints = page.complaints()
     assert all("401" in complaint for complaint in complaints), complaints
+
+
+def test_what_the_cameras_saw_is_shown_and_forgotten(page: Page, station: Served) -> None:
+    products = station.station.products
+    collector = products._collector
+    assert collector is not None
+    until(lambda: collector._pending or products.seen_frames().times.sum())
+    collector._write()
+    page.open("/health")
+    page.one("#cohort", "not as")
+    assert "stand for" in page.text("#cohort") and page.faults() == []
+    page.click("#cohort button", "Forget them")
+    page.one("dialog", "another light")
+    page.click("dialog button", "Forget them")
+    page.one("#cohort", "Nothing is kept yet")
+    assert len(products.seen_frames().identifiers) == 0

@@ -1,6 +1,7 @@
 // How the station is doing: cameras, wires, model, versions.
 
 import { post } from "./api.js";
+import { watchCohort } from "./cohort.js";
 import { failed, refreshStatus, secondsSince, start, watchStatus } from "./common.js";
 import { watchCounts } from "./counts.js";
 import { setUp } from "./setup.js";
@@ -89,3 +90,4 @@ function draw({ status, connected }) {
 start();
 watchStatus(draw);
 watchCounts();
+watchCohort();
