@@ -29,7 +29,7 @@ def test_registers_tell_a_verdict() -> None:
         )
     }
     registers = table.registers(states)
-    assert len(registers) == table.size == 48 + 2 * 10  # the counts come last
+    assert len(registers) == table.size == 48 + 2 * 14  # the counts come last
     assert registers[:4] == [65, 1, 2, 16]
     assert registers[16:32] == [0] * 16
     minus_half, no_margin = 65536 - 500, 65536 - 32768
@@ -129,7 +129,7 @@ def test_a_verdict_against_an_expected_product_is_in_the_registers() -> None:
     block = table.registers({"b": state, "a": SourceState(expected="valve")})[16:]
     assert block[11:14] == [0, 0, 7]
     assert block[27:30] == [2, 9, 65534]
-    assert table.registers({})[16:] == [0] * 32
+    assert table.registers({})[16:48] == [0] * 32
     assert [table.source_at(n) for n in (0, 13, 28, 29, 30, 45, 61)] == [
         None, None, None, "a", None, "b", None,
     ]  # fmt: skip
@@ -251,12 +251,15 @@ def counted(parts: int, valves: int) -> dict[str, Any]:
 
 def test_counts_are_registers_after_the_sources(plant: Plant) -> None:
     start, size = plant.read(4, 2)
-    assert (start, size) == (16 + 2 * 16, 8 + 2 * 2)
+    assert (start, size) == (16 + 2 * 16, 12 + 2 * 3)
     assert plant.read(start, 2 * size) == [0] * (2 * size)
     plant.wire.counts({"sources": [counted(70_000, 66_000)], "total": [counted(140_000, 0)]})
+    plant.wire.state("right", {"state": "live", "answer": "nothing", "answers": 65_537})
     block = plant.read(start + size, size)
+    assert block[8:12] == [3, 0, 1, 1]
     numbers = [high << 16 | low for high, low in zip(block[::2], block[1::2], strict=True)]
-    assert numbers == [70_000, 1, 2, 140_000, 0, 66_000]  # products in the order of their codes
+    assert numbers[:4] == [70_000, 1, 2, 140_000]
+    assert numbers[6:] == [0, 66_000, 0]  # products in the order of their codes
 
 
 def test_the_last_coil_resets_the_counts_where_that_is_allowed(plant: Plant) -> None:
