@@ -74,9 +74,10 @@ def verdicts(
             counts.stale += 1
             continue
         counts.frames += 1
+        now = datetime.now(timezone.utc)
         yield (
             frame,
-            Verdict(datetime.now(timezone.utc), frame.source, frame.number, age_ms, decision),
+            Verdict(now, frame.source, frame.number, age_ms, decision, embedding=embedding),
         )
 
 

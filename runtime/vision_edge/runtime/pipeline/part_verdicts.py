@@ -193,4 +193,7 @@ def _told(
             counts.frames += 1
             age_ms = 1000 * (time.monotonic() - best.captured)
             now = datetime.now(timezone.utc)
-            yield best, Verdict(now, best.source, best.number, age_ms, part.decision, part)
+            verdict = Verdict(
+                now, best.source, best.number, age_ms, part.decision, part, part.embedding
+            )
+            yield best, verdict

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
 from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.pipeline.frame_verdicts import verdicts
@@ -39,6 +40,8 @@ from vision_edge.station.core.request_trigger import RequestTrigger
 from vision_edge.station.settings.station import SourceSettings
 
 log = logging.getLogger(__name__)
+MUCH = 0.25
+"""Share of the picture from which on a part counts that is not wholly in view."""
 State = Literal["connecting", "live", "stale", "lost", "ended"]
 
 
@@ -53,6 +56,16 @@ class LineEvents:
 
     verdict: Callable[[Line, Frame, Verdict], None]
     state: Callable[[Line], None]
+
+
+def occupied(presence: Presence, image: Image) -> bool:
+    """Whether a scene shows something wholly, or much of something: more than an edge of a part."""
+    pixels = image.shape[0] * image.shape[1]
+    return any(
+        found.complete
+        or (found.box[2] - found.box[0]) * (found.box[3] - found.box[1]) >= MUCH * pixels
+        for found in presence.find_all(image)
+    )
 
 
 class Line:
@@ -136,6 +149,11 @@ class Line:
             "fewer_views": self.statistics.fewer_views,
             "expected": self._expected().document(),
         }
+
+    def in_view(self, frame: Frame, verdict: Verdict) -> bool:
+        """Whether there is anything to judge, as far as the source's empty scene is known."""
+        whole = verdict.part is None or verdict.part.box is None
+        return self.presence is None or not whole or occupied(self.presence, frame.image)
 
     def _discreet(self, text: str) -> str:
         empty = self.settings.empty

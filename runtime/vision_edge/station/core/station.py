@@ -31,7 +31,9 @@ from vision_edge.station.core.errors import BusyError, NoFrameError, NotThereErr
 from vision_edge.station.core.event_hub import Hub, Subscription
 from vision_edge.station.core.expectations import Expectations, Expected
 from vision_edge.station.core.identifiers import Identifiers
+from vision_edge.station.core.memory import Memory
 from vision_edge.station.core.metrics import Metrics
+from vision_edge.station.core.passages import direction
 from vision_edge.station.core.products import Products
 from vision_edge.station.core.registrar import Registrar
 from vision_edge.station.core.review_queue import ReviewQueue
@@ -76,7 +78,7 @@ class Station:
         self.wiring = Wiring()
         self._lines: dict[str, Line] = {}
         self._products: Products | None = None
-        self._review: ReviewQueue | None = None
+        self._memory: Memory | None = None
         self._audit: AuditLog | None = None
         self._bundles: Bundles | None = None
         self._expectations: Expectations | None = None
@@ -123,8 +125,8 @@ class Station:
         self._scoring = Scoring(asked, products)
         self._products = products
         products.start()
-        self._review = ReviewQueue(state.path / "review.db", settings.review, self._review_told)
-        self.registrar = Registrar(products, self._review)
+        self._memory = Memory(state.path, settings, self._review_told)
+        self.registrar = Registrar(products, self._memory)
         events = LineEvents(self._verdict, self._line_state)
         self._lines = {
             source.name: Line(
@@ -154,7 +156,7 @@ class Station:
         for thread in joins:
             thread.join(max(0.0, until - time.monotonic()))
         self.wiring.close()
-        for part in (self._products, self._review, self._audit, self.state):
+        for part in (self._products, self._memory, self._audit, self.state):
             if part is not None:
                 part.close()
 
@@ -179,7 +181,16 @@ class Station:
         Raises:
             VisionEdgeError: If the station is not started.
         """
-        return _started(self._review)
+        return self.memory.review
+
+    @property
+    def memory(self) -> Memory:
+        """What is remembered of its verdicts.
+
+        Raises:
+            VisionEdgeError: If the station is not started.
+        """
+        return _started(self._memory)
 
     @property
     def audit(self) -> AuditLog:
@@ -420,15 +431,19 @@ class Station:
             "source_name": line.name,
             **verdict.document(),
         }
+        if not line.in_view(frame, verdict):
+            record["in_view"] = False
         self._records.append(record)
         self.metrics.verdict(record)
-        self.review.offer(frame, record, line.presence)
+        vector = direction(verdict.embedding, self.session.bundle.centre)
+        self.memory.take(frame, record, line.presence, vector)
         self.hub.publish("verdict", record)
         self.wiring.verdict(record)
 
     def _line_state(self, line: Line) -> None:
         status = line.status()
         log.info("%s: %s %s", line.name, status["state"], status["message"])
+        self.memory.state(line.name, str(status["state"]))
         self.hub.publish("state", status)
         self.wiring.state(line.name, status)
 

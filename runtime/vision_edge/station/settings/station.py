@@ -31,6 +31,7 @@ from vision_edge.runtime.sources.live import LiveSettings
 from vision_edge.runtime.sources.opening import gives_pictures
 from vision_edge.runtime.sources.view import Flip, View
 from vision_edge.station.settings.fleet import FleetSettings
+from vision_edge.station.settings.history import HistorySettings, StatisticsSettings
 from vision_edge.station.settings.wires import (
     ModbusSettings,
     MqttSettings,
@@ -80,7 +81,8 @@ class SourceSettings(Section):
         backend: What reads streams.
         trigger: `"none"` gives a verdict a frame, the others one a part.
         interval: Seconds a part, with `interval`.
-        empty: Picture of the empty scene, for `presence`; parts are cut out where it is given.
+        empty: Picture of the empty scene, for `presence`; parts are cut out where it is given, and
+            with the other triggers a verdict says whether anything is in view.
         max_rate: Frames a second that are judged at most, with trigger `none`; by default all.
         consensus: How the frames of a part agree.
         report: When a part is reported: `"settled"`, as soon as its frames agree, or `"leave"`.
@@ -304,6 +306,8 @@ class StationSettings(BaseSettings):
     station: StationSection = StationSection()
     scoring: ScoringSettings = ScoringSettings()
     review: ReviewSettings = ReviewSettings()
+    history: HistorySettings = HistorySettings()
+    statistics: StatisticsSettings = StatisticsSettings()
     server: ServerSettings = ServerSettings()
     mqtt: MqttSettings | None = None
     webhook: WebhookSettings | None = None

@@ -219,6 +219,10 @@ class Verdict(BaseModel):
     nearest: str = Field(examples=["bolt M8"])
     band: Literal["accept", "review", "unknown"]
     stranger_rate: float | None = Field(examples=[0.002])
+    in_view: bool = Field(
+        default=True,
+        description="False: nothing is before the camera, as its picture of the empty scene says.",
+    )
     part: Part | None = None
     verification: Verification | None = Field(
         default=None, description="Null where no product is expected."
@@ -397,6 +401,12 @@ class ReviewItem(Answer):
     score: float = Field(examples=[0.58])
     margin: float | None = Field(examples=[0.1])
     band: Literal["review", "unknown"]
+    times: int = Field(
+        default=1, description="How often the same was seen since it waits.", examples=[14]
+    )
+    last: str = Field(
+        default="", description="When last.", examples=["2026-01-01T12:10:00.000+00:00"]
+    )
 
 
 class ReviewAnswer(Answer):
