@@ -23,14 +23,14 @@ def main(
 ) -> None:
     """Print a table."""
     looks = _looks(seed, most)
-    print("| looks/s | rest s | parts | kept | twice | belt or edge | pictures before |")  # noqa: T201
-    print("|---|---|---|---|---|---|---|")  # noqa: T201
+    print("| looks/s | rest s | parts | kept | twice | belt or edge | pictures before |")
+    print("|---|---|---|---|---|---|---|")
     for every in (1, 2, 4, 8):
         for rest in (0.0, 4.0, 60.0):
-            print(_row(looks[::every], 10.0 / every, rest, most))  # noqa: T201
+            print(_row(looks[::every], 10.0 / every, rest, most))
 
 
-def _looks(seed, most):  # noqa: ANN001, ANN202
+def _looks(seed, most):
     from vision_edge.demo.conveyor import PART_NAMES, Conveyor, ConveyorConfig
     from vision_edge.runtime.bundles.bundle import load_bundle
     from vision_edge.runtime.bundles.shipped import asset
@@ -50,7 +50,7 @@ def _looks(seed, most):  # noqa: ANN001, ANN202
     return found
 
 
-def _row(looks, fps, rest, most):  # noqa: ANN001, ANN202
+def _row(looks, fps, rest, most):
     from vision_edge.runtime.sources.frame import Frame
     from vision_edge.station.core.review_queue import ReviewQueue
     from vision_edge.station.settings.station import ReviewSettings
@@ -60,8 +60,8 @@ def _row(looks, fps, rest, most):  # noqa: ANN001, ANN202
         queue = ReviewQueue(Path(folder) / "r.db", ReviewSettings(per_minute=600), lambda _: None)
         for number, (at, (image, vector, parts)) in enumerate(_played(looks, fps, rest, most)):
             record = {
-                "id": f"{number:024x}", "time": "t", "source_name": "cam", "nearest": "", "score": 0,
-                "margin": None, "band": "unknown", "known": False,
+                "id": f"{number:024x}", "time": "t", "source_name": "cam", "nearest": "",
+                "score": 0, "margin": None, "band": "unknown", "known": False,
             }  # fmt: skip
             seen[record["id"]] = parts
             queue.offer(Frame(image, "cam", number, at), record, None, vector)
@@ -76,7 +76,7 @@ def _row(looks, fps, rest, most):  # noqa: ANN001, ANN202
     return f"| {fps:g} | {rest:g} | {most} | {len(parts)} | {twice} | {others} | {len(seen)} |"
 
 
-def _played(looks, fps, rest, most) -> Iterator:  # noqa: ANN001, ANN202
+def _played(looks, fps, rest, most) -> Iterator:
     stops = set()
     for part in range(most):
         places = [k for k, look in enumerate(looks) if look[2] == (part,)]

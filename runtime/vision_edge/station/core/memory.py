@@ -71,20 +71,27 @@ class Memory:
         except VisionEdgeError as error:
             log.warning("%s", error.what)
 
-    def decided(self, identifiers: Sequence[str], right: str, author: str) -> None:
+    def decided(self, identifiers: Sequence[str], right: str, author: str, version: int) -> None:
         """Note that a person has decided what verdicts show: they wait no longer.
 
         Args:
             identifiers: Verdicts of the review queue or of the history.
             right: The product; empty for none.
             author: Who said so.
+            version: The gallery's version that it made.
         """
         waited = self.review.some(identifiers)
         self.review.remove(identifiers)
         at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        kept = {row["id"]: row for row in self.history.decide(identifiers, right, author, at)}
+        decided = self.history.decide(identifiers, right, author, at, version)
+        kept = {row["id"]: row for row in decided}
         for row in ({item["id"]: item for item in waited} | kept).values():
-            self.statistics.corrected(row, right, author)
+            self.statistics.corrected(row, right, author, version)
+
+    def returned(self, version: int) -> None:
+        """Take back what was decided after a version of the gallery, to which it has returned."""
+        self.history.withdraw(version)
+        self.statistics.withdraw(version)
 
     def close(self) -> None:
         """Write all, and close the files."""

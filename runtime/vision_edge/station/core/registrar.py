@@ -118,10 +118,11 @@ class Registrar:
             with self._products.changing(author) as gallery:
                 held = set(gallery.state().get(label, ()))
                 new = [s for s in snapshots if _held(gallery, s) not in held]
+                _taken_out(gallery, new)
                 added = (
                     _added(gallery, label, new) if new else Registered(label, gallery.version, [])
                 )
-            self._memory.decided(identifiers, label, author)
+            self._memory.decided(identifiers, label, author, added.version)
         return added
 
     def reject(
@@ -142,8 +143,9 @@ class Registrar:
             with self._products.changing(author) as gallery:
                 held = gallery.contents().negatives
                 new = [s for s in snapshots if _held(gallery, s) not in held]
+                _taken_out(gallery, new)
                 version = gallery.add_negatives(None, new) if new else gallery.version
-            self._memory.decided(identifiers, NO_PRODUCT, author)
+            self._memory.decided(identifiers, NO_PRODUCT, author, version)
         return version
 
     def _snapshots(self, identifiers: Sequence[str], among: Pictures | None) -> list[Snapshot]:
@@ -163,6 +165,13 @@ class Registrar:
 def _held(gallery: Gallery, snapshot: Snapshot) -> int | None:
     """Return the identifier of a picture that the gallery held before, if it did."""
     return gallery.snapshots.find(hashlib.sha256(snapshot.jpeg).hexdigest())
+
+
+def _taken_out(gallery: Gallery, snapshots: Sequence[Snapshot]) -> None:
+    """Take pictures out of where they are: what a person says now is what they show."""
+    for identifier in {_held(gallery, snapshot) for snapshot in snapshots}:
+        if identifier is not None and identifier in gallery.contents().places():
+            gallery.drop(identifier)
 
 
 def _added(gallery: Gallery, label: str, snapshots: Sequence[Snapshot]) -> Registered:

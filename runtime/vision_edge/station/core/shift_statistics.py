@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS outages (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS corrections (
   time REAL NOT NULL, source TEXT NOT NULL, given TEXT NOT NULL, band TEXT NOT NULL,
-  right TEXT NOT NULL, author TEXT NOT NULL
+  right TEXT NOT NULL, author TEXT NOT NULL, version INTEGER NOT NULL
 ) STRICT;
 """
 BANDS = ("accept", "review", "unknown", "nothing")
@@ -118,18 +118,24 @@ class ShiftStatistics:
                     (now, source),
                 )
 
-    def corrected(self, verdict: Record, right: str, author: str) -> None:
+    def corrected(self, verdict: Record, right: str, author: str, version: int) -> None:
         """Count that a person put a verdict right: `label` or `nearest`, and `band`, of a record.
 
         Args:
             verdict: `source`, `label`, `nearest` and `band`, as the history has them.
             right: The product; empty for none.
             author: Who said so.
+            version: The gallery's version that it made.
         """
         given = verdict.get("label") or (verdict["nearest"] if verdict["band"] == "review" else "")
-        values = (self._clock(), verdict["source"], given, verdict["band"], right, author)
+        values = (self._clock(), verdict["source"], given, verdict["band"], right, author, version)
         with self._tables.changing() as db:
-            db.execute("INSERT INTO corrections VALUES (?, ?, ?, ?, ?, ?)", values)
+            db.execute("INSERT INTO corrections VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def withdraw(self, version: int) -> None:
+        """Take back the corrections after a version of the gallery, to which it has returned."""
+        with self._tables.changing() as db:
+            db.execute("DELETE FROM corrections WHERE version > ?", (version,))
 
     def flush(self) -> None:
         """Write what was counted."""

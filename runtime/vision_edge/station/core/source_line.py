@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
@@ -52,10 +53,12 @@ class LineEvents:
     Attributes:
         verdict: A verdict, and the frame that it rests on most.
         state: The line's state has changed.
+        view: Something has come into view, or nothing is in view any more.
     """
 
     verdict: Callable[[Line, Frame, Verdict], None]
     state: Callable[[Line], None]
+    view: Callable[[Line], None]
 
 
 def occupied(presence: Presence, image: Image) -> bool:
@@ -84,6 +87,7 @@ class Line:
         statistics: Verdicts given, stale frames, seconds spent.
         latest: The latest frame, as it is judged.
         bursting: Held while a burst of it is taken.
+        view_since: Since when something, or nothing, is in view.
     """
 
     def __init__(
@@ -101,6 +105,8 @@ class Line:
         self.latest: Frame | None = None
         self.presence: Presence | None = None
         self.bursting = threading.Lock()
+        self.view_since = datetime.now(timezone.utc)
+        self._viewed = False
         self._model, self._events = model, events
         self._expected = expected
         self._trigger = RequestTrigger()
@@ -128,6 +134,13 @@ class Line:
         frame = self.latest
         return None if frame is None else 1000 * (time.monotonic() - frame.captured)
 
+    @property
+    def parts_in_view(self) -> int | None:
+        """How many parts are in view; None where nothing tells: only `presence` does."""
+        if self.settings.trigger != "presence":
+            return None
+        return sum(counts.in_view for counts in self.statistics.parts.values())
+
     def status(self) -> dict[str, object]:
         """Return what the page shows of it."""
         age = self.age_ms
@@ -148,6 +161,8 @@ class Line:
             "missed_parts": self.statistics.missed,
             "fewer_views": self.statistics.fewer_views,
             "expected": self._expected().document(),
+            "in_view": self.parts_in_view,
+            "view_since": self.view_since.isoformat(timespec="milliseconds"),
         }
 
     def in_view(self, frame: Frame, verdict: Verdict) -> bool:
@@ -266,6 +281,10 @@ class Line:
     def _seen(self, frame: Frame) -> None:
         self.latest = frame
         self.frames += 1
+        viewed = bool(self.parts_in_view)  # as of the frame before
+        if viewed != self._viewed:
+            self._viewed, self.view_since = viewed, datetime.now(timezone.utc)
+            self._events.view(self)
 
     def _spare(self) -> None:
         self.spared += 1

@@ -127,7 +127,7 @@ class Station:
         products.start()
         self._memory = Memory(state.path, settings, self._review_told)
         self.registrar = Registrar(products, self._memory)
-        events = LineEvents(self._verdict, self._line_state)
+        events = LineEvents(self._verdict, self._line_state, self._view)
         self._lines = {
             source.name: Line(
                 source, lambda: products.model, events, partial(self.expectations.of, source.name)
@@ -446,6 +446,11 @@ class Station:
         self.memory.state(line.name, str(status["state"]))
         self.hub.publish("state", status)
         self.wiring.state(line.name, status)
+
+    def _view(self, line: Line) -> None:
+        status = line.status()
+        told = {"source": line.name, **{key: status[key] for key in ("in_view", "view_since")}}
+        self.hub.publish("view", told)
 
     def _gallery_told(self, version: int, products: int) -> None:
         classifier = self.products.model.classifier

@@ -1,5 +1,4 @@
-"""The history: the latest verdicts with their pictures, known ones too, so that a wrong one can be
-put right.
+"""The history: the latest verdicts with their pictures, so that a wrong one can be put right.
 
 They lie in SQLite under the station's state folder, within a bound of number and of bytes; the
 oldest go first. Verdicts on frames that show the same, and say the same, are one (`passages`).
@@ -30,7 +29,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS kept (
   id TEXT PRIMARY KEY, time TEXT NOT NULL, source TEXT NOT NULL, label TEXT,
   nearest TEXT NOT NULL, score REAL NOT NULL, margin REAL, stranger_rate REAL, band TEXT NOT NULL,
-  decided TEXT, right TEXT, author TEXT, jpeg BLOB NOT NULL
+  decided TEXT, right TEXT, author TEXT, version INTEGER, jpeg BLOB NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS kept_source ON kept (source, id);
 CREATE INDEX IF NOT EXISTS kept_label ON kept (label, id);
@@ -138,7 +137,8 @@ class VerdictHistory:
             if wanted:
                 self._offer(shown)
             return
-        answer = (record["band"], record["label"], wanted)
+        doubt = record["nearest"] if record["band"] == "review" else bool(record["nearest"])
+        answer = (record["band"], record["label"] or doubt, wanted)
         source = record["source_name"]
         self._offer_given(
             self._passages.look(source, frame.captured, vector, shown if wanted else None, answer)
@@ -185,7 +185,7 @@ class VerdictHistory:
         return found
 
     def decide(
-        self, identifiers: Sequence[str], right: str, author: str, at: str
+        self, identifiers: Sequence[str], right: str, author: str, at: str, version: int
     ) -> list[dict[str, Any]]:
         """Note what a person has decided on verdicts; return those that are kept, as they were.
 
@@ -194,6 +194,7 @@ class VerdictHistory:
             right: The product, or `NO_PRODUCT`.
             author: Who.
             at: When, as records have it.
+            version: The gallery's version that it made.
         """
         marks = ", ".join("?" * len(identifiers))
         with self._tables.changing() as db:
@@ -202,10 +203,20 @@ class VerdictHistory:
                 list(identifiers),
             ).fetchall()
             db.execute(
-                f"UPDATE kept SET decided = ?, right = ?, author = ? WHERE id IN ({marks})",  # noqa: S608
-                [at, right, author, *identifiers],
+                f"UPDATE kept SET decided = ?, right = ?, author = ?, version = ? "  # noqa: S608
+                f"WHERE id IN ({marks})",
+                [at, right, author, version, *identifiers],
             )
         return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+
+    def withdraw(self, version: int) -> None:
+        """Take back what was decided after a version of the gallery, to which it has returned."""
+        with self._tables.changing() as db:
+            db.execute(
+                "UPDATE kept SET decided = NULL, right = NULL, author = NULL, version = NULL "
+                "WHERE version > ?",
+                (version,),
+            )
 
     def size(self) -> tuple[int, int]:
         """Return how many verdicts are kept, and the bytes of their pictures."""
@@ -253,7 +264,8 @@ class VerdictHistory:
         count, held = self._count, self._held
         with self._tables.changing() as db:
             new = db.execute(
-                "INSERT OR IGNORE INTO kept VALUES (?,?,?,?,?,?,?,?,?,NULL,NULL,NULL,?)", values
+                "INSERT OR IGNORE INTO kept VALUES (?,?,?,?,?,?,?,?,?,NULL,NULL,NULL,NULL,?)",
+                values,
             ).rowcount
             count, held = count + new, held + new * len(jpeg)
             while count > self._settings.most or (count > 1 and held > self._settings.bytes):

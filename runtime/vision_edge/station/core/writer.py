@@ -1,4 +1,4 @@
-"""A thread that writes what others hand over, so that nobody who gives verdicts waits for a disk."""
+"""A thread that writes what others hand over, so that no verdict waits for a disk."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def settled(queue: ReviewQueue) -> list[dict[str, Any]]:
 def test_a_belt_without_a_trigger_brings_one_picture_a_part(
     belt: list[Look], queue: ReviewQueue, rest: float
 ) -> None:
-    """Five strangers pass three times, each resting a minute: five pictures, and one of the belt."""
+    """Five strangers pass three times, each resting a minute: five pictures, one of the belt."""
     seen: dict[str, tuple[int, ...]] = {}
     number, offset = 0, 0.0
     for _ in range(3):

@@ -106,6 +106,16 @@ class SourceStatus(Answer):
         examples=[0],
     )
     expected: Expected
+    in_view: int | None = Field(
+        default=None,
+        description="Parts in view; null where nothing tells: only the trigger `presence` does.",
+        examples=[1],
+    )
+    view_since: str | None = Field(
+        default=None,
+        description="Since when something, or nothing, is in view.",
+        examples=["2026-01-01T12:00:00.000+00:00"],
+    )
 
 
 class WireStatus(Answer):

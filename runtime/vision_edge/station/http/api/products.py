@@ -145,13 +145,16 @@ def rollback(request: Request, asked: RollbackAsked, user: Engineer) -> VersionA
                 404, "not_found", f"there is no version {asked.version} (0 to {gallery.version})",
                 "see GET history",
             )  # fmt: skip
-        return VersionAnswer(version=gallery.rollback(asked.version))
+        version = gallery.rollback(asked.version)
+    station_of(request).memory.returned(asked.version)
+    return VersionAnswer(version=version)
 
 
 @router.post("/undo", responses=failures(*CHANGING))
 def undo(request: Request, user: Operator) -> VersionAnswer:
     """Take the last change back, with all that it registered at once, as a new version."""
     target, version = station_of(request).products.undo(user.name)
+    station_of(request).memory.returned(target)
     noted(request, to=target)
     return VersionAnswer(version=version)
 
