@@ -28,6 +28,7 @@ class Memory:
         folder: The state folder.
         settings: Of the station.
         pending: Called with how many pictures wait, after each change.
+        shown: Called with the source and the JPEG of each verdict that is kept.
 
     Attributes:
         review: Pictures that wait for a person.
@@ -39,12 +40,16 @@ class Memory:
     """
 
     def __init__(
-        self, folder: Path, settings: StationSettings, pending: Callable[[int], None]
+        self,
+        folder: Path,
+        settings: StationSettings,
+        pending: Callable[[int], None],
+        shown: Callable[[str, bytes], object],
     ) -> None:
         with ExitStack() as opened:
             self.review = ReviewQueue(folder / "review.db", settings.review, pending)
             opened.callback(self.review.close)
-            self.history = VerdictHistory(folder / "history.db", settings.history)
+            self.history = VerdictHistory(folder / "history.db", settings.history, shown)
             opened.callback(self.history.close)
             self.statistics = ShiftStatistics(folder / "statistics.db", settings.statistics)
             opened.pop_all()

@@ -34,6 +34,7 @@ from vision_edge.station.core.identifiers import Identifiers
 from vision_edge.station.core.memory import Memory
 from vision_edge.station.core.metrics import Metrics
 from vision_edge.station.core.passages import direction
+from vision_edge.station.core.product_codes import ProductCodes, Rename
 from vision_edge.station.core.products import Products
 from vision_edge.station.core.registrar import Registrar
 from vision_edge.station.core.review_queue import ReviewQueue
@@ -64,6 +65,7 @@ class Station:
         captures: Pictures that wait to be registered.
         state: Its own folder, from the start to the end.
         identifiers: Makes those of its records.
+        codes: Of its products, for controllers; None where no wire asks for them.
     """
 
     def __init__(self, settings: StationSettings) -> None:
@@ -79,6 +81,7 @@ class Station:
         self._lines: dict[str, Line] = {}
         self._products: Products | None = None
         self._memory: Memory | None = None
+        self.codes: ProductCodes | None = None
         self._audit: AuditLog | None = None
         self._bundles: Bundles | None = None
         self._expectations: Expectations | None = None
@@ -125,7 +128,11 @@ class Station:
         self._scoring = Scoring(asked, products)
         self._products = products
         products.start()
-        self._memory = Memory(state.path, settings, self._review_told)
+        if settings.modbus is not None:
+            path = state.path / "product-codes.json"
+            self.codes = ProductCodes(path, settings.modbus.products, settings.modbus.first_code)
+            self._give_codes()
+        self._memory = Memory(state.path, settings, self._review_told, self.wiring.picture)
         self.registrar = Registrar(products, self._memory)
         events = LineEvents(self._verdict, self._line_state, self._view)
         self._lines = {
@@ -452,7 +459,20 @@ class Station:
         told = {"source": line.name, **{key: status[key] for key in ("in_view", "view_since")}}
         self.hub.publish("view", told)
 
+    def _give_codes(self) -> None:
+        """Have every registered product have a code, where a controller asks for codes."""
+        if self.codes is None:
+            return
+        with self.products.opened() as gallery:
+            renames = [
+                Rename(event.label, event.argument)
+                for event in gallery.events()
+                if event.kind == "rename" and event.label and event.argument
+            ]
+            self.codes.follow(list(gallery.state()), renames)
+
     def _gallery_told(self, version: int, products: int) -> None:
+        self._give_codes()
         classifier = self.products.model.classifier
         self.expectations.registered(
             classifier.labels if classifier is not None else (), self._renamed

@@ -7,7 +7,7 @@ oldest go first. Verdicts on frames that show the same, and say the same, are on
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,13 +97,20 @@ class VerdictHistory:
     Args:
         path: The SQLite file.
         settings: How much is kept.
+        told: Called with the source and the JPEG of each verdict that is kept, in one thread.
 
     Attributes:
         skipped: Verdicts that came too quickly to be kept with a picture.
     """
 
-    def __init__(self, path: Path, settings: HistorySettings) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: HistorySettings,
+        told: Callable[[str, bytes], object] = lambda source, jpeg: None,
+    ) -> None:
         self.skipped = 0
+        self._told = told
         self._settings = settings
         self._buckets = Buckets(settings.per_minute / 60, max(5.0, settings.per_minute / 4))
         self._passages: Passages[_Shown] = Passages()
@@ -275,3 +282,4 @@ class VerdictHistory:
                 db.execute("DELETE FROM kept WHERE id = ?", (identifier,))
                 count, held = count - 1, held - size
         self._count, self._held = count, held
+        self._told(record["source_name"], jpeg)

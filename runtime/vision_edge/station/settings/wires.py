@@ -58,6 +58,9 @@ class MqttSettings(OutboxSettings):
         expect: Take which product a source should show; off, since it changes what verdicts say.
         discovery: Announce the sources to Home Assistant and what understands its messages.
         discovery_prefix: First level of the topics of those announcements.
+        expire_s: Seconds without a verdict after which an announced sensor's value no longer
+            counts; 0: never.
+        pictures: Publish the picture of the latest verdict of each source, retained.
     """
 
     host: str = Field("127.0.0.1", min_length=1)
@@ -78,6 +81,8 @@ class MqttSettings(OutboxSettings):
     expect: bool = False
     discovery: bool = False
     discovery_prefix: Topic = "homeassistant"
+    expire_s: int = Field(600, ge=0, le=604_800)
+    pictures: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> MqttSettings:
@@ -148,6 +153,8 @@ class ModbusSettings(_Section):
         port: Port to listen on; 502 is the usual one and needs a privilege.
         unit: Unit identifier that is answered; 0 answers all.
         products: Product codes by label, 1 to 65533, for the register "product".
+        first_code: The least code that a product without one here is given, when it is registered;
+            it keeps it for good.
         triggers: Let a coil trigger its source.
         expect: Let a holding register say which product its source should show; off, since Modbus
             has no login.
@@ -157,6 +164,7 @@ class ModbusSettings(_Section):
     port: Port = 5020
     unit: int = Field(0, ge=0, le=247)
     products: dict[str, Annotated[int, Field(ge=1, le=65533)]] = Field(default_factory=dict)
+    first_code: Annotated[int, Field(ge=1, le=65533)] = 1
     triggers: bool = True
     expect: bool = False
 

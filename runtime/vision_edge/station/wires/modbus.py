@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,17 +32,23 @@ class ModbusWire(ServerWire):
     Args:
         settings: The section `[modbus]`.
         sources: Names of the sources, in the order of their registers.
+        code: Returns a product's code; by default the settings' alone.
 
     Raises:
         MissingExtraError: If pymodbus is not installed.
     """
 
-    def __init__(self, settings: ModbusSettings, sources: list[str]) -> None:
+    def __init__(
+        self,
+        settings: ModbusSettings,
+        sources: list[str],
+        code: Callable[[str], int | None] | None = None,
+    ) -> None:
         require("pymodbus")
         bound_library_log("pymodbus")
         super().__init__("modbus", host_and_port(settings.host, settings.port))
         self._settings, self._sources = settings, sources
-        self._map = RegisterMap(sources, settings.products)
+        self._map = RegisterMap(sources, code or settings.products.get)
         self._lock = threading.Lock()
         self._states: dict[str, SourceState] = {}
         self._coils = [False] * (len(sources) + 1)

@@ -49,17 +49,17 @@ class RegisterMap:
 
     Args:
         sources: Names of the sources, in the order of their blocks.
-        products: Product codes by label.
+        code: Returns a product's code; None if it has none.
         clock: Seconds on a clock that never goes back.
     """
 
     def __init__(
         self,
         sources: list[str],
-        products: dict[str, int],
+        code: Callable[[str], int | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sources, self._products, self._clock = sources, products, clock
+        self._sources, self._code, self._clock = sources, code, clock
         self._began = clock()
 
     @property
@@ -116,7 +116,7 @@ class RegisterMap:
     def _product(self, record: Record) -> int:
         if not record["known"]:
             return UNKNOWN
-        return self._products.get(record["label"], WITHOUT_CODE)
+        return self._code(record["label"]) or WITHOUT_CODE
 
     def _verification(self, record: Record) -> tuple[int, int]:
         """Return the answer, and the product that it was judged against."""

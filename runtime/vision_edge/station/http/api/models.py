@@ -349,6 +349,9 @@ class Product(Answer):
 
     label: str = Field(examples=["bolt M8"])
     snapshots: list[int] = Field(examples=[[3, 17]])
+    code: int | None = Field(
+        default=None, description="For controllers, where one asks for it.", examples=[12]
+    )
 
 
 class ProductsAnswer(Answer):

@@ -41,8 +41,12 @@ _REGISTER: dict[int | str, dict[str, Any]] = {
 @router.get("/products", responses=failures(*READING, 409, 413))
 def products(request: Request, _user: Operator) -> ProductsAnswer:
     """All registered products and their snapshots."""
-    version, state = station_of(request).products.listed()
-    listed = [{"label": label, "snapshots": ids} for label, ids in state.items()]
+    station = station_of(request)
+    code = station.codes.code if station.codes else lambda label: None
+    version, state = station.products.listed()
+    listed = [
+        {"label": label, "snapshots": ids, "code": code(label)} for label, ids in state.items()
+    ]
     return ProductsAnswer.model_validate({"version": version, "products": listed})
 
 

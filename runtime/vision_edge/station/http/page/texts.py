@@ -247,6 +247,7 @@ ENGLISH: Mapping[str, str] = {
     "products.count.many": "{n} products",
     "products.snapshots.one": "1 snapshot",
     "products.snapshots.many": "{n} snapshots",
+    "products.code": "PLC code {code}",
     "products.more": "and {n} more",
     "products.rename": "Rename",
     "products.rename-title": "Rename the product",
