@@ -59,10 +59,12 @@ class StationSection(Section):
     Attributes:
         name: What it is called in verdicts, topics and on the page.
         state_dir: Folder of what it must not forget; by default beside the gallery.
+        log: Lines of the log for people, or each a JSON object.
     """
 
     name: Name = "station"
     state_dir: Path | None = None
+    log: Literal["text", "json"] = "text"
 
 
 class SourceSettings(Section):

@@ -496,9 +496,7 @@ def test_a_home_can_trigger_and_look_and_knows_which_camera_is_away(
         for entry in by_name[name][1]["availability"]:
             payload = said[entry["topic"]].decode()
             if "value_template" in entry:
-                template = jinja2.Environment(autoescape=False).from_string(  # noqa: S701
-                    entry["value_template"]
-                )
+                template = jinja2.Environment(autoescape=False).from_string(entry["value_template"])
                 payload = template.render(value_json=json.loads(payload))
             states.append(payload == "online")
         return all(states)
