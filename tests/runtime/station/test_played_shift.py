@@ -1,4 +1,4 @@
-"""A shift is played: ten products and three strangers on a rendered belt, and a person who corrects.
+"""A shift is played: ten products, three strangers, a rendered belt, a person who corrects.
 
 The morning, corrections of what was not or wrongly named, a change that is undone and one that is
 rolled back, the afternoon after a restart, and a second station with the first one's gallery.

@@ -163,6 +163,7 @@ def _seen(
         for k in wanted
         if (image := parts[k].image) is not None
     ]
+    counts.judged += len(prepared)
     counts.fewer_views += sum(len(views) < camera.views.asked for views in prepared)
     found = dict(zip(wanted, camera.views.embed(embedder, prepared), strict=True))
     kinds = {k: kind_of(views, turns[k]) for k, views in zip(wanted, prepared, strict=True)}

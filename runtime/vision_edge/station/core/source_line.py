@@ -199,7 +199,7 @@ class Line:
     def join(self, timeout: float) -> bool:
         """Release the source and wait for the thread; whether it has ended."""
         source = self._source
-        if source is not None and source.live:
+        if source is not None and (source.live or getattr(source, "endless", False)):
             source.close()
         if self._thread.ident is not None:
             self._thread.join(timeout)

@@ -90,6 +90,7 @@ class SourceSettings(Section):
         report: When a part is reported: `"settled"`, as soon as its frames agree, or `"leave"`.
         debounce: Seconds without the same part again.
         loop: A file starts again at its end, played at its own rate; for trials.
+        follow: A folder's pictures are judged as they come, each once it is whole.
         realtime: A video file is played at its own rate.
         fps: Frames a second of a file that is played at a rate; by default the video's own, and 2
             for pictures.
@@ -119,6 +120,7 @@ class SourceSettings(Section):
     report: Report = "settled"
     debounce: Seconds = 0.0
     loop: bool = False
+    follow: bool = False
     realtime: bool = False
     fps: Annotated[float, Field(gt=0, le=240)] | None = None
     expected: Annotated[str, Field(min_length=1, max_length=200)] | None = None
@@ -144,6 +146,10 @@ class SourceSettings(Section):
             )
         if self.loop and live_address(self.address) is not None:
             raise ValueError("loop is for files; a camera never ends")
+        if self.follow and live_address(self.address) is not None:
+            raise ValueError("follow is for a folder; a camera brings its pictures itself")
+        if self.follow and (self.loop or self.realtime or self.fps or self.trigger != "none"):
+            raise ValueError('follow takes trigger = "none", and no loop, realtime or fps')
         return self
 
     @property

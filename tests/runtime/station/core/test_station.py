@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -261,3 +262,18 @@ def test_a_bundle_that_does_not_fit_the_gallery_ends_the_start_and_frees_the_fol
         Station(settings_for(other, registered, shots)).start()
     with Station(station_of(shots)) as station:
         assert station.ready
+
+
+def test_a_folder_that_grows_is_followed_and_the_station_still_stops(
+    station_of, shots: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    settings = station_of({"address": folder, "follow": True})
+    with Station(settings) as station:
+        shutil.copy(shots / "nut.png", folder / "1.png")
+        eventually(lambda: [record["label"] for record in station.records()] == ["nut"])
+        shutil.copy(shots / "bolt.png", folder / "2.png")
+        eventually(lambda: [record["label"] for record in station.records()] == ["bolt", "nut"])
+        line = station.lines[0]
+    assert line.join(0.1)
