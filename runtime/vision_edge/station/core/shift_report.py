@@ -57,7 +57,7 @@ class Tally:
 
     def share(self, band: str) -> float | None:
         """Return which share of what was in view was of a band, 0 to 1; None without any."""
-        return getattr(self, band) / self.judged if self.judged else None
+        return float(getattr(self, band)) / self.judged if self.judged else None
 
 
 @dataclass
