@@ -5,6 +5,7 @@ The page, the API and the table are made of this one report, so that their numbe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -57,7 +58,8 @@ class Tally:
 
     def share(self, band: str) -> float | None:
         """Return which share of what was in view was of a band, 0 to 1; None without any."""
-        return float(getattr(self, band)) / self.judged if self.judged else None
+        count: int = getattr(self, band)
+        return count / self.judged if self.judged else None
 
 
 @dataclass
@@ -88,7 +90,7 @@ class ShiftReport:
 
     def out_seconds(self, source: str) -> float:
         """Return for how long a source was out within the span."""
-        return sum(
+        return math.fsum(
             min(self.span.until, outage["ended"] or self.span.until)
             - max(self.span.since, outage["began"])
             for outage in self.outages
