@@ -111,7 +111,8 @@ def station_on(film: Film, belt: Belt, gallery: Path, **sections: Any) -> Any:
         "name": "belt", "address": film.folder, "trigger": "presence",
         "empty": str(belt.empty),
     }  # fmt: skip
-    sections = {"review": {"per_minute": 600}, **sections}
+    # what the cameras saw of strangers is the station's own, and not in an export
+    sections = {"review": {"per_minute": 600}, "scoring": {"cohort": False}, **sections}
     return served(settings_for(asset("bundle"), gallery, source, **sections))
 
 
