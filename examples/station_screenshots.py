@@ -27,7 +27,7 @@ from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
 HERE = Path(__file__).parent
-TABLET, PHONE = (1280, 800), (390, 844)
+TABLET, PANEL, PHONE = (1280, 800), (1024, 600), (390, 844)
 SHRINK, COLOURS = 0.65, 256
 COMMAND = [sys.executable, "-c", "from vision_edge.cli.app import main; main()"]
 
@@ -36,7 +36,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("docs/images"),
     port: Annotated[int, typer.Option(help="Port of the station meanwhile.")] = 8099,
 ) -> None:
-    """Write station-live.png, -register.png, -review.png and -phone.png."""
+    """Write station-live.png, -register, -review, -wrong, -shift, -panel and -phone."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, _station(Path(folder), port), _chrome() as chrome:
         camera = Camera(chrome, f"http://127.0.0.1:{port}", out)
@@ -45,6 +45,9 @@ def main(
         camera.live()
         camera.registration("pipe elbow 45")
         camera.review()
+        camera.wrong()
+        camera.shift()
+        camera.panel()
         camera.phone()
 
 
@@ -73,9 +76,7 @@ class Camera:
     def live(self) -> None:
         """Take the live view with a product on green."""
         self._chrome.get(f"{self._url}/")
-        self._await_band("accept")
-        time.sleep(1.0)
-        self._shoot("live")
+        self._recognised("live")
 
     def registration(self, name: str) -> None:
         """Take a registration before it is confirmed."""
@@ -93,6 +94,29 @@ class Camera:
                  ".forEach((box) => box.click())")  # fmt: skip
         self._shoot("review")
 
+    def wrong(self) -> None:
+        """Take the dialog in which a verdict of the history is put right."""
+        self._chrome.get(f"{self._url}/history?band=accept")
+        self._until(lambda: self._js("return document.querySelectorAll('.kept').length"))
+        self._js("document.querySelector('.kept').click()")
+        loaded = "return document.querySelectorAll('dialog img').length > 1 && "
+        loaded += "[...document.querySelectorAll('dialog img')].every((i) => i.naturalWidth)"
+        self._until(lambda: self._js(loaded))
+        time.sleep(1.0)
+        self._shoot("wrong")
+
+    def shift(self) -> None:
+        """Take the shift in numbers."""
+        self._chrome.get(f"{self._url}/shift?hours=1")
+        time.sleep(1.0)
+        self._shoot("shift")
+
+    def panel(self) -> None:
+        """Take the live view as on a small panel, dark."""
+        self._screen(PANEL, dark=True)
+        self._chrome.get(f"{self._url}/")
+        self._recognised("panel")
+
     def phone(self) -> None:
         """Take live view, products and health side by side, dark, as on a phone."""
         self._screen(PHONE, dark=True)
@@ -108,6 +132,19 @@ class Camera:
         for number, view in enumerate(views):
             row.paste(view, (number * (width + 12), 0))
         _write(self._out / "station-phone.png", row)
+
+    def _recognised(self, name: str) -> None:
+        """Take the live view while a part lies still and is recognised, before and after."""
+
+        def taken() -> bool:
+            self._await_band("accept")
+            picture = self._screenshot()
+            good = self._band() == "accept"
+            if good:
+                _write(self._out / f"station-{name}.png", picture)
+            return good
+
+        self._until(taken)
 
     def _frozen(self, name: str) -> None:
         """Freeze what lies still, and type a name."""

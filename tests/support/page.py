@@ -89,7 +89,11 @@ def rendered(folder: Path, part: str, seeds: Sequence[int] = (0,)) -> Path:
 def serving(folder: Path, sources: dict[str, Path], **sections: Any) -> Iterator[Served]:
     """Serve a station with the bundle that ships."""
     looped = {"loop": True, "fps": 3.0}
-    tables = [{"name": name, "address": path, **looped} for name, path in sources.items()]
+    more = sections.pop("tables", {})
+    tables = [
+        {"name": name, "address": path, **looped, **more.get(name, {})}
+        for name, path in sources.items()
+    ]
     review = {"per_minute": 30.0}
     settings = settings_for(
         asset("bundle"), folder / "products.db", *tables, review=review, **sections

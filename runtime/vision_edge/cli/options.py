@@ -78,6 +78,7 @@ STREAM = Mode(
     lambda values: not all(map(_is_usb, _addresses(values))),
 )
 VIDEO = Mode("a video file as source", lambda values: source_kind(values["source"]) == "video")
+FOLDER = Mode("a folder as source", lambda values: Path(values["source"]).is_dir())
 PICTURES = Mode(
     "pictures in files, or an http:// address of single pictures",
     lambda values: _reads_pictures(values),

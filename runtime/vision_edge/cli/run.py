@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.declarations import Given, Only, chosen
+from vision_edge.cli.declarations import Given, Only, absent, chosen
 from vision_edge.cli.grouped_command import command
 from vision_edge.cli.options import (
+    FOLDER,
     GRABBER,
     LIVE,
     READING,
@@ -51,13 +52,16 @@ from vision_edge.runtime.pipeline.triggers import (
 from vision_edge.runtime.recognition.part_tracking import PartSettings
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.verdict import Verdict
+from vision_edge.runtime.sinks.annotated import VideoSink
 from vision_edge.runtime.sinks.sink import Sinks
 from vision_edge.runtime.sources.files import ImageSource
+from vision_edge.runtime.sources.followed import FollowedFolder
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.grabber import GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings, LiveState
 from vision_edge.runtime.sources.opening import open_sources
 from vision_edge.runtime.sources.paced import PacedSource
+from vision_edge.runtime.sources.tapped import TappedSource
 from vision_edge.runtime.sources.view import View, ViewedSource
 
 app = command_app()
@@ -115,6 +119,11 @@ def run(
         typer.Option("--empty", help="Picture of the empty scene: parts are found and cut out."),
         Only(chosen("trigger", "presence")),
     ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Go on with pictures that come into the folder."),
+        Only(FOLDER, absent("trigger", "a run without --trigger")),
+    ] = False,
     realtime: Annotated[
         bool, typer.Option("--realtime", help="Play a video at its own rate."), Only(VIDEO)
     ] = False,
@@ -143,16 +152,20 @@ def run(
     opened = open_session(load_bundle(bundle), provider, options=session)
     classifier = _classifier(gallery, opened, acceptance, closed_set, cohort is not False)
     bad: list[ImageError] = []
-    plain = open_sources(
-        [source, *(also or [])],
-        lambda error: _report(error, bad),
-        live=live,
-        on_state=_state,
-        reading=reading,
-    )
+    plain: Source
+    if follow:
+        plain = FollowedFolder(Path(source), lambda error: _report(error, bad), reading)
+    else:
+        plain = open_sources(
+            [source, *(also or [])],
+            lambda error: _report(error, bad),
+            live=live,
+            on_state=_state,
+            reading=reading,
+        )
     _tell_passed_over(plain)
-    frames: Source = PacedSource(plain) if realtime else plain
-    frames = frames if view.changes_nothing else ViewedSource(frames, view)
+    paced: Source = PacedSource(plain) if realtime else plain
+    frames = TappedSource(paced if view.changes_nothing else ViewedSource(paced, view))
     statistics = PartStatistics()
     told: Iterator[tuple[Frame, Verdict]]
     if make_trigger is None:
@@ -171,8 +184,10 @@ def run(
             **repeats.values,
             **age.values,
         )
+    limit = _Limit(statistics, max_frames)
     with collecting(classifier, gallery, opened, wanted=cohort, live=plain.live):
-        tally, answers = _written(told, sinks, plain, _Limit(statistics, max_frames), frames)
+        by_part = make_trigger is not None
+        tally, answers = _written(told, sinks, plain, limit, frames, by_part=by_part)
     summarise(statistics, tally, plain, answers)
     if counts is not None:
         write_counts(counts, statistics, tally, plain)
@@ -223,13 +238,19 @@ def _written(
     options: SinkOptions,
     source: Source,
     limit: _Limit,
-    frames: Source,
+    frames: TappedSource,
+    *,
+    by_part: bool,
 ) -> tuple[Counter[str | None], Counter[str]]:
     """Write every verdict; return how often each label (None: unknown) and each answer came."""
     tally: Counter[str | None] = Counter()
     answers: Counter[str] = Counter()
     try:
-        with Sinks(*options.opened(source)) as sinks:
+        opened = options.opened(source)
+        for sink in opened:
+            if by_part and isinstance(sink, VideoSink):  # the film, not a frame a part
+                frames.tap = sink.show
+        with Sinks(*opened) as sinks:
             for frame, verdict in told:
                 sinks.write(frame, verdict)
                 asked = verdict.verification

@@ -53,7 +53,8 @@ class SinkOptions:
             sinks.append(CsvSink(self.csv))
         if self.save is not None:
             images = len(source.paths) if isinstance(source, ImageSource) else None
-            sinks.append(annotated_sink(self.save, source.fps or _NO_RATE, images))
+            rate = source.fps or _NO_RATE
+            sinks.append(annotated_sink(self.save, rate, images, timed=source.live))
         if self.review is not None:
             sinks.append(ReviewSink(self.review))
         return sinks

@@ -33,10 +33,11 @@ def summarise(
 ) -> None:
     """Print what a run did."""
     seconds = max(statistics.seconds, 1e-9)
-    frames = statistics.frames
+    frames, judged = statistics.frames, statistics.judged
+    each = f"{1000 * statistics.session_seconds / max(judged, 1):.1f} ms"
+    looks = f"{each} each of {judged} look(s)" if statistics.parts else f"{each} a verdict"
     typer.echo(
-        f"{frames} verdict(s) in {seconds:.1f} s, {frames / seconds:.1f} a second; "
-        f"model {1000 * statistics.session_seconds / max(frames, 1):.1f} ms a verdict"
+        f"{frames} verdict(s) in {seconds:.1f} s, {frames / seconds:.1f} a second; model {looks}"
         + (f"; {statistics.stale} stale frame(s) got no verdict" if statistics.stale else "")
         + _missed(statistics),
         err=True,

@@ -60,13 +60,15 @@ def serve(
     for module in PACKAGES:
         require(module)
     from vision_edge.station.core.log_bound import LogBound
+    from vision_edge.station.core.log_lines import formatter
     from vision_edge.station.server import run_server
     from vision_edge.station.settings.file import load_settings
 
     given = _given(bundle, source, gallery, provider, cuda_graph, host, port)
     settings = load_settings(config, **given)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(level=logging.INFO)
     for handler in logging.getLogger().handlers:
+        handler.setFormatter(formatter(settings.station.log))
         handler.addFilter(LogBound())
     with suppress(KeyboardInterrupt):
         run_server(settings, lambda url: typer.echo(f"serving on {url}", err=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vision_edge.station.core.station import Station
 from vision_edge.station.core.wire import Wire
 from vision_edge.station.fleet.host import line_wire
-from vision_edge.station.wires import make_wires
+from vision_edge.station.wires import About, make_wires
 
 
 def wires_of(station: Station) -> list[Wire]:
@@ -17,5 +17,7 @@ def wires_of(station: Station) -> list[Wire]:
     settings = station.settings
     names = [source.name for source in settings.sources]
     line = line_wire(station)
-    wires = make_wires(settings, station.name, settings.state_dir, names)
+    commanded = [source.name for source in settings.sources if source.trigger == "command"]
+    about = About(commanded, station.codes)
+    wires = make_wires(settings, station.name, settings.state_dir, names, about)
     return wires if line is None else [*wires, line]

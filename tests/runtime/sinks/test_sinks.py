@@ -17,6 +17,7 @@ from support.runtime import picture
 
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.images.coding import encode_jpeg, read_image
+from vision_edge.runtime.recognition.part_consensus import PartVerdict
 from vision_edge.runtime.recognition.prototypes import Decision
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.recognition.verification import Verification
@@ -292,3 +293,46 @@ def test_a_part_that_is_the_expected_one_needs_no_look(
     asked = replace(verdict, decision=replace(verdict.decision, verification=told))
     ReviewSink(tmp_path).write(frame, asked)
     assert len(list(tmp_path.rglob("*.jpg"))) == kept
+
+
+def part_of(number: int) -> tuple[Frame, Verdict]:
+    frame, verdict = shot(number)
+    part = PartVerdict(3, 9, 5, 6, verdict.decision, (5, 4), number, (1, 2, 30, 40))
+    return frame, replace(verdict, part=part)
+
+
+def test_a_table_has_the_parts_columns_and_true_and_false(tmp_path: Path) -> None:
+    with Sinks(CsvSink(tmp_path / "out.csv")) as sinks:
+        sinks.write(*part_of(1))
+        sinks.write(*shot(2, label=None))
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as stream:
+        first, second = csv.DictReader(stream)
+    columns = ("part", "part_first", "part_last", "part_frames", "part_box", "known")
+    assert [first[column] for column in columns] == ["1", "3", "9", "6", "1 2 30 40", "true"]
+    assert [second[column] for column in columns] == ["", "", "", "", "", "false"]
+
+
+def test_a_cameras_video_is_as_long_as_it_was(tmp_path: Path) -> None:
+    """Five verdicts a second, a pause of two seconds, and a burst that is quicker than the film."""
+    sink = VideoSink(tmp_path / "live.avi", 10.0, timed=True)
+    times = [0.0, 0.2, 0.4, 2.4, 2.41, 2.42, 2.6]
+    for number, at in enumerate(times):
+        frame, verdict = shot(number)
+        sink.write(replace(frame, captured=50.0 + at), verdict)
+    sink.close()
+    assert len(frames_of(tmp_path / "live.avi")) == 27  # 2.6 s at 10 a second, and the last
+
+
+def test_a_film_of_parts_shows_all_frames_and_each_verdict_for_a_while(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "parts.avi", 10.0)
+    plain = np.full((64, 96, 3), 200, np.uint8)
+    for number in range(50):
+        frame, verdict = shot(number, plain)
+        sink.show(frame)
+        if number == 10:
+            sink.write(frame, verdict)
+    sink.close()
+    frames = frames_of(tmp_path / "parts.avi")
+    assert len(frames) == 50
+    marked = [abs(int(frame[-2].mean()) - 200) > 40 for frame in frames]
+    assert [number for number, mark in enumerate(marked) if mark] == list(range(11, 31))

@@ -28,13 +28,17 @@ _END = object()
 
 @dataclass
 class RunStatistics:
-    """What a run did: counts, and seconds spent; `fewer_views` frames had one view for three."""
+    """What a run did: counts, and seconds spent; `fewer_views` frames had one view for three.
+
+    `session_seconds` were spent on `judged` pictures: frames, or parts in them.
+    """
 
     frames: int = 0
     stale: int = 0
     session_seconds: float = 0.0
     seconds: float = 0.0
     fewer_views: int = 0
+    judged: int = 0
 
 
 def verdicts(
@@ -65,6 +69,7 @@ def verdicts(
     for frame, prepared in _prepared(source, embedder, frame_views):
         began = time.monotonic()
         [(embedding, patches)] = frame_views.embed(embedder, [prepared])
+        counts.judged += 1
         counts.fewer_views += len(prepared) < frame_views.asked
         counts.session_seconds += time.monotonic() - began
         (decision,) = classifier.classify(embedding, [patches])
@@ -74,9 +79,10 @@ def verdicts(
             counts.stale += 1
             continue
         counts.frames += 1
+        now = datetime.now(timezone.utc)
         yield (
             frame,
-            Verdict(datetime.now(timezone.utc), frame.source, frame.number, age_ms, decision),
+            Verdict(now, frame.source, frame.number, age_ms, decision, embedding=embedding),
         )
 
 
@@ -85,10 +91,12 @@ def _prepared(
 ) -> Iterator[tuple[Frame, Image]]:
     """Prepare frames: ahead of the session for files, on demand for a live source.
 
-    A live source has its own reader thread, and preparing ahead would only age its frames.
+    A live source has its own reader thread, and preparing ahead would only age its frames. One
+    that waits for files to come would keep a thread waiting that nobody can end.
     """
     pairs = ((frame, views.prepared(frame.image, embedder.spec)) for frame in source)
-    return pairs if source.live else iter(_Ahead(pairs))
+    waits = source.live or getattr(source, "endless", False)
+    return pairs if waits else iter(_Ahead(pairs))
 
 
 class _Ahead(Generic[T]):

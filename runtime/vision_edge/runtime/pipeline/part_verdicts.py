@@ -164,6 +164,7 @@ def _seen(
         for k in wanted
         if (image := parts[k].image) is not None
     ]
+    counts.judged += len(prepared)
     counts.fewer_views += sum(len(views) < camera.views.asked for views in prepared)
     found = dict(zip(wanted, camera.views.embed(embedder, prepared), strict=True))
     kinds = {k: kind_of(views, turns[k]) for k, views in zip(wanted, prepared, strict=True)}
@@ -194,4 +195,7 @@ def _told(
             counts.frames += 1
             age_ms = 1000 * (time.monotonic() - best.captured)
             now = datetime.now(timezone.utc)
-            yield best, Verdict(now, best.source, best.number, age_ms, part.decision, part)
+            verdict = Verdict(
+                now, best.source, best.number, age_ms, part.decision, part, part.embedding
+            )
+            yield best, verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -37,6 +37,7 @@ class PartVerdict:
         evidence_frames: Numbers of the frames that speak most for it, best first.
         number: Which part of its camera it is, from 1 in the order of reporting.
         box: Where it lies in the frame `evidence`; None for the whole picture.
+        embedding: float32 (D,) of the part in the frame `evidence`.
     """
 
     first: int
@@ -47,6 +48,7 @@ class PartVerdict:
     evidence_frames: tuple[int, ...] = ()
     number: int = 0
     box: Box | None = None
+    embedding: Embeddings | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -415,6 +415,7 @@ class PartTracker:
             evidence,
             self.counts.reported,
             box,
+            part.embeddings[int(agreed.order[0])],
         )
         part.embeddings.clear()
         part.patches.clear()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.recognition.part_consensus import PartVerdict
 from vision_edge.runtime.recognition.prototypes import Decision
 from vision_edge.runtime.recognition.verification import Verification
@@ -22,6 +23,7 @@ class Verdict:
         age_ms: Age of the frame when the verdict was given, in milliseconds.
         decision: Product or unknown, score and margin.
         part: For a verdict on a part: all that it rests on; `frame` is the best evidence.
+        embedding: float32 (D,) of that frame, or of the part in it; not in the document.
     """
 
     time: datetime
@@ -30,6 +32,7 @@ class Verdict:
     age_ms: float
     decision: Decision
     part: PartVerdict | None = None
+    embedding: Embeddings | None = field(default=None, compare=False, repr=False)
 
     @property
     def verification(self) -> Verification | None:

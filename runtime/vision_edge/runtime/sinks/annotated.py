@@ -16,6 +16,8 @@ _PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"
 _VIDEOS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mjpeg", ".mpg"})
 """Suffixes that name one file to write; any other path is a folder's."""
 
+HOLD_SECONDS = 2.0
+"""For so long a part's verdict stands on the frames of a film."""
 _KNOWN, _UNKNOWN = (80, 200, 80), (60, 120, 240)  # BGR: green, orange-red
 
 
@@ -52,39 +54,77 @@ class OneImageSink:
 
 
 class VideoSink:
-    """Writes an annotated video.
+    """Writes an annotated video: of verdicts on frames as they come, or with `show` of all frames.
 
     Args:
         path: The file, by its suffix `.mp4`, `.avi` or `.mkv`.
         fps: Frames a second.
+        timed: Whether frames lie where they were captured, as those of a camera do: a pause is as
+            long as it was, and what comes quicker than `fps` is left out.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
+    def __init__(self, path: Path, fps: float, *, timed: bool = False) -> None:
         self._writer = VideoWriter(path, fps)
+        self._fps, self._timed = fps, timed
+        self._shown = False
+        self._began: float | None = None
+        self._written = 0
+        self._last: Image | None = None
+        self._verdict: tuple[Verdict, float] | None = None
 
     def write(self, frame: Frame, verdict: Verdict) -> None:
-        """Write one annotated frame."""
-        self._writer.write(annotate(frame.image, verdict))
+        """Write one annotated frame; with `show`, annotate what follows."""
+        if self._shown:
+            self._verdict = (verdict, self._now(frame))
+        else:
+            self._put(annotate(frame.image, verdict), frame)
+
+    def show(self, frame: Frame) -> None:
+        """Write a frame, with the verdict of a part for some seconds after it was given."""
+        self._shown = True
+        latest = self._verdict
+        new = latest is not None and self._now(frame) - latest[1] <= HOLD_SECONDS
+        self._put(annotate(frame.image, latest[0]) if latest and new else frame.image, frame)
 
     def close(self) -> None:
         """Finish the file."""
         self._writer.close()
 
+    def _now(self, frame: Frame) -> float:
+        """Return a frame's place in the film, in seconds."""
+        return frame.captured if self._timed else frame.number / self._fps
 
-def annotated_sink(path: Path, fps: float, images: int | None) -> Sink:
+    def _put(self, image: Image, frame: Frame) -> None:
+        """Write a frame at its place: the one before stands until then."""
+        if not self._timed:
+            self._writer.write(image)
+            return
+        self._began = frame.captured if self._began is None else self._began
+        place = round((frame.captured - self._began) * self._fps)
+        if place < self._written:
+            return
+        while self._last is not None and self._written < place:
+            self._writer.write(self._last)
+            self._written += 1
+        self._writer.write(image)
+        self._written, self._last = place + 1, image
+
+
+def annotated_sink(path: Path, fps: float, images: int | None, *, timed: bool = False) -> Sink:
     """Return the sink for `--save`: a video by its suffix, one image, or a folder of images.
 
     Args:
         path: What the user gave.
         fps: Rate for a video.
         images: Number of images the source has, or None where it is a stream of frames.
+        timed: Whether a video's frames lie where they were captured.
 
     Raises:
         VisionEdgeError: If one image file is to hold many.
     """
     suffix = path.suffix.lower()
     if suffix in _VIDEOS:
-        return VideoSink(path, fps)
+        return VideoSink(path, fps, timed=timed)
     if suffix in _PICTURES:
         if images != 1:
             raise VisionEdgeError(

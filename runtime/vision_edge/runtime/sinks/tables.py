@@ -12,6 +12,7 @@ from vision_edge.runtime.sources.frame import Frame
 COLUMNS = (
     "time", "source", "frame", "age_ms", "label", "score", "margin", "known", "nearest", "band",
     "stranger_rate", "expected", "verification", "reason", "expected_score", "wrong_rate",
+    "part", "part_first", "part_last", "part_frames", "part_box",
 )  # fmt: skip
 
 
@@ -85,10 +86,9 @@ class CsvSink:
         if self._stream is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self._path.open("w", encoding="utf-8", newline="")
-            self._writer = csv.DictWriter(self._stream, COLUMNS, extrasaction="ignore")
+            self._writer = csv.DictWriter(self._stream, COLUMNS)
             self._writer.writeheader()
-        cells = {key: as_cell(value) for key, value in _row(verdict).items()}
-        self._writer.writerow(cells)
+        self._writer.writerow({key: as_cell(value) for key, value in _cells(verdict).items()})
         self._stream.flush()
 
     def close(self) -> None:
@@ -97,20 +97,39 @@ class CsvSink:
             self._stream.close()
 
 
-def _row(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict's columns; those of the expected product are empty where none is."""
-    row = verdict.document()
-    asked = verdict.verification
-    if asked is not None:
-        told = asked.document()
-        row |= {
-            "expected": told["expected"],
-            "verification": told["answer"],
-            "reason": told["reason"],
-            "expected_score": told["score"],
-            "wrong_rate": told["wrong_rate"],
-        }
-    return row
+def _cells(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict by column; those of a part, or of what is expected, are empty without."""
+    cells = {key: value for key, value in verdict.document().items() if key in COLUMNS}
+    cells["known"] = "true" if verdict.decision.known else "false"
+    cells.pop("verification", None)
+    cells.pop("part", None)
+    return {**cells, **_expected(verdict), **_part(verdict)}
+
+
+def _expected(verdict: Verdict) -> dict[str, Any]:
+    if verdict.verification is None:
+        return {}
+    told = verdict.verification.document()
+    return {
+        "expected": told["expected"],
+        "verification": told["answer"],
+        "reason": told["reason"],
+        "expected_score": told["score"],
+        "wrong_rate": told["wrong_rate"],
+    }
+
+
+def _part(verdict: Verdict) -> dict[str, Any]:
+    part = verdict.part
+    if part is None:
+        return {}
+    return {
+        "part": part.number,
+        "part_first": part.first,
+        "part_last": part.last,
+        "part_frames": part.frames,
+        "part_box": "" if part.box is None else " ".join(map(str, part.box)),
+    }
 
 
 class JsonlSink:

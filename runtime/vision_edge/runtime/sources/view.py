@@ -108,6 +108,7 @@ class ViewedSource:
         self.name = source.name
         self.live = source.live
         self.fps = source.fps
+        self.endless = bool(getattr(source, "endless", False))
         self._view = view
 
     def __iter__(self) -> Iterator[Frame]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from vision_edge.runtime.errors import ImageError
 from vision_edge.runtime.images.coding import read_image
 from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.sources.files import ImageSource
+from vision_edge.runtime.sources.followed import FollowedFolder
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.live import LiveSource, LiveState
 from vision_edge.runtime.sources.opening import open_source
@@ -38,6 +40,8 @@ def opened(
     """
 
     def plain() -> Source:
+        if settings.follow:
+            return FollowedFolder(Path(settings.address), on_error, settings.reading)
         source = open_source(
             settings.address,
             on_error,
@@ -137,6 +141,7 @@ class Gate:
         self._period = 0.0 if max_rate is None else 1.0 / max_rate
         self._due = float("-inf")
         self.name, self.live, self.fps = source.name, source.live, source.fps
+        self.endless = bool(getattr(source, "endless", False))
         self.over = False
         self._frames = iter(source)
         self._current, self._seen, self._stopping = current, seen, stopping

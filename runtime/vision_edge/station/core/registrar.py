@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
@@ -15,8 +15,16 @@ from vision_edge.runtime.pipeline.gallery_classifier import as_compared
 from vision_edge.runtime.pipeline.registration import Picture, resemblance, snapshot_from
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.station.core.errors import WarningsError
+from vision_edge.station.core.memory import Memory
 from vision_edge.station.core.products import Products
-from vision_edge.station.core.review_queue import ReviewQueue
+from vision_edge.station.core.verdict_history import NO_PRODUCT
+
+
+class Pictures(Protocol):
+    """Where pictures are that a person decides on."""
+
+    def pictures(self, identifiers: Sequence[str]) -> dict[str, tuple[str, bytes]]:
+        """Return source and JPEG of each."""
 
 
 @dataclass
@@ -59,11 +67,11 @@ class Registrar:
 
     Args:
         products: The gallery.
-        review: Where pictures wait for a decision.
+        memory: Where pictures wait for a decision, and verdicts are kept.
     """
 
-    def __init__(self, products: Products, review: ReviewQueue) -> None:
-        self._products, self._review = products, review
+    def __init__(self, products: Products, memory: Memory) -> None:
+        self._products, self._memory = products, memory
 
     def check(self, picture: Picture, label: str | None) -> Concerns:
         """Return what speaks against a picture, as `label` or, with None, as any product."""
@@ -91,44 +99,59 @@ class Registrar:
             with self._products.changing(author) as gallery:
                 return _added(gallery, label, snapshots)
 
-    def assign(self, identifiers: Sequence[str], label: str, author: str) -> Registered:
-        """Register pictures under review as a product, whatever speaks against it.
+    def assign(
+        self, identifiers: Sequence[str], label: str, author: str, *, among: Pictures | None = None
+    ) -> Registered:
+        """Register pictures as a product, whatever speaks against it.
+
+        Args:
+            identifiers: Of pictures under review, or of verdicts.
+            label: The product.
+            author: Who says so.
+            among: Where the pictures are: the review queue by default, or the history.
 
         Raises:
-            ReviewError: If one of them does not wait (any more).
-            GalleryError: If the gallery refuses.
+            VisionEdgeError: If one of them is not there (any more), or the gallery refuses.
         """
         with self._products.steady():
-            snapshots = self._snapshots(identifiers)
+            snapshots = self._snapshots(identifiers, among)
             with self._products.changing(author) as gallery:
                 held = set(gallery.state().get(label, ()))
                 new = [s for s in snapshots if _held(gallery, s) not in held]
+                _taken_out(gallery, new)
                 added = (
                     _added(gallery, label, new) if new else Registered(label, gallery.version, [])
                 )
-            self._review.remove(identifiers)
+            self._memory.decided(identifiers, label, author, added.version)
         return added
 
-    def reject(self, identifiers: Sequence[str], author: str) -> int:
-        """Keep pictures under review as what is no product; return the gallery's new version.
+    def reject(
+        self, identifiers: Sequence[str], author: str, *, among: Pictures | None = None
+    ) -> int:
+        """Keep pictures as what is no product; return the gallery's new version.
+
+        Args:
+            identifiers: Of pictures under review, or of verdicts.
+            author: Who says so.
+            among: Where the pictures are: the review queue by default, or the history.
 
         Raises:
-            ReviewError: If one of them does not wait (any more).
-            GalleryError: If the gallery refuses.
+            VisionEdgeError: If one of them is not there (any more), or the gallery refuses.
         """
         with self._products.steady():
-            snapshots = self._snapshots(identifiers)
+            snapshots = self._snapshots(identifiers, among)
             with self._products.changing(author) as gallery:
                 held = gallery.contents().negatives
                 new = [s for s in snapshots if _held(gallery, s) not in held]
+                _taken_out(gallery, new)
                 version = gallery.add_negatives(None, new) if new else gallery.version
-            self._review.remove(identifiers)
+            self._memory.decided(identifiers, NO_PRODUCT, author, version)
         return version
 
-    def _snapshots(self, identifiers: Sequence[str]) -> list[Snapshot]:
-        """Embed pictures under review; what several of them show to the last bit counts once."""
+    def _snapshots(self, identifiers: Sequence[str], among: Pictures | None) -> list[Snapshot]:
+        """Embed pictures; what several of them show to the last bit counts once."""
         with self._products.steady() as model:
-            pictures = self._review.pictures(identifiers)
+            pictures = (among or self._memory.review).pictures(identifiers)
             distinct = {jpeg: (i, source) for i, (source, jpeg) in pictures.items()}
             return [
                 snapshot_from(
@@ -142,6 +165,13 @@ class Registrar:
 def _held(gallery: Gallery, snapshot: Snapshot) -> int | None:
     """Return the identifier of a picture that the gallery held before, if it did."""
     return gallery.snapshots.find(hashlib.sha256(snapshot.jpeg).hexdigest())
+
+
+def _taken_out(gallery: Gallery, snapshots: Sequence[Snapshot]) -> None:
+    """Take pictures out of where they are: what a person says now is what they show."""
+    for identifier in {_held(gallery, snapshot) for snapshot in snapshots}:
+        if identifier is not None and identifier in gallery.contents().places():
+            gallery.drop(identifier)
 
 
 def _added(gallery: Gallery, label: str, snapshots: Sequence[Snapshot]) -> Registered:

@@ -6,34 +6,36 @@ fills no quicker than a person can look.
 
 from __future__ import annotations
 
-import logging
-import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, Full, Queue
 from typing import Any
 
+import numpy as np
+
+from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.images.coding import encode_jpeg
 from vision_edge.runtime.images.presence import Presence, crop_around
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.limits import Buckets
+from vision_edge.station.core.passages import Given, Passages, Remembered
+from vision_edge.station.core.tables import Tables
 from vision_edge.station.core.wire import Record
+from vision_edge.station.core.writer import Writer
 from vision_edge.station.settings.station import ReviewSettings
 
-log = logging.getLogger(__name__)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
   id TEXT PRIMARY KEY, time TEXT NOT NULL, source TEXT NOT NULL, nearest TEXT NOT NULL,
   score REAL NOT NULL, margin REAL, band TEXT NOT NULL, jpeg BLOB NOT NULL
-) STRICT
+) STRICT;
+CREATE TABLE IF NOT EXISTS seen (
+  id TEXT PRIMARY KEY, times INTEGER NOT NULL, last TEXT NOT NULL, direction BLOB
+) STRICT;
 """
 _COLUMNS = ("id", "time", "source", "nearest", "score", "margin", "band")
-_AHEAD = 8
 
 
 class ReviewError(VisionEdgeError):
@@ -45,10 +47,23 @@ class _Offer:
     frame: Frame
     record: Record
     presence: Presence | None
+    vector: Embeddings | None = None
+
+
+@dataclass(frozen=True)
+class _Again:
+    """Another picture like one that waits."""
+
+    identifier: str
+    time: str
 
 
 class ReviewQueue:
-    """Pictures that wait for a person. Frames are offered by lines, and written by one thread.
+    """Pictures that wait for a person: one a part, and one of what looks the same.
+
+    Frames are offered by lines, and written by one thread. A verdict on a part stands for itself;
+    those on frames are taken together while they show the same (`passages`), and count as known if
+    one of them is. A picture like one that waits, or that was dismissed lately, is counted with it.
 
     Args:
         path: The SQLite file.
@@ -58,22 +73,24 @@ class ReviewQueue:
     Attributes:
         dropped: Pictures that were pushed out by newer ones since the start.
         skipped: Pictures that came too quickly to be kept.
+        grouped: Pictures that showed what waited, or was dismissed, already.
     """
 
     def __init__(
         self, path: Path, settings: ReviewSettings, changed: Callable[[int], None]
     ) -> None:
-        self.dropped = self.skipped = 0
+        self.dropped = self.skipped = self.grouped = 0
         self._settings, self._changed = settings, changed
         rate = settings.per_minute / 60
         self._buckets = Buckets(rate, max(3.0, settings.per_minute / 4))
-        self._offers: Queue[_Offer | None] = Queue(_AHEAD)
-        self._lock = threading.Lock()
-        with _translated():
-            self._db = _opened(path)
-        self._pending = int(self._rows("SELECT count(*) FROM items")[0][0])
-        self._thread = threading.Thread(target=self._write, name="review", daemon=True)
-        self._thread.start()
+        self._passages: Passages[_Offer] = Passages()
+        self._remembered = Remembered()
+        self._tables = Tables(path, _SCHEMA, "the review queue", ReviewError)
+        self._recall()
+        self._pending = self._count()
+        self._writer: Writer[_Offer | _Again] = Writer(
+            "review", self._write, self._lost, lambda: self._settle(time.monotonic())
+        )
 
     @property
     def pending(self) -> int:
@@ -83,30 +100,77 @@ class ReviewQueue:
     @property
     def waiting(self) -> int:
         """How many offers are not written yet."""
-        return self._offers.qsize()
+        return self._writer.waiting
 
-    def offer(self, frame: Frame, record: Record, presence: Presence | None = None) -> None:
+    def offer(
+        self,
+        frame: Frame,
+        record: Record,
+        presence: Presence | None = None,
+        vector: Embeddings | None = None,
+    ) -> None:
         """Keep a picture if its verdict was unknown or doubtful; never waits.
 
         Args:
             frame: What the verdict rests on.
             record: The verdict; where it is right, whatever else it is called, there is no doubt.
             presence: Knows the empty scene: the picture is cut to the part.
+            vector: Its embedding's `direction`; without it, it is compared with no other.
         """
-        if record["known"] or (record.get("verification") or {}).get("answer") == "right":
+        source, in_view = record["source_name"], record.get("in_view", True)
+        offer = _Offer(frame, record, presence, vector)
+        right = (record.get("verification") or {}).get("answer") == "right"
+        wanted = in_view and not record["known"] and not right
+        if vector is None or "part" in record:
+            if wanted:
+                self._take(offer, frame.captured)
             return
-        if self._buckets.take(record["source_name"]) > 0:
+        shown = offer if wanted else None
+        self._take_given(
+            source, self._passages.look(source, frame.captured, vector, shown, in_view)
+        )
+
+    def _take_given(self, source: str, passages: Sequence[Given[_Offer]]) -> None:
+        for passage in passages:
+            if passage.shown is None:
+                if passage.answer:  # something was in view, and known
+                    self._remembered.recognised(source, passage.at, passage.vector)
+            elif passage.first:
+                self._take(passage.shown, passage.at, passage.still)
+            else:  # still there: what is like it is not news
+                self._remembered.like(source, passage.at, passage.vector)
+
+    def _take(self, offer: _Offer, at: float, still: float = 1.0) -> None:
+        """Hand a picture to the thread that writes, unless one like it was handed over."""
+        source, identifier = offer.record["source_name"], offer.record["id"]
+        if offer.vector is not None:
+            like = self._remembered.like(source, at, offer.vector, still)
+            if like is not None:
+                self.grouped += 1
+                self._writer.put(_Again(like, offer.record["time"]))
+                return
+        if self._buckets.take(source) > 0 or not self._writer.put(offer):
             self.skipped += 1
-            return
-        try:
-            self._offers.put_nowait(_Offer(frame, record, presence))
-        except Full:
-            self.skipped += 1
+        elif offer.vector is not None:
+            self._remembered.add(source, at, offer.vector, identifier)
 
     def items(self, limit: int) -> list[dict[str, Any]]:
-        """Return what waits, newest first, as JSON values."""
-        columns = ", ".join(_COLUMNS)
-        rows = self._rows(f"SELECT {columns} FROM items ORDER BY id DESC LIMIT ?", (limit,))  # noqa: S608
+        """Return what waits, newest first, as JSON values; `times` says how often it came."""
+        columns = ", ".join(f"items.{column}" for column in _COLUMNS)
+        rows = self._tables.rows(
+            f"SELECT {columns}, coalesce(times, 1), coalesce(last, items.time) "  # noqa: S608
+            "FROM items LEFT JOIN seen USING (id) ORDER BY items.id DESC LIMIT ?",
+            (limit,),
+        )
+        return [dict(zip((*_COLUMNS, "times", "last"), row, strict=True)) for row in rows]
+
+    def some(self, identifiers: Sequence[str]) -> list[dict[str, Any]]:
+        """Return those of some pictures that wait, as JSON values."""
+        marks = ", ".join("?" * len(identifiers))
+        rows = self._tables.rows(
+            f"SELECT {', '.join(_COLUMNS)} FROM items WHERE id IN ({marks})",  # noqa: S608
+            list(identifiers),
+        )
         return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
 
     def jpeg(self, identifier: str) -> bytes:
@@ -115,7 +179,7 @@ class ReviewQueue:
         Raises:
             ReviewError: If it does not wait (any more).
         """
-        rows = self._rows("SELECT jpeg FROM items WHERE id = ?", (identifier,))
+        rows = self._tables.rows("SELECT jpeg FROM items WHERE id = ?", (identifier,))
         if not rows:
             raise ReviewError(
                 f"there is no picture {identifier[:40]!r} to review (any more)",
@@ -133,115 +197,111 @@ class ReviewQueue:
         found = {}
         for identifier in dict.fromkeys(identifiers):
             jpeg = self.jpeg(identifier)
-            [(source,)] = self._rows("SELECT source FROM items WHERE id = ?", (identifier,))
+            [(source,)] = self._tables.rows("SELECT source FROM items WHERE id = ?", (identifier,))
             found[identifier] = (str(source), jpeg)
         return found
 
-    def remove(self, identifiers: Sequence[str]) -> list[str]:
-        """Take pictures off the queue, those that still wait; return which they were."""
+    def remove(self, identifiers: Sequence[str], *, forget: bool = True) -> list[str]:
+        """Take pictures off the queue, those that still wait; return which they were.
+
+        Args:
+            identifiers: Which.
+            forget: Whether what is like them may come again; else not for some minutes.
+        """
         gone = []
-        with self._lock, _translated():
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._tables.changing() as db:
             for identifier in dict.fromkeys(identifiers):
-                done = self._db.execute("DELETE FROM items WHERE id = ?", (identifier,))
+                done = db.execute("DELETE FROM items WHERE id = ?", (identifier,))
+                db.execute("DELETE FROM seen WHERE id = ?", (identifier,))
                 gone += [identifier] * done.rowcount
-            self._db.execute("COMMIT")
+        (self._remembered.forget if forget else self._remembered.dismiss)(set(identifiers))
         self._recount()
         return gone
 
     def flush(self, timeout: float = 2.0) -> None:
         """Wait until what was offered is written."""
-        until = time.monotonic() + timeout
-        while self._offers.unfinished_tasks and time.monotonic() < until:
-            time.sleep(0.005)
+        self._writer.flush(timeout)
 
     def close(self) -> None:
         """Write what was offered, and close the file."""
-        self.flush()
-        try:
-            self._offers.put_nowait(None)
-        except Full:
-            return
-        self._thread.join(1.0)
-        with self._lock:
-            self._db.close()
+        self._settle(float("inf"))
+        if self._writer.close():
+            self._tables.close()
 
-    def _write(self) -> None:
-        while True:
-            try:
-                offer = self._offers.get(timeout=1.0)
-            except Empty:
-                continue
-            try:
-                if offer is None:
-                    return
-                self._keep(offer)
-            except Exception:  # a full disk, say: the next may fit
-                self.skipped += 1
-                log.exception("a picture to review could not be kept")
-            finally:
-                self._offers.task_done()
+    def _settle(self, now: float) -> None:
+        """Take the passages that are over, though no frame has said so."""
+        for source, passage in self._passages.overdue(now):
+            self._take_given(source, [passage])
+
+    def _lost(self, item: _Offer | _Again) -> None:
+        if isinstance(item, _Offer):
+            self.skipped += 1
+            self._remembered.forget({item.record["id"]})
+
+    def _write(self, item: _Offer | _Again) -> None:
+        if isinstance(item, _Offer):
+            self._keep(item)
+            return
+        with self._tables.changing() as db:
+            db.execute(
+                "UPDATE seen SET times = times + 1, last = ? WHERE id = ?",
+                (item.time, item.identifier),
+            )
 
     def _keep(self, offer: _Offer) -> None:
-        record, image = offer.record, offer.frame.image
-        found = None if offer.presence is None else offer.presence.find(image)
-        jpeg = encode_jpeg(image if found is None else crop_around(image, found.box))
+        record = offer.record
+        jpeg = encode_jpeg(shown_of(offer.frame, record, offer.presence))
         values = (
             record["id"], record["time"], record["source_name"], record["nearest"],
             record["score"], record["margin"], record["band"], jpeg,
         )  # fmt: skip
-        with self._lock, _translated():
-            self._db.execute("INSERT OR IGNORE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
-            excess = self._db.execute(
+        direction = None if offer.vector is None else offer.vector.astype("<f4").tobytes()
+        with self._tables.changing() as db:
+            db.execute("INSERT OR IGNORE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            db.execute(
+                "INSERT OR IGNORE INTO seen VALUES (?, 1, ?, ?)",
+                (record["id"], record["time"], direction),
+            )
+            excess = db.execute(
                 "DELETE FROM items WHERE id NOT IN (SELECT id FROM items ORDER BY id DESC LIMIT ?)",
                 (self._settings.most,),
             ).rowcount
+            if excess > 0:
+                db.execute("DELETE FROM seen WHERE id NOT IN (SELECT id FROM items)")
         self.dropped += max(0, excess)
         self._recount()
 
+    def _recall(self) -> None:
+        """Remember what waits from before the start."""
+        for identifier, source, direction in self._tables.rows(
+            "SELECT id, source, direction FROM items JOIN seen USING (id) ORDER BY id"
+        ):
+            if direction is not None:
+                vector = np.frombuffer(direction, "<f4").astype(np.float32)
+                self._remembered.add(source, float("-inf"), vector, identifier)
+
+    def _count(self) -> int:
+        return int(self._tables.rows("SELECT count(*) FROM items")[0][0])
+
     def _recount(self) -> None:
-        self._pending = int(self._rows("SELECT count(*) FROM items")[0][0])
+        self._pending = self._count()
         self._changed(self._pending)
 
-    def _rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, _translated():
-            return self._db.execute(sql, parameters).fetchall()
 
+def shown_of(frame: Frame, record: Record, presence: Presence | None) -> Image:
+    """Return what a person is to see of a verdict: the part, where it is known, or the frame.
 
-def _opened(path: Path) -> sqlite3.Connection:
-    """Open the queue's file; a damaged one is put aside, so that the station runs."""
-    try:
-        return _connected(path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):  # locked, or not to be written
-            raise
-        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
-        log.warning("%s is damaged (%s); it is kept as %s", path, error, aside.name)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        path.replace(aside)
-        return _connected(path)
+    Args:
+        frame: What the verdict rests on most.
+        record: The verdict; the box of its part counts most.
+        presence: Knows the empty scene.
 
-
-def _connected(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute(_SCHEMA)
-        db.execute("SELECT count(*) FROM items").fetchall()
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise ReviewError(
-            f"the review queue cannot be used: {error}",
-            fix="check the state folder, its permissions and the room on its disk",
-        ) from error
+    Returns:
+        uint8 (H, W, 3), BGR.
+    """
+    box = (record.get("part") or {}).get("box")
+    if box is not None:
+        x0, y0, x1, y1 = box
+        return crop_around(frame.image, (x0, y0, x1, y1))
+    found = None if presence is None else presence.find(frame.image)
+    return frame.image if found is None else crop_around(frame.image, found.box)

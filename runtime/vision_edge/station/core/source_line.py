@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
+from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
 from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.pipeline.frame_verdicts import verdicts
@@ -42,6 +44,8 @@ from vision_edge.station.core.scene_guard import SceneGuard
 from vision_edge.station.settings.station import SourceSettings
 
 log = logging.getLogger(__name__)
+MUCH = 0.25
+"""Share of the picture from which on a part counts that is not wholly in view."""
 State = Literal["connecting", "live", "stale", "lost", "ended"]
 
 
@@ -53,11 +57,23 @@ class LineEvents:
         verdict: A verdict, and the frame that it rests on most.
         state: The line's state has changed.
         missed: So many more parts were in view and got no verdict.
+        view: Something has come into view, or nothing is in view any more.
     """
 
     verdict: Callable[[Line, Frame, Verdict], None]
     state: Callable[[Line], None]
     missed: Callable[[Line, int], None]
+    view: Callable[[Line], None]
+
+
+def occupied(presence: Presence, image: Image) -> bool:
+    """Whether a scene shows something wholly, or much of something: more than an edge of a part."""
+    pixels = image.shape[0] * image.shape[1]
+    return any(
+        found.complete
+        or (found.box[2] - found.box[0]) * (found.box[3] - found.box[1]) >= MUCH * pixels
+        for found in presence.find_all(image)
+    )
 
 
 class Line:
@@ -78,6 +94,7 @@ class Line:
         answers: What came of commands.
         scene: What has changed in silence.
         bursting: Held while a burst of it is taken.
+        view_since: Since when something, or nothing, is in view.
     """
 
     def __init__(
@@ -95,6 +112,8 @@ class Line:
         self.latest: Frame | None = None
         self.presence: Presence | None = None
         self.bursting = threading.Lock()
+        self.view_since = datetime.now(timezone.utc)
+        self._viewed = False
         self._model, self._events = model, events
         self._expected = expected
         self._trigger = RequestTrigger()
@@ -125,6 +144,13 @@ class Line:
         frame = self.latest
         return None if frame is None else 1000 * (time.monotonic() - frame.captured)
 
+    @property
+    def parts_in_view(self) -> int | None:
+        """How many parts are in view; None where nothing tells: only `presence` does."""
+        if self.settings.trigger != "presence":
+            return None
+        return sum(counts.in_view for counts in self.statistics.parts.values())
+
     def status(self) -> dict[str, object]:
         """Return what the page shows of it."""
         age = self.age_ms
@@ -148,7 +174,14 @@ class Line:
             "answer": None if self.answers.latest is None else self.answers.latest.word,
             "answers": self.answers.count,
             "change": self.scene.document(),
+            "in_view": self.parts_in_view,
+            "view_since": self.view_since.isoformat(timespec="milliseconds"),
         }
+
+    def in_view(self, frame: Frame, verdict: Verdict) -> bool:
+        """Whether there is anything to judge, as far as the source's empty scene is known."""
+        whole = verdict.part is None or verdict.part.box is None
+        return self.presence is None or not whole or occupied(self.presence, frame.image)
 
     def _discreet(self, text: str) -> str:
         empty = self.settings.empty
@@ -181,7 +214,7 @@ class Line:
     def join(self, timeout: float) -> bool:
         """Release the source and wait for the thread; whether it has ended."""
         source = self._source
-        if source is not None and source.live:
+        if source is not None and (source.live or getattr(source, "endless", False)):
             source.close()
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -274,6 +307,10 @@ class Line:
         self.latest = frame
         self.frames += 1
         self._tell_missed()
+        viewed = bool(self.parts_in_view)  # as of the frame before
+        if viewed != self._viewed:
+            self._viewed, self.view_since = viewed, datetime.now(timezone.utc)
+            self._events.view(self)
 
     def _tell_missed(self) -> None:
         """Tell of the parts that were missed since it was last told."""

@@ -32,7 +32,10 @@ from vision_edge.station.core.errors import BusyError, NoFrameError, NotThereErr
 from vision_edge.station.core.event_hub import Hub, Subscription
 from vision_edge.station.core.expectations import Expectations, Expected
 from vision_edge.station.core.identifiers import Identifiers
+from vision_edge.station.core.memory import Memory
 from vision_edge.station.core.metrics import Metrics
+from vision_edge.station.core.passages import direction
+from vision_edge.station.core.product_codes import ProductCodes, Rename
 from vision_edge.station.core.products import Products
 from vision_edge.station.core.registrar import Registrar
 from vision_edge.station.core.review_queue import ReviewQueue
@@ -65,6 +68,7 @@ class Station:
         captures: Pictures that wait to be registered.
         state: Its own folder, from the start to the end.
         identifiers: Makes those of its records.
+        codes: Of its products, for controllers; None where no wire asks for them.
     """
 
     def __init__(self, settings: StationSettings) -> None:
@@ -79,7 +83,8 @@ class Station:
         self.wiring = Wiring()
         self._lines: dict[str, Line] = {}
         self._products: Products | None = None
-        self._review: ReviewQueue | None = None
+        self._memory: Memory | None = None
+        self.codes: ProductCodes | None = None
         self._audit: AuditLog | None = None
         self._tally: Tally | None = None
         self._bundles: Bundles | None = None
@@ -127,11 +132,15 @@ class Station:
         self._scoring = Scoring(asked, products)
         self._products = products
         products.start()
-        self._review = ReviewQueue(state.path / "review.db", settings.review, self._review_told)
-        self.registrar = Registrar(products, self._review)
+        if settings.modbus is not None:
+            path = state.path / "product-codes.json"
+            self.codes = ProductCodes(path, settings.modbus.products, settings.modbus.first_code)
+            self._give_codes()
+        self._memory = Memory(state.path, settings, self._review_told, self.wiring.picture)
+        self.registrar = Registrar(products, self._memory)
         shifts = Shifts(settings.counting.shifts, settings.counting.timezone)
         self._tally = Tally(state.path / "counts.db", shifts, self._counts_told)
-        events = LineEvents(self._verdict, self._line_state, self._missed)
+        events = LineEvents(self._verdict, self._line_state, self._missed, self._view)
         self._lines = {
             source.name: Line(
                 source, lambda: products.model, events, partial(self.expectations.of, source.name)
@@ -160,7 +169,7 @@ class Station:
         for thread in joins:
             thread.join(max(0.0, until - time.monotonic()))
         self.wiring.close()
-        for part in (self._products, self._review, self._tally, self._audit, self.state):
+        for part in (self._products, self._memory, self._tally, self._audit, self.state):
             if part is not None:
                 part.close()
 
@@ -185,7 +194,16 @@ class Station:
         Raises:
             VisionEdgeError: If the station is not started.
         """
-        return _started(self._review)
+        return self.memory.review
+
+    @property
+    def memory(self) -> Memory:
+        """What is remembered of its verdicts.
+
+        Raises:
+            VisionEdgeError: If the station is not started.
+        """
+        return _started(self._memory)
 
     @property
     def tally(self) -> Tally:
@@ -481,9 +499,12 @@ class Station:
         if "part" in record:
             self.tally.count(record)
             line.scene.part(record)
+        if not line.in_view(frame, verdict):
+            record["in_view"] = False
         self._records.append(record)
         self.metrics.verdict(record)
-        self.review.offer(frame, record, line.presence)
+        vector = direction(verdict.embedding, self.session.bundle.centre)
+        self.memory.take(frame, record, line.presence, vector)
         self.hub.publish("verdict", record)
         self.wiring.verdict(record)
         line.answers.verdict(record)
@@ -491,6 +512,7 @@ class Station:
     def _line_state(self, line: Line) -> None:
         status = line.status()
         log.info("%s: %s %s", line.name, status["state"], status["message"])
+        self.memory.state(line.name, str(status["state"]))
         self.hub.publish("state", status)
         self.wiring.state(line.name, status)
 
@@ -502,7 +524,25 @@ class Station:
         self.hub.publish("counts", document)
         self.wiring.counts(document)
 
+    def _view(self, line: Line) -> None:
+        status = line.status()
+        told = {"source": line.name, **{key: status[key] for key in ("in_view", "view_since")}}
+        self.hub.publish("view", told)
+
+    def _give_codes(self) -> None:
+        """Have every registered product have a code, where a controller asks for codes."""
+        if self.codes is None:
+            return
+        with self.products.opened() as gallery:
+            renames = [
+                Rename(event.label, event.argument)
+                for event in gallery.events()
+                if event.kind == "rename" and event.label and event.argument
+            ]
+            self.codes.follow(list(gallery.state()), renames)
+
     def _gallery_told(self, version: int, products: int) -> None:
+        self._give_codes()
         classifier = self.products.model.classifier
         self.expectations.registered(
             classifier.labels if classifier is not None else (), self._renamed

@@ -85,6 +85,19 @@ class Wire(Protocol):
 
 
 @runtime_checkable
+class PictureWire(Wire, Protocol):
+    """A wire that also shows the picture of a verdict."""
+
+    def picture(self, source: str, jpeg: bytes) -> None:
+        """Take the picture of a source's latest verdict, at once; called from any thread.
+
+        Args:
+            source: The source's name.
+            jpeg: The picture.
+        """
+
+
+@runtime_checkable
 class StateWire(Wire, Protocol):
     """A wire that also tells how the sources are."""
 

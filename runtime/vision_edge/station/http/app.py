@@ -14,12 +14,14 @@ from vision_edge.station.http.api import (
     captures,
     cohort,
     counts,
+    kept,
     probes,
     products,
     review,
     scoring,
     session,
     sources,
+    statistics,
     verdicts,
 )
 from vision_edge.station.http.api.fleet import fleet_router
@@ -27,13 +29,15 @@ from vision_edge.station.http.auth import SCHEMES, Auth
 from vision_edge.station.http.camera_checks import CameraChecks
 from vision_edge.station.http.guard import Guard
 from vision_edge.station.http.page.page import Visitor, page_router
+from vision_edge.station.http.page.shift_page import shift_context
 from vision_edge.station.http.paths import PREFIX
 from vision_edge.station.http.preview import Previews
 from vision_edge.station.http.readings import StationReadings
 from vision_edge.station.http.streams import Streams
 
 _TOPICS = (
-    verdicts, counts, sources, captures, products, review, cohort, scoring, session,
+    verdicts, counts, sources, captures, products, review, kept, statistics, cohort, scoring,
+    session,
 )  # fmt: skip
 
 
@@ -88,4 +92,6 @@ def _pages(station: Station, auth: Auth) -> APIRouter:
         identity = auth.identify(request)
         return None if identity is None else Visitor(identity.user.name, identity.user.role)
 
-    return page_router(station, visitor, sign_in=auth.settings.users_file is not None)
+    contexts = {"shift": lambda request, words: shift_context(station, request, words)}
+    sign_in = auth.settings.users_file is not None
+    return page_router(station, visitor, sign_in=sign_in, contexts=contexts)

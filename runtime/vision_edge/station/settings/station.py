@@ -32,6 +32,7 @@ from vision_edge.runtime.sources.opening import gives_pictures
 from vision_edge.runtime.sources.view import Flip, View
 from vision_edge.station.settings.counting import CountingSettings
 from vision_edge.station.settings.fleet import FleetSettings
+from vision_edge.station.settings.history import HistorySettings, StatisticsSettings
 from vision_edge.station.settings.wires import (
     ModbusSettings,
     MqttSettings,
@@ -59,10 +60,12 @@ class StationSection(Section):
     Attributes:
         name: What it is called in verdicts, topics and on the page.
         state_dir: Folder of what it must not forget; by default beside the gallery.
+        log: Lines of the log for people, or each a JSON object.
     """
 
     name: Name = "station"
     state_dir: Path | None = None
+    log: Literal["text", "json"] = "text"
 
 
 class SourceSettings(Section):
@@ -81,7 +84,8 @@ class SourceSettings(Section):
         backend: What reads streams.
         trigger: `"none"` gives a verdict a frame, the others one a part.
         interval: Seconds a part, with `interval`.
-        empty: Picture of the empty scene, for `presence`; parts are cut out where it is given.
+        empty: Picture of the empty scene, for `presence`; parts are cut out where it is given, and
+            with the other triggers a verdict says whether anything is in view.
         max_rate: Frames a second that are judged at most, with trigger `none`; by default all.
         consensus: How the frames of a part agree.
         report: When a part is reported: `"settled"`, as soon as its frames agree, or `"leave"`.
@@ -89,6 +93,7 @@ class SourceSettings(Section):
         answer_within: Seconds within which a command is answered, with `command`: after it,
             nothing was seen. At least two frames must come in the first half of it.
         loop: A file starts again at its end, played at its own rate; for trials.
+        follow: A folder's pictures are judged as they come, each once it is whole.
         realtime: A video file is played at its own rate.
         fps: Frames a second of a file that is played at a rate; by default the video's own, and 2
             for pictures.
@@ -119,6 +124,7 @@ class SourceSettings(Section):
     debounce: Seconds = 0.0
     answer_within: Annotated[float, Field(ge=0.1, le=60)] = 2.0
     loop: bool = False
+    follow: bool = False
     realtime: bool = False
     fps: Annotated[float, Field(gt=0, le=240)] | None = None
     expected: Annotated[str, Field(min_length=1, max_length=200)] | None = None
@@ -144,6 +150,10 @@ class SourceSettings(Section):
             )
         if self.loop and live_address(self.address) is not None:
             raise ValueError("loop is for files; a camera never ends")
+        if self.follow and live_address(self.address) is not None:
+            raise ValueError("follow is for a folder; a camera brings its pictures itself")
+        if self.follow and (self.loop or self.realtime or self.fps or self.trigger != "none"):
+            raise ValueError('follow takes trigger = "none", and no loop, realtime or fps')
         return self
 
     @property
@@ -309,6 +319,8 @@ class StationSettings(BaseSettings):
     station: StationSection = StationSection()
     scoring: ScoringSettings = ScoringSettings()
     review: ReviewSettings = ReviewSettings()
+    history: HistorySettings = HistorySettings()
+    statistics: StatisticsSettings = StatisticsSettings()
     server: ServerSettings = ServerSettings()
     counting: CountingSettings = CountingSettings()
     mqtt: MqttSettings | None = None

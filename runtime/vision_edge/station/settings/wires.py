@@ -59,6 +59,9 @@ class MqttSettings(OutboxSettings):
         resets: Take commands to count parts anew; whoever may publish there may then reset.
         discovery: Announce the sources to Home Assistant and what understands its messages.
         discovery_prefix: First level of the topics of those announcements.
+        expire_s: Seconds without a verdict after which an announced sensor's value no longer
+            counts; 0: never.
+        pictures: Publish the picture of the latest verdict of each source, retained.
     """
 
     host: str = Field("127.0.0.1", min_length=1)
@@ -80,6 +83,8 @@ class MqttSettings(OutboxSettings):
     resets: bool = False
     discovery: bool = False
     discovery_prefix: Topic = "homeassistant"
+    expire_s: int = Field(600, ge=0, le=604_800)
+    pictures: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> MqttSettings:
@@ -150,6 +155,8 @@ class ModbusSettings(_Section):
         port: Port to listen on; 502 is the usual one and needs a privilege.
         unit: Unit identifier that is answered; 0 answers all.
         products: Product codes by label, 1 to 65533, for the register "product".
+        first_code: The least code that a product without one here is given, when it is registered;
+            it keeps it for good.
         triggers: Let a coil trigger its source.
         expect: Let a holding register say which product its source should show; off, since Modbus
             has no login.
@@ -160,6 +167,7 @@ class ModbusSettings(_Section):
     port: Port = 5020
     unit: int = Field(0, ge=0, le=247)
     products: dict[str, Annotated[int, Field(ge=1, le=65533)]] = Field(default_factory=dict)
+    first_code: Annotated[int, Field(ge=1, le=65533)] = 1
     triggers: bool = True
     expect: bool = False
     resets: bool = False

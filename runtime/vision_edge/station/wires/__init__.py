@@ -5,10 +5,13 @@ wires = make_wires(WireSettings(mqtt=MqttSettings(host="broker")), "line-1", sta
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from vision_edge.station.core.product_codes import Codes
 from vision_edge.station.core.wire import Wire
 from vision_edge.station.settings.wires import (
     ModbusSettings,
@@ -19,6 +22,7 @@ from vision_edge.station.settings.wires import (
 )
 
 __all__ = [
+    "About",
     "ModbusSettings",
     "MqttSettings",
     "OpcuaSettings",
@@ -49,8 +53,25 @@ class WireSections(Protocol):
         """The section `[opcua]`, or None."""
 
 
+@dataclass(frozen=True)
+class About:
+    """What wires tell of a station besides its verdicts.
+
+    Attributes:
+        commanded: Names of the sources that are judged on command.
+        codes: Products' codes for controllers; None: the settings' alone.
+    """
+
+    commanded: Collection[str] = ()
+    codes: Codes | None = None
+
+
 def make_wires(
-    settings: WireSections, station_name: str, state_dir: Path, source_names: list[str]
+    settings: WireSections,
+    station_name: str,
+    state_dir: Path,
+    source_names: list[str],
+    about: About | None = None,
 ) -> list[Wire]:
     """Return the wires that the settings ask for, not started; each is to be closed.
 
@@ -59,6 +80,7 @@ def make_wires(
         station_name: The station's name, for topics and nodes.
         state_dir: Folder for the outboxes.
         source_names: Names of the sources, in their order: registers follow it.
+        about: What else they tell.
 
     Raises:
         MissingExtraError: If a wire's packages are not installed.
@@ -67,7 +89,7 @@ def make_wires(
     with ExitStack() as stack:
         wires: list[Wire] = []
         for make in (_mqtt, _webhook, _modbus, _opcua):
-            wire = make(settings, station_name, state_dir, source_names)
+            wire = make(settings, station_name, state_dir, source_names, about or About())
             if wire is not None:
                 stack.callback(wire.close)
                 wires.append(wire)
@@ -75,15 +97,19 @@ def make_wires(
         return wires
 
 
-def _mqtt(settings: WireSections, name: str, state_dir: Path, sources: list[str]) -> Wire | None:
+def _mqtt(
+    settings: WireSections, name: str, state_dir: Path, sources: list[str], about: About
+) -> Wire | None:
     if settings.mqtt is None:
         return None
     from vision_edge.station.wires.mqtt import MqttWire
 
-    return MqttWire(settings.mqtt, name, state_dir, sources)
+    return MqttWire(settings.mqtt, name, state_dir, sources, about.commanded)
 
 
-def _webhook(settings: WireSections, name: str, state_dir: Path, sources: list[str]) -> Wire | None:
+def _webhook(
+    settings: WireSections, name: str, state_dir: Path, sources: list[str], about: About
+) -> Wire | None:
     if settings.webhook is None:
         return None
     from vision_edge.station.wires.webhook import WebhookWire
@@ -91,15 +117,19 @@ def _webhook(settings: WireSections, name: str, state_dir: Path, sources: list[s
     return WebhookWire(settings.webhook, state_dir)
 
 
-def _modbus(settings: WireSections, name: str, state_dir: Path, sources: list[str]) -> Wire | None:
+def _modbus(
+    settings: WireSections, name: str, state_dir: Path, sources: list[str], about: About
+) -> Wire | None:
     if settings.modbus is None:
         return None
     from vision_edge.station.wires.modbus import ModbusWire
 
-    return ModbusWire(settings.modbus, sources)
+    return ModbusWire(settings.modbus, sources, about.codes)
 
 
-def _opcua(settings: WireSections, name: str, state_dir: Path, sources: list[str]) -> Wire | None:
+def _opcua(
+    settings: WireSections, name: str, state_dir: Path, sources: list[str], about: About
+) -> Wire | None:
     if settings.opcua is None:
         return None
     from vision_edge.station.wires.opcua import OpcuaWire

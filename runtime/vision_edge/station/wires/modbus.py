@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from vision_edge.runtime.errors import require
+from vision_edge.station.core.product_codes import Codes
 from vision_edge.station.core.wire import Record
 from vision_edge.station.settings.wires import ModbusSettings, host_and_port, is_loopback
 from vision_edge.station.wires.library_log import bound_library_log
@@ -31,17 +32,23 @@ class ModbusWire(ServerWire):
     Args:
         settings: The section `[modbus]`.
         sources: Names of the sources, in the order of their registers.
+        codes: The codes of all products; by default the settings' alone.
 
     Raises:
         MissingExtraError: If pymodbus is not installed.
     """
 
-    def __init__(self, settings: ModbusSettings, sources: list[str]) -> None:
+    def __init__(
+        self,
+        settings: ModbusSettings,
+        sources: list[str],
+        codes: Codes | None = None,
+    ) -> None:
         require("pymodbus")
         bound_library_log("pymodbus")
         super().__init__("modbus", host_and_port(settings.host, settings.port))
         self._settings, self._sources = settings, sources
-        self._map = RegisterMap(sources, settings.products)
+        self._map = RegisterMap(sources, settings.products, codes=codes)
         self._lock = threading.Lock()
         self._states: dict[str, SourceState] = {}
         self._counts: Record | None = None

@@ -8,10 +8,11 @@ two requests compares the sequence at the block's begin with its repetition at t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.station.core.product_codes import Codes
 from vision_edge.station.core.wire import Record
 
 MAP_VERSION = 1
@@ -53,13 +54,33 @@ class SourceState:
     answers: int = 0
 
 
+class FixedCodes:
+    """Codes that the settings give.
+
+    Args:
+        products: Codes by label.
+    """
+
+    def __init__(self, products: Mapping[str, int]) -> None:
+        self._products = products
+
+    def code(self, label: str) -> int | None:
+        """Return a product's code; None if it has none."""
+        return self._products.get(label)
+
+    def label(self, code: int) -> str | None:
+        """Return the product of a code; None if no product has it."""
+        return {number: label for label, number in self._products.items()}.get(code)
+
+
 class RegisterMap:
     """Turns the states of the sources into registers.
 
     Args:
         sources: Names of the sources, in the order of their blocks.
-        products: Product codes by label.
+        products: The settings' codes by label; these products have counts of their own.
         clock: Seconds on a clock that never goes back.
+        codes: The codes of all products; by default the settings' alone.
 
     Raises:
         VisionEdgeError: If so many sources and products do not fit.
@@ -68,10 +89,12 @@ class RegisterMap:
     def __init__(
         self,
         sources: list[str],
-        products: dict[str, int],
+        products: Mapping[str, int],
         clock: Callable[[], float] = time.monotonic,
+        codes: Codes | None = None,
     ) -> None:
         self._sources, self._products, self._clock = sources, products, clock
+        self._codes = codes or FixedCodes(products)
         self._began = clock()
         if self.size > MOST_REGISTERS:
             raise VisionEdgeError(
@@ -155,12 +178,17 @@ class RegisterMap:
         Raises:
             KeyError: If no product has that code.
         """
-        return None if code == 0 else {c: label for label, c in self._products.items()}[code]
+        if code == 0:
+            return None
+        label = self._codes.label(code)
+        if label is None:
+            raise KeyError(code)
+        return label
 
     def _product(self, record: Record) -> int:
         if not record["known"]:
             return UNKNOWN
-        return self._products.get(record["label"], WITHOUT_CODE)
+        return self._code(record["label"])
 
     def _verification(self, record: Record) -> tuple[int, int]:
         """Return the answer, and the product that it was judged against."""
@@ -170,7 +198,7 @@ class RegisterMap:
         return VERIFIED[told["answer"]], self._code(told["expected"])
 
     def _code(self, label: str | None) -> int:
-        return 0 if label is None else self._products.get(label, WITHOUT_CODE)
+        return 0 if label is None else self._codes.code(label) or WITHOUT_CODE
 
 
 def _of_source(entries: list[Record]) -> dict[str, Record]:

@@ -14,6 +14,7 @@ import logging
 import ssl
 import time
 from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 
 from vision_edge.runtime.errors import VisionEdgeError
@@ -41,13 +42,19 @@ class MqttWire(OutboxWire):
         station: The station's name.
         state_dir: Folder for the outbox and what discovery has announced.
         sources: Names of the station's sources.
+        commanded: Those of them that are judged on command.
 
     Raises:
         VisionEdgeError: If the outbox, the password's file or a certificate cannot be read.
     """
 
     def __init__(
-        self, settings: MqttSettings, station: str, state_dir: Path, sources: list[str]
+        self,
+        settings: MqttSettings,
+        station: str,
+        state_dir: Path,
+        sources: list[str],
+        commanded: Collection[str] = (),
     ) -> None:
         check_files(settings)
         super().__init__("mqtt", state_dir, settings, settings.repeat_s)
@@ -56,7 +63,9 @@ class MqttWire(OutboxWire):
         self._where = host_and_port(settings.host, settings.real_port)
         self._topics = Topics(settings.topic_prefix, station)
         self._by_topic = {self._topics.expect(source): source for source in sources}
-        self._discovery = Discovery(settings, self._topics, sources, state_dir)
+        self._discovery = Discovery(settings, self._topics, sources, state_dir, commanded)
+        self._pictures: dict[str, bytes] = {}
+        self._unshown: set[str] = set()  # sources whose picture is not published yet
         self._retained: dict[str, bytes] = {}  # by topic, the newest
         self._cursor = 0  # number of the last verdict sent on this connection
         self._heard = False  # whether somebody subscribes, as far as the broker says
@@ -81,6 +90,18 @@ class MqttWire(OutboxWire):
         self._retained[topic] = encoded(document)
         self._untold.add(topic)
         self._awake.set()
+
+    def picture(self, source: str, jpeg: bytes) -> None:
+        """Take the picture of a source's latest verdict, published retained if that is asked for.
+
+        Args:
+            source: The source's name.
+            jpeg: The picture.
+        """
+        if self._settings.pictures:
+            self._pictures[source] = jpeg
+            self._unshown.add(source)
+            self._awake.set()
 
     def _deliver(self) -> None:
         """Hold one connection as long as it lasts."""
@@ -118,6 +139,7 @@ class MqttWire(OutboxWire):
         """Prepare to say that the station is there, what it has, and how its sources are."""
         self._posts.clear()
         self._posts.extend(self._discovery.messages())
+        self._unshown.update(list(self._pictures))
         self._untold.update(list(self._retained))
         self._posts.append((self._topics.status, b"online"))
 
@@ -170,6 +192,10 @@ class MqttWire(OutboxWire):
         while self._untold and link.room:
             topic = self._untold.pop()
             link.send(topic, self._retained[topic], retain=True)
+            sent = True
+        while self._unshown and link.room:
+            source = self._unshown.pop()
+            link.send(self._topics.picture(source), self._pictures[source], retain=True)
             sent = True
         return sent
 

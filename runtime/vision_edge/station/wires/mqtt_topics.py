@@ -65,6 +65,10 @@ class Topics:
         """Verdicts of a source."""
         return f"{self.base}/verdict/{level(source)}"
 
+    def picture(self, source: str) -> str:
+        """Picture of a source's latest verdict, JPEG, retained."""
+        return f"{self.base}/picture/{level(source)}"
+
     def state(self, source: str) -> str:
         """State of a source, retained."""
         return f"{self.base}/state/{level(source)}"

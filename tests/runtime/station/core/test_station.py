@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -164,10 +165,12 @@ def test_one_station_a_state_folder_and_the_same_state_after_a_restart(
         eventually(lambda: station.review.pending == 3)
         items = station.review.items(10)
         last = station.records(1)[0]["id"]
-    again = station_of({"address": tmp_path / "s" / "0.png"}, review={"per_minute": 600})
+    again = station_of({"address": strangers(tmp_path / "t", 8)}, review={"per_minute": 600})
     with Station(again) as station:
-        eventually(lambda: station.review.pending == 4)
-        assert station.review.items(10)[1:] == items
+        eventually(lambda: station.review.pending > 3)
+        waits = [{**item, "times": 1, "last": item["time"]} for item in station.review.items(10)]
+        assert waits[-3:] == [{**item, "times": 1, "last": item["time"]} for item in items]
+        assert len({item["id"] for item in waits}) == len(waits)
         assert station.records(1)[0]["id"] > last
         assert station.status()["gallery"] == {"version": 3, "products": 3}
 
@@ -259,3 +262,18 @@ def test_a_bundle_that_does_not_fit_the_gallery_ends_the_start_and_frees_the_fol
         Station(settings_for(other, registered, shots)).start()
     with Station(station_of(shots)) as station:
         assert station.ready
+
+
+def test_a_folder_that_grows_is_followed_and_the_station_still_stops(
+    station_of, shots: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    settings = station_of({"address": folder, "follow": True})
+    with Station(settings) as station:
+        shutil.copy(shots / "nut.png", folder / "1.png")
+        eventually(lambda: [record["label"] for record in station.records()] == ["nut"])
+        shutil.copy(shots / "bolt.png", folder / "2.png")
+        eventually(lambda: [record["label"] for record in station.records()] == ["bolt", "nut"])
+        line = station.lines[0]
+    assert line.join(0.1)

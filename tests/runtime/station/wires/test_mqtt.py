@@ -447,7 +447,14 @@ def test_discovery_is_announced_and_taken_back(broker: Broker, tmp_path: Path) -
     assert configs["cam label"]["state_topic"] == f"{BASE}/verdict/cam"
     assert configs["left / top score"]["state_topic"] == f"{BASE}/verdict/left %2F top"
     assert configs["cam camera"]["state_topic"] == f"{BASE}/state/cam"
-    assert {config["availability_topic"] for config in configs.values()} == {f"{BASE}/status"}
+    assert all(
+        config["availability"][0] == {"topic": f"{BASE}/status"} for config in configs.values()
+    )
+    assert configs["cam camera"]["availability"][1:] == []  # it says why the others are away
+    assert configs["cam label"]["availability_mode"] == "all"
+    assert configs["cam label"]["availability"][1]["topic"] == f"{BASE}/state/cam"
+    assert configs["cam label"]["expire_after"] == configs["cam score"]["expire_after"] == 600
+    assert "expire_after" not in configs["cam camera"]
     assert len({config["unique_id"] for config in configs.values()}) == 6
     states = Consumer(broker.port, f"{BASE}/state/#", "states")
     until(lambda: states.others == [(f"{BASE}/state/cam", b'{"state":"live","age_ms":10}')])
@@ -490,3 +497,59 @@ def test_a_reset_is_not_listened_for_by_default(broker: Broker, tmp_path: Path) 
     assert resets == []
     wire.close()
     consumer.close()
+
+
+def test_a_home_can_trigger_and_look_and_knows_which_camera_is_away(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """What Home Assistant does with the announcements: subscribe, evaluate, press, show."""
+    jinja2 = pytest.importorskip("jinja2")
+    settings = MqttSettings(
+        port=broker.port, topic_prefix=PREFIX, discovery=True, pictures=True, expire_s=0
+    )
+    asked: list[str | None] = []
+    wire = MqttWire(settings, STATION, tmp_path, ["belt", "bench"], ["bench"])
+    wire.state("belt", {"state": "lost"})
+    wire.state("bench", {"state": "live"})
+    wire.picture("bench", b"\xff\xd8 old")
+    wire.start(Commands(asked.append))
+    home = Consumer(broker.port, "homeassistant/#", "home")
+    until(lambda: len(home.others) >= 9)
+    found = {topic: json.loads(payload) for topic, payload in home.others if payload}
+    by_name = {config["name"]: (topic.split("/")[1], config) for topic, config in found.items()}
+    assert by_name["bench trigger"][0] == "button" and "belt trigger" not in by_name
+    assert {kind for kind, _ in by_name.values()} == {"sensor", "button", "image"}
+    assert "expire_after" not in by_name["bench label"][1]
+
+    topics = Consumer(broker.port, f"{BASE}/#", "home-topics")
+
+    def available(name: str) -> bool:
+        """Evaluate an entity's availability, as Home Assistant's documentation says."""
+        said = dict(topics.others)
+        states = []
+        for entry in by_name[name][1]["availability"]:
+            payload = said[entry["topic"]].decode()
+            if "value_template" in entry:
+                template = jinja2.Environment(autoescape=False).from_string(entry["value_template"])
+                payload = template.render(value_json=json.loads(payload))
+            states.append(payload == "online")
+        return all(states)
+
+    wanted = {f"{BASE}/status", f"{BASE}/state/belt", f"{BASE}/state/bench"}
+    until(lambda: wanted <= {topic for topic, _ in topics.others})
+    assert available("bench label") and available("bench trigger") and available("belt camera")
+    assert not available("belt label") and not available("belt picture")
+
+    button = by_name["bench trigger"][1]
+    topics.publish(button["command_topic"], button["payload_press"].encode())
+    until(lambda: asked == ["bench"])
+
+    image = by_name["bench picture"][1]
+    until(lambda: (image["image_topic"], b"\xff\xd8 old") in topics.others)
+    wire.picture("bench", b"\xff\xd8 new")
+    until(lambda: (image["image_topic"], b"\xff\xd8 new") in topics.others)
+    late = Consumer(broker.port, image["image_topic"], "late")
+    until(lambda: late.others == [(image["image_topic"], b"\xff\xd8 new")])
+    wire.close()
+    for consumer in (home, topics, late):
+        consumer.close()

@@ -18,7 +18,9 @@ from vision_edge.runtime.errors import (
 )
 from vision_edge.station.core.errors import BusyError, CropError, NotThereError, StationError
 from vision_edge.station.core.review_queue import ReviewError
+from vision_edge.station.core.shift_report import SpanError
 from vision_edge.station.core.station import Station
+from vision_edge.station.core.verdict_history import HistoryError
 from vision_edge.station.http.api.models import ErrorAnswer, Responses
 from vision_edge.station.http.request_error import RequestError
 
@@ -26,6 +28,8 @@ _KINDS: tuple[tuple[type[VisionEdgeError], int, str], ...] = (
     (ImageError, 422, "bad_image"),
     (BusyError, 503, BusyError.code),
     (ReviewError, 404, "not_found"),
+    (HistoryError, 404, "not_found"),
+    (SpanError, 422, SpanError.code),
     (NotThereError, 404, NotThereError.code),
     (CropError, 422, CropError.code),
     (RegistrationError, 409, "refused"),

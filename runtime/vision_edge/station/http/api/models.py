@@ -114,6 +114,16 @@ class SourceStatus(Answer):
         examples=[0],
     )
     expected: Expected
+    in_view: int | None = Field(
+        default=None,
+        description="Parts in view; null where nothing tells: only the trigger `presence` does.",
+        examples=[1],
+    )
+    view_since: str | None = Field(
+        default=None,
+        description="Since when something, or nothing, is in view.",
+        examples=["2026-01-01T12:00:00.000+00:00"],
+    )
     answer: Literal["known", "unknown", "nothing"] | None = Field(
         default=None, description="What came of the last command."
     )
@@ -282,6 +292,10 @@ class Verdict(BaseModel):
     nearest: str = Field(examples=["bolt M8"])
     band: Literal["accept", "review", "unknown"]
     stranger_rate: float | None = Field(examples=[0.002])
+    in_view: bool = Field(
+        default=True,
+        description="False: nothing is before the camera, as its picture of the empty scene says.",
+    )
     part: Part | None = None
     verification: Verification | None = Field(
         default=None, description="Null where no product is expected."
@@ -398,6 +412,9 @@ class Product(Answer):
 
     label: str = Field(examples=["bolt M8"])
     snapshots: list[int] = Field(examples=[[3, 17]])
+    code: int | None = Field(
+        default=None, description="For controllers, where one asks for it.", examples=[12]
+    )
 
 
 class ProductsAnswer(Answer):
@@ -460,6 +477,12 @@ class ReviewItem(Answer):
     score: float = Field(examples=[0.58])
     margin: float | None = Field(examples=[0.1])
     band: Literal["review", "unknown"]
+    times: int = Field(
+        default=1, description="How often the same was seen since it waits.", examples=[14]
+    )
+    last: str = Field(
+        default="", description="When last.", examples=["2026-01-01T12:10:00.000+00:00"]
+    )
 
 
 class ReviewAnswer(Answer):

@@ -41,8 +41,12 @@ _REGISTER: dict[int | str, dict[str, Any]] = {
 @router.get("/products", responses=failures(*READING, 409, 413))
 def products(request: Request, _user: Operator) -> ProductsAnswer:
     """All registered products and their snapshots."""
-    version, state = station_of(request).products.listed()
-    listed = [{"label": label, "snapshots": ids} for label, ids in state.items()]
+    station = station_of(request)
+    code = station.codes.code if station.codes else lambda label: None
+    version, state = station.products.listed()
+    listed = [
+        {"label": label, "snapshots": ids, "code": code(label)} for label, ids in state.items()
+    ]
     return ProductsAnswer.model_validate({"version": version, "products": listed})
 
 
@@ -145,13 +149,16 @@ def rollback(request: Request, asked: RollbackAsked, user: Engineer) -> VersionA
                 404, "not_found", f"there is no version {asked.version} (0 to {gallery.version})",
                 "see GET history",
             )  # fmt: skip
-        return VersionAnswer(version=gallery.rollback(asked.version))
+        version = gallery.rollback(asked.version)
+    station_of(request).memory.returned(asked.version)
+    return VersionAnswer(version=version)
 
 
 @router.post("/undo", responses=failures(*CHANGING))
 def undo(request: Request, user: Operator) -> VersionAnswer:
     """Take the last change back, with all that it registered at once, as a new version."""
     target, version = station_of(request).products.undo(user.name)
+    station_of(request).memory.returned(target)
     noted(request, to=target)
     return VersionAnswer(version=version)
 

@@ -55,6 +55,6 @@ def reject(request: Request, asked: IdsAsked, user: Operator) -> DecidedAnswer:
 def dismiss(request: Request, asked: IdsAsked, _user: Operator) -> DecidedAnswer:
     """Nothing is to be learned from these; those that are gone already do not matter."""
     station = station_of(request)
-    gone = station.review.remove(asked.ids)
+    gone = station.review.remove(asked.ids, forget=False)
     noted(request, deed=bool(gone), ids=gone, unknown=len(asked.ids) - len(gone))
     return DecidedAnswer(pending=station.review.pending, version=station.products.version)

@@ -18,6 +18,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
+from vision_edge.runtime.reports.drawing import chart_rules
 from vision_edge.station.http.page.texts import ENGLISH
 
 FOLDER = Path(__file__).parent
@@ -25,7 +26,9 @@ PAGES = {
     "live": "/",
     "register": "/register",
     "review": "/review",
+    "history": "/history",
     "products": "/products",
+    "shift": "/shift",
     "health": "/health",
 }
 """Path of each page that needs a visitor, in the order of the navigation."""
@@ -41,6 +44,8 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 
+Context = Callable[[Request, Mapping[str, str]], dict[str, Any]]
+"""Returns what a template needs for a request, given the page's texts."""
 Role = Literal["operator", "engineer"]
 
 
@@ -74,6 +79,7 @@ def page_router(
     *,
     sign_in: bool = False,
     texts: Mapping[str, str] = ENGLISH,
+    contexts: Mapping[str, Context] | None = None,
 ) -> APIRouter:
     """Return the routes of the pages and of their static files.
 
@@ -82,12 +88,14 @@ def page_router(
         visitor: Says who made a request; None sends them to the login page.
         sign_in: Whether there are users at all, so that one can sign out.
         texts: Every text, by key.
+        contexts: What a page's template needs besides, by the page's name.
     """
-    pages = _Pages(host, visitor, sign_in, texts)
+    pages = _Pages(host, visitor, sign_in, texts, contexts or {})
     router = APIRouter(include_in_schema=False)
     for name, path in PAGES.items():
         router.add_api_route(path, pages.view(name), methods=["GET"])
     router.add_api_route("/login", pages.login, methods=["GET"])
+    router.add_api_route("/static/chart.css", _chart_rules, methods=["GET"])
     router.add_api_route("/static/{name}", _static(), methods=["GET"])
     return router
 
@@ -101,7 +109,9 @@ class _Pages:
         visitor: Callable[[Request], Visitor | None],
         sign_in: bool,
         texts: Mapping[str, str],
+        contexts: Mapping[str, Context],
     ) -> None:
+        self._texts, self._contexts = texts, contexts
         self._host, self._visitor, self._sign_in = host, visitor, sign_in
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),
@@ -123,7 +133,9 @@ class _Pages:
             visitor = self._visitor(request)
             if visitor is None:
                 return RedirectResponse(f"/login?next={quote(_target(request))}", 303, HEADERS)
-            return self._render(name, visitor)
+            context = self._contexts.get(name)
+            more = {} if context is None else context(request, self._texts)
+            return self._render(name, visitor, **more)
 
         return endpoint
 
@@ -134,7 +146,7 @@ class _Pages:
             return RedirectResponse("/", 303, HEADERS)
         return self._render("login", visitor)
 
-    def _render(self, name: str, visitor: Visitor | None) -> Response:
+    def _render(self, name: str, visitor: Visitor | None, **more: Any) -> Response:
         template = self._environment.get_template(f"{name}.html")
         status = self._host.status() if visitor is not None else {}
         html = template.render(
@@ -143,8 +155,15 @@ class _Pages:
             visitor=visitor,
             sign_in=self._sign_in,
             status=status,
+            **{"report": None, **more},
         )
         return HTMLResponse(html, headers=HEADERS)
+
+
+def _chart_rules() -> Response:
+    """Return how charts look; their colours are the page's."""
+    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    return Response(chart_rules(), media_type="text/css", headers=headers)
 
 
 def _static() -> Callable[[str, Request], Any]:

@@ -5,17 +5,23 @@
 
 import { get, post } from "./api.js";
 import { failed, refreshStatus, secondsSince, start, undoChange, watchStatus } from "./common.js";
+import { correct } from "./correct.js";
 import { ago, announce, byId, clock, el, icon, say, score, setIcon, t, tOr } from "./dom.js";
 import { answerOf, bandOf, Expectation, judgedOtherwise, markOf, reasonOf } from "./expect.js";
 import { toast } from "./notices.js";
 import { Preview } from "./preview.js";
 import { VerdictStream } from "./stream.js";
+import { band as bandText, verdictName } from "./words.js";
 
 /** Seconds for which a verdict counts as current, by what asks for verdicts. */
 const CURRENT_S = { none: 3, interval: 10, motion: 15, presence: 15, command: 15 };
 const CAMERA_ICONS = { live: "camera", connecting: "wait", stale: "warn", lost: "cut" };
 const ROWS = 12;
 const SPEAK_MS = 3000;
+/** Seconds for which a verdict stays large though its part has gone, or another has come. */
+const READ_S = { gone: 4, next: 1 };
+/** Seconds after which a verdict fades whose part nobody sees. */
+const FADE_S = 5;
 
 const tiles = new Map();
 let streaming = false;
@@ -32,6 +38,8 @@ class Tile {
     this.expectation = new Expectation(node, this.name);
     this.trigger = node.querySelector("[data-trigger]");
     this.trigger.addEventListener("click", () => this.judge());
+    this.wrong = node.querySelector("[data-wrong]");
+    this.wrong.addEventListener("click", () => putRight(this.record));
   }
 
   async judge() {
@@ -46,32 +54,54 @@ class Tile {
   }
 
   /** Why the verdict may not be called current, or null. */
-  staleness(connected) {
+  staleness(connected, scene = this.scene()) {
     if (!connected) return t("stale.offline");
     if (this.source && this.source.state !== "live") return t(`stale.${this.source.state}`);
     if (!this.record) return null;
     const otherwise = judgedOtherwise(this.record, this.source);
     if (otherwise) return otherwise;
+    if (scene !== null) return null;
     const limit = CURRENT_S[(this.source && this.source.trigger) || "none"] ?? CURRENT_S.none;
     return secondsSince(this.record.time) > limit ? t("stale.old") : null;
   }
 
+  /** What is before the camera, as far as it is known: "here", "next", "nothing" or null. */
+  scene() {
+    const { record, source } = this;
+    if (record && record.in_view === false) return "nothing";
+    if (!source || source.in_view === null || source.in_view === undefined) return null;
+    const age = record ? secondsSince(record.time) : Infinity;
+    const ofNow = record && Date.parse(record.time) >= Date.parse(source.view_since);
+    if (source.in_view > 0) return ofNow || age < READ_S.next ? "here" : "next";
+    return age < READ_S.gone ? "here" : "nothing";
+  }
+
   draw(connected) {
     this.drawCamera(connected);
-    const why = this.staleness(connected);
+    const scene = this.scene();
+    const why = this.staleness(connected, scene);
     const shown = products === 0 ? null : this.record;
-    const band = shown ? bandOf(shown) : "none";
     this.expectation.draw(this.source);
-    this.verdict.dataset.band = band;
+    const calm = products !== 0 && why === null && (scene === "nothing" || scene === "next");
+    const kind = !shown || calm ? "none" : bandOf(shown);
+    this.verdict.dataset.band = kind;
     this.verdict.toggleAttribute("data-old", why !== null);
-    const mark = !shown ? "none" : why !== null ? "old" : markOf(shown);
+    const faded = shown !== null && why === null && scene === null && this.fades() && secondsSince(shown.time) > FADE_S;
+    this.verdict.toggleAttribute("data-faded", faded);
+    const mark = calm ? (scene === "next" ? "old" : "nothing") : !shown ? "none" : why !== null ? "old" : markOf(shown);
     setIcon(this.verdict.querySelector(".mark"), mark);
-    const label = shownName(shown);
+    const label = calm ? t(`verdict.${scene}`) : shownName(shown);
     const field = this.verdict.querySelector(".label");
     say(field, label);
-    field.dataset.length = lengthOf(label);
-    say(this.verdict.querySelector(".band"), this.bandWord(shown, why));
-    say(this.verdict.querySelector(".facts"), factsOf(shown));
+    field.dataset.length = calm ? "middle" : lengthOf(label);
+    say(this.verdict.querySelector(".band"), calm ? t("band.nothing") : this.bandWord(shown, why));
+    say(this.verdict.querySelector(".facts"), calm ? before(shown) : factsOf(shown));
+    this.wrong.hidden = !shown || shown.in_view === false || !shown.nearest;
+  }
+
+  /** Whether a verdict is on a part that may have gone: all but those on every frame. */
+  fades() {
+    return Boolean(this.source) && this.source.trigger !== "none";
   }
 
   bandWord(record, why) {
@@ -102,22 +132,39 @@ function factsOf(record) {
   const facts = [ago(secondsSince(record.time))];
   const told = answerOf(record);
   if (told) {
-    if (record.nearest && record.nearest !== told.expected) facts.unshift(t("fact.nearest", { label: record.nearest }));
-    if (told.reason) facts.unshift(reasonOf(told));
-    else facts.unshift(t("fact.score", { score: score(told.score) }));
+    if (told.reason) facts.push(reasonOf(told));
+    else facts.push(t("fact.score", { score: score(told.score) }));
+    if (record.nearest && record.nearest !== told.expected) facts.push(t("fact.nearest", { label: record.nearest }));
     return facts.join(" · ");
   }
-  if (record.nearest) facts.unshift(t("fact.score", { score: score(record.score) }));
-  if (record.band === "unknown" && record.nearest) facts.unshift(t("fact.nearest", { label: record.nearest }));
+  if (record.band === "unknown" && record.nearest) facts.push(t("fact.nearest", { label: record.nearest }));
+  if (record.nearest) facts.push(t("fact.score", { score: score(record.score) }));
   return facts.join(" · ");
+}
+
+/** What was seen before nothing was, or the next part. */
+function before(record) {
+  return !record || record.in_view === false ? "" : t("fact.before", { label: shownName(record), ago: ago(secondsSince(record.time)) });
 }
 
 function shownName(record) {
   if (!record) return "";
-  const told = answerOf(record);
-  if (told) return t(`expect.${told.answer}`);
-  if (record.band === "review") return t("verdict.perhaps", { label: record.nearest });
-  return record.band === "accept" ? record.label : t("verdict.unknown");
+  const told = record.in_view === false ? null : answerOf(record);
+  return told ? t(`expect.${told.answer}`) : verdictName(record);
+}
+
+/** Open what is kept of a verdict: itself, or the one on the same part that says the same. */
+async function putRight(record) {
+  try {
+    const query = new URLSearchParams({ source: record.source_name, until: record.time, limit: 10 });
+    const { verdicts } = await get(`kept?${query}`);
+    const like = (item) => item.band === record.band && item.label === record.label;
+    const item = verdicts.find((one) => one.id === record.id) || verdicts.find(like);
+    if (!item) throw { what: t("correct.gone"), fix: t("correct.gone.fix") };
+    await correct(item);
+  } catch (error) {
+    failed(error);
+  }
 }
 
 /** Same verdicts in a row are one line that counts. */
@@ -128,6 +175,7 @@ class Recent {
   }
 
   add(record) {
+    if (record.in_view === false) return;
     const told = answerOf(record);
     const key = JSON.stringify([record.source_name, told && [told.expected, told.answer, record.nearest], record.label, record.band, record.nearest && record.band === "review" ? record.nearest : null]);
     const same = this.rows.find((row) => row.source === record.source_name);
@@ -143,19 +191,18 @@ class Recent {
 }
 
 function recentRow(record, times) {
-  const band = bandOf(record);
   const told = answerOf(record);
-  const line = el("li", { "data-band": band });
+  const line = el("button", { type: "button", class: "recent-row", "data-band": bandOf(record), title: t("correct.wrong"), onclick: () => putRight(record) });
   line.append(icon(markOf(record), "mark small"));
-  const words = el("div", {}, el("p", { class: "recent-label" }, shownName(record)));
+  const words = el("span", { class: "recent-words" }, el("span", { class: "recent-label" }, shownName(record)));
   const facts = [clock(record.time)];
   if (told) facts.unshift(told.answer === "right" || !record.nearest ? told.expected : t("fact.nearest", { label: record.nearest }));
   else if (record.nearest) facts.push(score(record.score));
   if (tiles.size > 1) facts.unshift(record.source_name);
   if (times > 1) facts.push(t("recent.times", { n: times }));
-  words.append(el("p", { class: "quiet" }, el("span", { class: "unseen" }, told ? "" : `${t(`band.${record.band}`)}: `), facts.join(" · ")));
+  words.append(el("span", { class: "quiet" }, el("span", { class: "unseen" }, told ? "" : `${bandText(record)}: `), facts.join(" · ")));
   line.append(words);
-  return line;
+  return el("li", {}, line);
 }
 
 const recent = new Recent(byId("recent"));
@@ -183,7 +230,7 @@ function speak(connected) {
   const parts = [...tiles.values()].filter((tile) => tile.record).map((tile) => {
     const why = tile.staleness(connected);
     const told = answerOf(tile.record);
-    const verdict = why ?? (told ? `${shownName(tile.record)}: ${t("expect.asked", { label: told.expected })}` : `${t(`band.${tile.record.band}`)}: ${shownName(tile.record)}`);
+    const verdict = why ?? (told ? `${shownName(tile.record)}: ${t("expect.asked", { label: told.expected })}` : `${bandText(tile.record)}: ${shownName(tile.record)}`);
     return tiles.size > 1 ? `${tile.name}: ${verdict}` : verdict;
   });
   const text = parts.join(". ");
@@ -231,6 +278,11 @@ watchStatus(onStatus);
 welcome(start());
 new VerdictStream({
   verdict: take,
+  view: (told) => {
+    const tile = tiles.get(told.source);
+    if (tile && tile.source) Object.assign(tile.source, told);
+    draw();
+  },
   changed: refreshStatus,
   connected: (now) => { streaming = now; if (now) catchUp(); draw(); },
 });

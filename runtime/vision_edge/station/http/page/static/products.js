@@ -39,7 +39,7 @@ function draw() {
   redraw(byId("events"), ...events.map(eventRow));
 }
 
-function card({ label, snapshots }) {
+function card({ label, snapshots, code }) {
   const thumbs = snapshots.slice(0, THUMBS).map((id) =>
     el("button", { type: "button", class: "thumb", "data-key": `thumb ${id}`, onclick: () => enlarge(label, id), "data-fault": faultOf(id) !== null, title: faultOf(id), "aria-label": [t("snapshot.open", { id, label }), faultOf(id)].filter(Boolean).join(": ") },
       photo(picture(id), { alt: "" })));
@@ -51,7 +51,7 @@ function card({ label, snapshots }) {
   if (isEngineer()) actions.push(button(t("products.remove"), { icon: "remove", "data-key": `remove ${snapshots[0]}`, run: () => remove(label, snapshots.length) }));
   return el("li", { class: "card product" },
     el("h2", { class: "product-name" }, label),
-    el("p", { class: "quiet" }, tn("products.snapshots", snapshots.length)),
+    el("p", { class: "quiet" }, [tn("products.snapshots", snapshots.length), code === null || code === undefined ? null : t("products.code", { code })].filter(Boolean).join(" · ")),
     ...linesFor(label),
     el("div", { class: "thumbs" }, ...thumbs, more),
     el("div", { class: "row tight" }, ...actions));

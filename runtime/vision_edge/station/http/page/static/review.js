@@ -4,6 +4,7 @@ import { get, post } from "./api.js";
 import { refreshStatus, start, watchStatus } from "./common.js";
 import { Decisions } from "./decisions.js";
 import { ask, field } from "./dialogs.js";
+import { band as bandOf } from "./words.js";
 import { button, byId, clock, el, icon, photo, redraw, say, score, t, tn } from "./dom.js";
 import { clearError, showError } from "./notices.js";
 
@@ -49,9 +50,10 @@ function card(item) {
   });
   const near = item.nearest ? t("review.nearest", { label: item.nearest, score: score(item.score) }) : t("verdict.unknown");
   const words = el("span", { class: "picture-words" },
-    el("span", { class: "picture-band", "data-band": item.band }, icon(item.band === "review" ? "check" : "unknown", "mark small"), t(`band.${item.band}`)),
+    el("span", { class: "picture-band", "data-band": item.band }, icon(item.band === "review" ? "check" : "unknown", "mark small"), bandOf(item)),
     el("span", { class: "picture-near" }, near),
-    el("span", { class: "quiet" }, `${item.source} · ${clock(item.time)}`));
+    el("span", { class: "quiet" }, `${item.source} · ${clock(item.time)}`),
+    item.times > 1 ? el("span", { class: "quiet" }, tn("review.times", item.times)) : null);
   // A picture that somebody else has decided on is gone.
   const gone = () => { items = items.filter((other) => other !== item); chosen.delete(item.id); draw(); };
   return el("div", { class: "picture-card" }, box,
