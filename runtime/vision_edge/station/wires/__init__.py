@@ -5,7 +5,7 @@ wires = make_wires(WireSettings(mqtt=MqttSettings(host="broker")), "line-1", sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
