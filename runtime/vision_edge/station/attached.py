@@ -18,6 +18,6 @@ def wires_of(station: Station) -> list[Wire]:
     names = [source.name for source in settings.sources]
     line = line_wire(station)
     commanded = [source.name for source in settings.sources if source.trigger == "command"]
-    about = About(commanded, None if station.codes is None else station.codes.code)
+    about = About(commanded, station.codes)
     wires = make_wires(settings, station.name, settings.state_dir, names, about)
     return wires if line is None else [*wires, line]

@@ -51,6 +51,14 @@ class ProductCodes:
         """Return a product's code; None if it has none (yet)."""
         return self._fixed.get(label, self._given.get(label))
 
+    def get(self, label: str) -> int | None:
+        """Return a product's code; None if it has none (yet)."""
+        return self.code(label)
+
+    def items(self) -> list[tuple[str, int]]:
+        """Return the codes of all products; of one that was renamed, its latest name is last."""
+        return list({**self._given, **self._fixed}.items())
+
     def follow(self, labels: Sequence[str], renames: Sequence[Rename] = ()) -> None:
         """Give codes to products that have none.
 

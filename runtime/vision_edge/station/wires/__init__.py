@@ -5,12 +5,13 @@ wires = make_wires(WireSettings(mqtt=MqttSettings(host="broker")), "line-1", sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from vision_edge.station.core.product_codes import ProductCodes
 from vision_edge.station.core.wire import Wire
 from vision_edge.station.settings.wires import (
     ModbusSettings,
@@ -58,11 +59,11 @@ class About:
 
     Attributes:
         commanded: Names of the sources that are judged on command.
-        code: Returns a product's code for controllers; None: the settings' alone.
+        codes: Which code each product has for controllers; None: the settings' alone.
     """
 
     commanded: Collection[str] = ()
-    code: Callable[[str], int | None] | None = None
+    codes: ProductCodes | None = None
 
 
 def make_wires(
@@ -123,7 +124,7 @@ def _modbus(
         return None
     from vision_edge.station.wires.modbus import ModbusWire
 
-    return ModbusWire(settings.modbus, sources, about.code)
+    return ModbusWire(settings.modbus, sources, about.codes)
 
 
 def _opcua(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,7 @@ from vision_edge.runtime.errors import require
 from vision_edge.station.core.wire import Record
 from vision_edge.station.settings.wires import ModbusSettings, host_and_port, is_loopback
 from vision_edge.station.wires.library_log import bound_library_log
-from vision_edge.station.wires.modbus_map import RegisterMap, SourceState
+from vision_edge.station.wires.modbus_map import Codes, RegisterMap, SourceState
 from vision_edge.station.wires.modbus_server import limited_server, sweep
 from vision_edge.station.wires.payload import source_of
 from vision_edge.station.wires.server_wire import ServerWire
@@ -32,7 +31,7 @@ class ModbusWire(ServerWire):
     Args:
         settings: The section `[modbus]`.
         sources: Names of the sources, in the order of their registers.
-        code: Returns a product's code; by default the settings' alone.
+        codes: Which code each product has; by default the settings' alone.
 
     Raises:
         MissingExtraError: If pymodbus is not installed.
@@ -42,13 +41,13 @@ class ModbusWire(ServerWire):
         self,
         settings: ModbusSettings,
         sources: list[str],
-        code: Callable[[str], int | None] | None = None,
+        codes: Codes | None = None,
     ) -> None:
         require("pymodbus")
         bound_library_log("pymodbus")
         super().__init__("modbus", host_and_port(settings.host, settings.port))
         self._settings, self._sources = settings, sources
-        self._map = RegisterMap(sources, code or settings.products.get)
+        self._map = RegisterMap(sources, codes or settings.products)
         self._lock = threading.Lock()
         self._states: dict[str, SourceState] = {}
         self._coils = [False] * (len(sources) + 1)

@@ -8,8 +8,9 @@ two requests compares the sequence at the block's begin with its repetition at t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from vision_edge.station.core.wire import Record
 
@@ -44,22 +45,32 @@ class SourceState:
     expected: str | None = None
 
 
+class Codes(Protocol):
+    """Which code each product has: a mapping, or what gives codes as products come."""
+
+    def get(self, label: str, /) -> int | None:
+        """Return a product's code; None if it has none."""
+
+    def items(self) -> Iterable[tuple[str, int]]:
+        """Return all products that have a code, with it."""
+
+
 class RegisterMap:
     """Turns the states of the sources into registers.
 
     Args:
         sources: Names of the sources, in the order of their blocks.
-        code: Returns a product's code; None if it has none.
+        products: Product codes by label.
         clock: Seconds on a clock that never goes back.
     """
 
     def __init__(
         self,
         sources: list[str],
-        code: Callable[[str], int | None],
+        products: Codes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sources, self._code, self._clock = sources, code, clock
+        self._sources, self._products, self._clock = sources, products, clock
         self._began = clock()
 
     @property
@@ -116,7 +127,7 @@ class RegisterMap:
     def _product(self, record: Record) -> int:
         if not record["known"]:
             return UNKNOWN
-        return self._code(record["label"]) or WITHOUT_CODE
+        return self._code(record["label"])
 
     def _verification(self, record: Record) -> tuple[int, int]:
         """Return the answer, and the product that it was judged against."""
@@ -126,7 +137,7 @@ class RegisterMap:
         return ANSWERS[told["answer"]], self._code(told["expected"])
 
     def _code(self, label: str | None) -> int:
-        return 0 if label is None else self._products.get(label, WITHOUT_CODE)
+        return 0 if label is None else self._products.get(label) or WITHOUT_CODE
 
 
 def _two_words(number: int) -> tuple[int, int]:

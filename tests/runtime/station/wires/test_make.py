@@ -99,7 +99,7 @@ def test_the_example_of_the_docs_is_valid_and_every_setting_is_in_it() -> None:
 
 
 def test_the_register_map_of_the_docs_is_the_one_that_is_served() -> None:
-    table = RegisterMap(["cam"], {"valve": 7}.get, lambda: 0.0)
+    table = RegisterMap(["cam"], {"valve": 7}, lambda: 0.0)
     block = table.registers({"cam": SourceState(5, record(1, band="review"), 0.0, "stale")})[16:]
     fields = {
         name: int(offset) for offset, name in re.findall(r"^\| \+(\d+)[^|]*\| (\w+)", DOCS, re.M)

@@ -21,7 +21,7 @@ from vision_edge.station.wires.modbus_map import RegisterMap, SourceState
 
 def test_registers_tell_a_verdict() -> None:
     now = [100.0]
-    table = RegisterMap(["a", "b"], {"valve": 7}.get, lambda: now[0])
+    table = RegisterMap(["a", "b"], {"valve": 7}, lambda: now[0])
     now[0] = 165.5
     states = {
         "b": SourceState(
@@ -48,7 +48,7 @@ def test_registers_tell_a_verdict() -> None:
     ],
 )
 def test_product_codes_and_bands(more: dict[str, Any], product: int, band: int) -> None:
-    table = RegisterMap(["a"], {"valve": 7}.get, lambda: 0.0)
+    table = RegisterMap(["a"], {"valve": 7}, lambda: 0.0)
     block = table.registers({"a": SourceState(1, record(1, "a", **more))})[16:]
     assert (block[2], block[3], block[4]) == (int(more.get("known", True)), product, band)
 
