@@ -30,6 +30,7 @@ from vision_edge.cli.options import (
 from vision_edge.cli.run_cohort import OwnFrames, collecting
 from vision_edge.cli.run_options import ACCEPTANCE, AGE, CAMERA, INTERVAL, PART, REPEATS
 from vision_edge.cli.run_sinks import SINKS, SinkOptions
+from vision_edge.cli.run_summary import summarise, write_counts
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
 from vision_edge.runtime.images.presence import Presence
@@ -53,14 +54,13 @@ from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sinks.annotated import VideoSink
 from vision_edge.runtime.sinks.sink import Sinks
-from vision_edge.runtime.sources.files import ImageSource, VideoSource
+from vision_edge.runtime.sources.files import ImageSource
 from vision_edge.runtime.sources.followed import FollowedFolder
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.grabber import GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings, LiveState
 from vision_edge.runtime.sources.opening import open_sources
 from vision_edge.runtime.sources.paced import PacedSource
-from vision_edge.runtime.sources.several import cameras_of
 from vision_edge.runtime.sources.tapped import TappedSource
 from vision_edge.runtime.sources.view import View, ViewedSource
 
@@ -130,6 +130,10 @@ def run(
     max_frames: Annotated[
         int | None, typer.Option("--max-frames", min=1, help="Stop after so many verdicts.")
     ] = None,
+    counts: Annotated[
+        Path | None,
+        typer.Option("--counts", help="Write how many there were of each product, as JSON."),
+    ] = None,
     cohort: OwnFrames = None,
     provider: Provider = "auto",
 ) -> None:
@@ -182,8 +186,11 @@ def run(
         )
     limit = _Limit(statistics, max_frames)
     with collecting(classifier, gallery, opened, wanted=cohort, live=plain.live):
-        tally = _written(told, sinks, plain, limit, frames, by_part=make_trigger is not None)
-    _summarise(statistics, tally, plain)
+        by_part = make_trigger is not None
+        tally, answers = _written(told, sinks, plain, limit, frames, by_part=by_part)
+    summarise(statistics, tally, plain, answers)
+    if counts is not None:
+        write_counts(counts, statistics, tally, plain)
     if bad:
         raise VisionEdgeError(f"{len(bad)} image(s) of {source} could not be read; see above")
 
@@ -234,9 +241,10 @@ def _written(
     frames: TappedSource,
     *,
     by_part: bool,
-) -> Counter[str]:
-    """Write every verdict; return how often each label was given."""
-    tally: Counter[str] = Counter()
+) -> tuple[Counter[str | None], Counter[str]]:
+    """Write every verdict; return how often each label (None: unknown) and each answer came."""
+    tally: Counter[str | None] = Counter()
+    answers: Counter[str] = Counter()
     try:
         opened = options.opened(source)
         for sink in opened:
@@ -246,7 +254,9 @@ def _written(
             for frame, verdict in told:
                 sinks.write(frame, verdict)
                 asked = verdict.verification
-                tally[verdict.decision.label or "unknown" if asked is None else asked.answer] += 1
+                tally[verdict.decision.label] += 1
+                if asked is not None:
+                    answers[asked.answer] += 1
                 if options.jsonl is None:
                     typer.echo(_line(verdict))
                 if limit.reached():
@@ -255,7 +265,7 @@ def _written(
         typer.echo("stopped", err=True)
     finally:
         frames.close()
-    return tally
+    return tally, answers
 
 
 def _trigger(
@@ -335,40 +345,3 @@ def _line(verdict: Verdict) -> str:
         f"{verdict.source}  #{verdict.frame}  {name}  score {decision.score:.3f}{margin}  "
         f"age {verdict.age_ms:.0f} ms"
     )
-
-
-def _missed(statistics: PartStatistics) -> str:
-    """Say how many parts were in view and got no verdict, and why."""
-    counts = statistics.parts.values()
-    missed, brief = statistics.missed, sum(one.brief for one in counts)
-    late = sum(one.stale for one in counts)
-    why = f" ({late} because their frames were too old)" if late else ""
-    said = f"; {missed} part(s) in view were not judged once{why}" if missed else ""
-    return said + (f"; {brief} too brief to be a part" if brief else "")
-
-
-def _summarise(statistics: PartStatistics, tally: Counter[str], source: Source) -> None:
-    seconds = max(statistics.seconds, 1e-9)
-    frames = statistics.frames
-    judged = statistics.judged
-    what = f"{judged} look(s)" if statistics.parts else "a verdict"
-    each = f"{1000 * statistics.session_seconds / max(judged, 1):.1f} ms"
-    typer.echo(
-        f"{frames} verdict(s) in {seconds:.1f} s, {frames / seconds:.1f} a second; "
-        + (f"model {each} each of {what}" if statistics.parts else f"model {each} {what}")
-        + (f"; {statistics.stale} stale frame(s) got no verdict" if statistics.stale else "")
-        + _missed(statistics),
-        err=True,
-    )
-    if statistics.fewer_views:
-        typer.echo(
-            f"note: {statistics.fewer_views} frame(s) were judged by one view: three took longer "
-            "than --view-budget-ms",
-            err=True,
-        )
-    if lost := sum(camera.lost for camera in cameras_of(source)):
-        typer.echo(f"note: {lost} frame(s) that the camera took did not arrive in time", err=True)
-    if isinstance(source, VideoSource) and source.missing:
-        typer.echo(f"note: the video ends early: {source.missing} frame(s) are missing", err=True)
-    for label, count in tally.most_common(12):
-        typer.echo(f"  {count:6d}  {label}", err=True)

@@ -7,7 +7,15 @@ import threading
 import time
 from collections.abc import Callable
 
-from vision_edge.station.core.wire import Commands, PictureWire, Record, StateWire, Wire, WireHealth
+from vision_edge.station.core.wire import (
+    Commands,
+    CountsWire,
+    PictureWire,
+    Record,
+    StateWire,
+    Wire,
+    WireHealth,
+)
 
 log = logging.getLogger(__name__)
 CLOSE_SECONDS = 2.0
@@ -40,6 +48,12 @@ class Wiring:
         for wire in self._wires:
             if isinstance(wire, PictureWire):
                 _attempt(wire, lambda wire=wire: wire.picture(source, jpeg))  # type: ignore[misc]
+
+    def counts(self, document: Record) -> None:
+        """Pass the parts' counts on, to those that want them."""
+        for wire in self._wires:
+            if isinstance(wire, CountsWire):
+                _attempt(wire, lambda wire=wire: wire.counts(document))  # type: ignore[misc]
 
     def health(self) -> list[WireHealth]:
         """Return how each is doing."""

@@ -13,6 +13,7 @@ from vision_edge.station.http.api import (
     answers,
     captures,
     cohort,
+    counts,
     kept,
     probes,
     products,
@@ -25,6 +26,7 @@ from vision_edge.station.http.api import (
 )
 from vision_edge.station.http.api.fleet import fleet_router
 from vision_edge.station.http.auth import SCHEMES, Auth
+from vision_edge.station.http.camera_checks import CameraChecks
 from vision_edge.station.http.guard import Guard
 from vision_edge.station.http.page.page import Visitor, page_router
 from vision_edge.station.http.page.shift_page import shift_context
@@ -34,17 +36,9 @@ from vision_edge.station.http.readings import StationReadings
 from vision_edge.station.http.streams import Streams
 
 _TOPICS = (
-    verdicts,
-    sources,
-    captures,
-    products,
-    review,
-    kept,
-    statistics,
-    cohort,
-    scoring,
+    verdicts, counts, sources, captures, products, review, kept, statistics, cohort, scoring,
     session,
-)
+)  # fmt: skip
 
 
 def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
@@ -71,6 +65,7 @@ def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -
     app.state.station = station
     app.state.auth = Auth(settings)
     app.state.previews = Previews()
+    app.state.camera_checks = CameraChecks()
     app.state.streams = Streams(settings.max_streams)
     app.state.auth.when_one_ends(app.state.streams.recheck)
     station.metrics.read_from(StationReadings(station))

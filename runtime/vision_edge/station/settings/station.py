@@ -30,6 +30,7 @@ from vision_edge.runtime.sources.grabber import Backend, GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings
 from vision_edge.runtime.sources.opening import gives_pictures
 from vision_edge.runtime.sources.view import Flip, View
+from vision_edge.station.settings.counting import CountingSettings
 from vision_edge.station.settings.fleet import FleetSettings
 from vision_edge.station.settings.history import HistorySettings, StatisticsSettings
 from vision_edge.station.settings.wires import (
@@ -89,6 +90,8 @@ class SourceSettings(Section):
         consensus: How the frames of a part agree.
         report: When a part is reported: `"settled"`, as soon as its frames agree, or `"leave"`.
         debounce: Seconds without the same part again.
+        answer_within: Seconds within which a command is answered, with `command`: after it,
+            nothing was seen. At least two frames must come in the first half of it.
         loop: A file starts again at its end, played at its own rate; for trials.
         follow: A folder's pictures are judged as they come, each once it is whole.
         realtime: A video file is played at its own rate.
@@ -119,6 +122,7 @@ class SourceSettings(Section):
     consensus: Method = "mean"
     report: Report = "settled"
     debounce: Seconds = 0.0
+    answer_within: Annotated[float, Field(ge=0.1, le=60)] = 2.0
     loop: bool = False
     follow: bool = False
     realtime: bool = False
@@ -291,6 +295,7 @@ class StationSettings(BaseSettings):
         sources: At least one camera, stream, video or folder.
         provider: ONNX Runtime provider, or `auto`.
         threads: CPU threads an inference; default: all cores.
+        counting: When shifts begin.
         precision_hint: Arithmetic of a float32 bundle's parts, as `SessionOptions` has it.
         cuda_graph: With `cuda`: replay each batch size as a CUDA graph.
         mqtt: The section `[mqtt]`; each section that is absent is a wire that there is not.
@@ -317,6 +322,7 @@ class StationSettings(BaseSettings):
     history: HistorySettings = HistorySettings()
     statistics: StatisticsSettings = StatisticsSettings()
     server: ServerSettings = ServerSettings()
+    counting: CountingSettings = CountingSettings()
     mqtt: MqttSettings | None = None
     webhook: WebhookSettings | None = None
     modbus: ModbusSettings | None = None
