@@ -7,6 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
+from vision_edge.runtime.images.camera_meter import Meters
+from vision_edge.runtime.pipeline.camera_check import CameraReport
+
 
 class Reached(Exception):
     """The work would begin now."""
@@ -41,7 +44,8 @@ VALUES: dict[Any, str | list[str]] = {
     "sha256": 64 * "a", "activation": "quick_gelu", "weights_of": "grocery-*=2",
     "precision": "fp16", "views": "3", "burst": "4", "passes": "5",
     ("run", "three views", "views"): "1",
-    ("run", "empty"): "b.png", ("register", "source"): "1", ("demo", "source"): "0",
+    ("run", "empty"): "b.png", ("camera", "empty"): "b.png",
+    ("register", "source"): "1", ("demo", "source"): "0",
     ("bench", "provider"): "cpu", ("bench", "batch"): "2", ("bench", "torch", "against"): "x",
     ("compile", "native", "target"): "tensorrt-rtx", ("compile", "target"): "tensorrt",
     ("compile", "min_batch"): ["2", "--opt-batch", "2"],
@@ -89,6 +93,12 @@ MODES: dict[str, dict[str, list[str]]] = {
         "negative": ["B", "bolt", "a.png", *_G, "--negative"],
         "nothing at all": ["B", "*", "a.png", *_G, "--negative"],
         "cpu": ["B", "bolt", "a.png", *_G, "--provider", "cpu"],
+    },
+    "camera": {
+        "pictures": ["pictures"],
+        "video": ["clip.mp4"],
+        "USB camera": ["0"],
+        "stream": ["rtsp://camera/1"],
     },
     "serve": {
         "flags": ["B", "0", *_G],
@@ -196,7 +206,7 @@ _DOCUMENT = {
 }  # fmt: skip
 _RUN_WORK = (
     "_introduce", "CurrentClassifier", "open_sources", "PacedSource", "ViewedSource",
-    "presence_of", "Sinks", "_summarise", "collecting",
+    "presence_of", "Sinks", "summarise", "write_counts", "collecting",
 )  # fmt: skip
 _SINKS = ("JsonlSink", "RotatingJsonlSink", "CsvSink", "annotated_sink", "ReviewSink")
 _REGISTER = (
@@ -204,6 +214,9 @@ _REGISTER = (
     "_viewed", "_refuse_lookalikes", "take_burst", "worth_keeping",
     "read_catalogue_picture", "Gallery",
 )  # fmt: skip
+_CAMERA_REPORT = CameraReport(
+    640, 480, 2, 10.0, Meters(0.4, 200.0, 20.0, 0.0, 0.0), 0.4, None, False, 0.0, None, None, ()
+)
 WORK: dict[str, dict[str, dict[str, Any]]] = {
     "run": {
         **{name.format("run"): answer for name, answer in _SESSION.items()},
@@ -218,6 +231,12 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
         **{f"{CLI}.register.{name}": {} for name in _REGISTER},
         f"{CLI}.register.images_in": gives(([Path("a.png")], MagicMock())),
         "typer.prompt": {},
+    },
+    "camera": {
+        f"{CLI}.camera.presence_of": {},
+        f"{CLI}.camera.open_source": {},
+        f"{CLI}.camera.ViewedSource": {},
+        f"{CLI}.camera._measured": gives(_CAMERA_REPORT),
     },
     "serve": {"vision_edge.station.server.run_server": {}},
     "gallery import": {

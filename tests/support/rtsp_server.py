@@ -1,9 +1,11 @@
 """A real RTSP server whose pictures say when they were drawn. Runs under the system's Python.
 
-    /usr/bin/python3 rtsp_server.py PORT [--fps 30] [--user NAME --password WORD]
+    /usr/bin/python3 rtsp_server.py PORT [--fps 30] [--belt] [--user NAME --password WORD]
 
 Each picture is 320x240, H.264: the upper half holds the 32 bits of the monotonic clock in
 milliseconds, as white and black blocks; the lower half is red on the left and blue on the right.
+With `--belt` it is a grey belt instead, on which a part enters every `PERIOD` seconds of that clock
+and moves to the right: part k at second k * PERIOD, in the colour k % 3.
 Needs GStreamer's server and its Python bindings (apt: gir1.2-gst-rtsp-server-1.0 python3-gi).
 """
 
@@ -33,12 +35,30 @@ def picture() -> bytes:
     return upper + LOWER
 
 
+PERIOD, SPEED, SIDE, TOP = 2.0, 100, 60, 90
+BELT = b"\x50\x50\x50"
+COLOURS = (b"\x20\x30\xe0", b"\xe0\x40\x20", b"\x30\xd0\x40")
+
+
+def belt() -> bytes:
+    """Return a BGR picture of the belt at this moment."""
+    now = time.monotonic()
+    line = bytearray(BELT * WIDTH)
+    for part in range(int(now / PERIOD) - 4, int(now / PERIOD) + 1):
+        left = round((now - part * PERIOD) * SPEED) - SIDE
+        begin, end = max(0, left), min(WIDTH, left + SIDE)
+        if begin < end:
+            line[3 * begin : 3 * end] = COLOURS[part % 3] * (end - begin)
+    plain = BELT * WIDTH
+    return plain * TOP + bytes(line) * SIDE + plain * (HEIGHT - TOP - SIDE)
+
+
 class Factory(GstRtspServer.RTSPMediaFactory):
     """Makes one pipeline, shared by all clients, fed from a timer."""
 
-    def __init__(self, fps):
+    def __init__(self, fps, draw):
         super().__init__()
-        self.fps = fps
+        self.fps, self.draw = fps, draw
         self.set_shared(True)
         caps = f"video/x-raw,format=BGR,width={WIDTH},height={HEIGHT},framerate={fps}/1"
         self.set_launch(
@@ -55,7 +75,7 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         media.connect("unprepared", lambda _: GLib.source_remove(timer))
 
     def push(self, source):
-        source.emit("push-buffer", Gst.Buffer.new_wrapped(picture()))
+        source.emit("push-buffer", Gst.Buffer.new_wrapped(self.draw()))
         return True
 
 
@@ -77,6 +97,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("port")
     parser.add_argument("--fps", type=int, default=30)
+    parser.add_argument("--belt", action="store_true")
     parser.add_argument("--user")
     parser.add_argument("--password")
     args = parser.parse_args()
@@ -84,7 +105,7 @@ def main():
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(args.port)
-    factory = Factory(args.fps)
+    factory = Factory(args.fps, belt if args.belt else picture)
     if args.user:
         protect(server, factory, args.user, args.password)
     server.get_mount_points().add_factory("/line", factory)

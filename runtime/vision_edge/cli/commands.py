@@ -54,6 +54,7 @@ COMMANDS = [
     Command(
         "bench", "vision_edge.cli.bench", "Time bundles on this machine, side by side.", _DEVICE
     ),
+    Command("camera", "vision_edge.cli.camera", "Set up a camera: focus, light, speed.", _DEVICE),
     Command(
         "doctor", "vision_edge.cli.doctor", "Is this machine fit, and what to do if not.", _DEVICE
     ),

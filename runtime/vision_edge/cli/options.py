@@ -162,7 +162,7 @@ _HINTS = {
     "cuda": ("tf32",),
 }
 HINTED = Mode(
-    "--provider auto, openvino (bf16, f16, auto) or cuda (tf32)",
+    "--provider openvino (bf16, f16, auto) or cuda (tf32)",
     lambda values: (
         values["precision_hint"] not in PRECISIONS  # which is told by the class
         or values["precision_hint"] in _HINTS.get(values["provider"], ())

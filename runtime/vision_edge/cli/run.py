@@ -29,6 +29,7 @@ from vision_edge.cli.options import (
 from vision_edge.cli.run_cohort import OwnFrames, collecting
 from vision_edge.cli.run_options import ACCEPTANCE, AGE, CAMERA, INTERVAL, PART, REPEATS
 from vision_edge.cli.run_sinks import SINKS, SinkOptions
+from vision_edge.cli.run_summary import summarise, write_counts
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
 from vision_edge.runtime.images.presence import Presence
@@ -51,13 +52,12 @@ from vision_edge.runtime.recognition.part_tracking import PartSettings
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sinks.sink import Sinks
-from vision_edge.runtime.sources.files import ImageSource, VideoSource
+from vision_edge.runtime.sources.files import ImageSource
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.grabber import GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings, LiveState
 from vision_edge.runtime.sources.opening import open_sources
 from vision_edge.runtime.sources.paced import PacedSource
-from vision_edge.runtime.sources.several import cameras_of
 from vision_edge.runtime.sources.view import View, ViewedSource
 
 app = command_app()
@@ -121,6 +121,10 @@ def run(
     max_frames: Annotated[
         int | None, typer.Option("--max-frames", min=1, help="Stop after so many verdicts.")
     ] = None,
+    counts: Annotated[
+        Path | None,
+        typer.Option("--counts", help="Write how many there were of each product, as JSON."),
+    ] = None,
     cohort: OwnFrames = None,
     provider: Provider = "auto",
 ) -> None:
@@ -168,8 +172,10 @@ def run(
             **age.values,
         )
     with collecting(classifier, gallery, opened, wanted=cohort, live=plain.live):
-        tally = _written(told, sinks, plain, _Limit(statistics, max_frames), frames)
-    _summarise(statistics, tally, plain)
+        tally, answers = _written(told, sinks, plain, _Limit(statistics, max_frames), frames)
+    summarise(statistics, tally, plain, answers)
+    if counts is not None:
+        write_counts(counts, statistics, tally, plain)
     if bad:
         raise VisionEdgeError(f"{len(bad)} image(s) of {source} could not be read; see above")
 
@@ -218,15 +224,18 @@ def _written(
     source: Source,
     limit: _Limit,
     frames: Source,
-) -> Counter[str]:
-    """Write every verdict; return how often each label was given."""
-    tally: Counter[str] = Counter()
+) -> tuple[Counter[str | None], Counter[str]]:
+    """Write every verdict; return how often each label (None: unknown) and each answer came."""
+    tally: Counter[str | None] = Counter()
+    answers: Counter[str] = Counter()
     try:
         with Sinks(*options.opened(source)) as sinks:
             for frame, verdict in told:
                 sinks.write(frame, verdict)
                 asked = verdict.verification
-                tally[verdict.decision.label or "unknown" if asked is None else asked.answer] += 1
+                tally[verdict.decision.label] += 1
+                if asked is not None:
+                    answers[asked.answer] += 1
                 if options.jsonl is None:
                     typer.echo(_line(verdict))
                 if limit.reached():
@@ -235,7 +244,7 @@ def _written(
         typer.echo("stopped", err=True)
     finally:
         frames.close()
-    return tally
+    return tally, answers
 
 
 def _trigger(
@@ -315,37 +324,3 @@ def _line(verdict: Verdict) -> str:
         f"{verdict.source}  #{verdict.frame}  {name}  score {decision.score:.3f}{margin}  "
         f"age {verdict.age_ms:.0f} ms"
     )
-
-
-def _missed(statistics: PartStatistics) -> str:
-    """Say how many parts were in view and got no verdict, and why."""
-    counts = statistics.parts.values()
-    missed, brief = statistics.missed, sum(one.brief for one in counts)
-    late = sum(one.stale for one in counts)
-    why = f" ({late} because their frames were too old)" if late else ""
-    said = f"; {missed} part(s) in view were not judged once{why}" if missed else ""
-    return said + (f"; {brief} too brief to be a part" if brief else "")
-
-
-def _summarise(statistics: PartStatistics, tally: Counter[str], source: Source) -> None:
-    seconds = max(statistics.seconds, 1e-9)
-    frames = statistics.frames
-    typer.echo(
-        f"{frames} verdict(s) in {seconds:.1f} s, {frames / seconds:.1f} a second; "
-        f"model {1000 * statistics.session_seconds / max(frames, 1):.1f} ms a verdict"
-        + (f"; {statistics.stale} stale frame(s) got no verdict" if statistics.stale else "")
-        + _missed(statistics),
-        err=True,
-    )
-    if statistics.fewer_views:
-        typer.echo(
-            f"note: {statistics.fewer_views} frame(s) were judged by one view: three took longer "
-            "than --view-budget-ms",
-            err=True,
-        )
-    if lost := sum(camera.lost for camera in cameras_of(source)):
-        typer.echo(f"note: {lost} frame(s) that the camera took did not arrive in time", err=True)
-    if isinstance(source, VideoSource) and source.missing:
-        typer.echo(f"note: the video ends early: {source.missing} frame(s) are missing", err=True)
-    for label, count in tally.most_common(12):
-        typer.echo(f"  {count:6d}  {label}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,20 @@ def test_options_of_parts_are_refused_where_frames_are_judged(
         given = [bundle_path, line, "--gallery", registered, "--csv", tmp_path / "o", *option]
         assert f"{option[0]} belongs to --" in refused(OptionError, *given)
         assert not (tmp_path / "o").exists()
+
+
+def test_how_many_there_were_of_each_product_is_written(
+    bundle_path: Path, registered: Path, line: Path, tmp_path: Path
+) -> None:
+    rows, counts = tmp_path / "rows.jsonl", tmp_path / "counts.json"
+    given = ["--gallery", registered, "--jsonl", rows, "--counts", counts]
+    invoke("run", bundle_path, line, *given)
+    labels = Counter(json.loads(row)["label"] for row in rows.read_text().splitlines())
+    written = json.loads(counts.read_text())
+    assert written["products"] == {label: n for label, n in labels.items() if label}
+    assert written["unknown"] == labels[None]
+    assert written["verdicts"] == sum(labels.values()) > 0
+    assert (written["missed"], written["brief"]) == (0, 0)
 
 
 @pytest.mark.parametrize("rate", ["0", "1", "-0.5", "nan"])

@@ -185,7 +185,7 @@ def test_a_common_velocity_is_learned_from_looks_that_do_not_overlap() -> None:
     assert flow.velocity is None
     for k, box in enumerate(boxes):
         place = Place(box, float(k))
-        flow.learn([place], [(box[0] + 200, 0, box[2] + 200, 50)], {}, k + 1.0)
+        flow.learn([place], [(box[0] + 200, 0, box[2] + 200, 50)], {}, k + 1.0, VIEW)
     assert flow.velocity is not None
     assert flow.velocity.tolist() == [200.0, 0.0]
 

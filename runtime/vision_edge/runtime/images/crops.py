@@ -16,8 +16,13 @@ FRAME_CROP = FRAME_CROPS[0]
 
 
 def cropped(image: Image, share: float) -> Image:
-    """Return the middle of a picture: `share` of its width and height."""
+    """Return the middle of a picture, contiguous: `share` of its width and height."""
+    return np.ascontiguousarray(middle(image, share))
+
+
+def middle(image: Image, share: float) -> Image:
+    """Return the same as a view of the picture."""
     height, width = image.shape[:2]
     rows, columns = max(1, round(height * share)), max(1, round(width * share))
     top, left = (height - rows) // 2, (width - columns) // 2
-    return np.ascontiguousarray(image[top : top + rows, left : left + columns])
+    return image[top : top + rows, left : left + columns]

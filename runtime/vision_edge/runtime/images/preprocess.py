@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vision_edge.runtime.arrays import Image, check_image
 from vision_edge.runtime.errors import ImageError, require
+from vision_edge.runtime.images.area_reduction import Span, area_reduced
 from vision_edge.runtime.images.coding import MAX_PIXELS
 
 """uint8 (H, W, 3), BGR, 0 to 255."""
@@ -27,8 +28,8 @@ class PreprocessSpec(BaseModel):
     Attributes:
         size: Side of the model's square input, in pixels.
         crop_pct: Share of the resized short side that the centre crop keeps, in (0, 1].
-        interpolation: Kernel for enlarging. Reducing always averages areas (OpenCV's
-            `INTER_AREA`), because OpenCV's other kernels alias when they reduce.
+        interpolation: Kernel for enlarging. Reducing always averages areas, as OpenCV's
+            `INTER_AREA` does: its other kernels alias when they reduce.
         mean: Mean per channel, in RGB order, of pixel values scaled to [0, 1].
         std: Standard deviation per channel, in RGB order, of the same.
     """
@@ -69,18 +70,17 @@ def prepare(image: Image, spec: PreprocessSpec) -> Image:
             f"an image of {width}x{height} pixels is too long and narrow for a square model input",
             fix="crop it first",
         )
-    resized = _resize(image, target, spec.interpolation)
-    top = (resized.shape[0] - spec.size) // 2
-    left = (resized.shape[1] - spec.size) // 2
+    left, top = ((side - spec.size) // 2 for side in target)
+    if target[0] < width:
+        rows = Span(height, target[1], top, spec.size)
+        return area_reduced(image, rows, Span(width, target[0], left, spec.size))
+    resized = _enlarged(image, target, spec.interpolation)
     return np.ascontiguousarray(resized[top : top + spec.size, left : left + spec.size])
 
 
-def _resize(image: Image, target: tuple[int, int], interpolation: str) -> Image:
-    """Resize to `target` (width, height)."""
+def _enlarged(image: Image, target: tuple[int, int], interpolation: str) -> Image:
+    """Enlarge to `target` (width, height)."""
     cv2 = require("cv2")
-    enlarging = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}[interpolation]
-    reducing = target[0] < image.shape[1]
-    resized: Image = cv2.resize(
-        image, target, interpolation=cv2.INTER_AREA if reducing else enlarging
-    )
+    kernel = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}[interpolation]
+    resized: Image = cv2.resize(image, target, interpolation=kernel)
     return resized

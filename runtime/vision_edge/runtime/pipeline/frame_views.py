@@ -16,7 +16,7 @@ import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings, Image, Patches
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.runtime.images.crops import FRAME_CROPS, cropped
+from vision_edge.runtime.images.crops import FRAME_CROPS, middle
 from vision_edge.runtime.images.preprocess import PreprocessSpec, prepare
 from vision_edge.runtime.inference.embedder import Embedder, embed_with_patches
 
@@ -98,7 +98,7 @@ class FrameViews:
             uint8 (V, size, size, 3), BGR; V is 1 or 3.
         """
         shares = FRAME_CROPS if self._next() > 1 else (FRAME_CROPS[turn % len(FRAME_CROPS)],)
-        return np.stack([prepare(cropped(image, share), spec) for share in shares])
+        return np.stack([prepare(middle(image, share), spec) for share in shares])
 
     def embed(
         self, embedder: Embedder, prepared: Sequence[Image]

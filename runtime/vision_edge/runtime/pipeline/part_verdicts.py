@@ -101,7 +101,7 @@ def part_verdicts(
         max_age_ms: A live frame older than this is not judged.
         views: How many views a part is embedded by in each frame. With one, its frames take turns.
         statistics: Filled in along the way; `frames` counts verdicts. A `PartStatistics` also
-            hears what became of the parts.
+            hears what became of the parts, and goes on from what it has.
 
     Yields:
         The frame that speaks most for a verdict, and the verdict. Its age is that frame's.
@@ -112,7 +112,8 @@ def part_verdicts(
     for frame in source:
         name = frame.source if source.live else source.name
         if name not in cameras:
-            tracker = PartTracker(classifier, settings)
+            known = counts.parts.get(name) if isinstance(counts, PartStatistics) else None
+            tracker = PartTracker(classifier, settings, known)
             cameras[name] = _Camera(make_trigger(), tracker, Debounce(debounce), FrameViews(views))
             if isinstance(counts, PartStatistics):
                 counts.parts[name] = tracker.counts

@@ -137,9 +137,14 @@ class CommandTrigger:
     Args:
         stream: Where lines come from; each asks for one verdict.
         frames: Frames to judge after each line.
+
+    Attributes:
+        presence: Knows the empty scene: the picture is cut to the part, and without a part there
+            is no verdict. None judges the whole picture, whatever it shows.
     """
 
     def __init__(self, stream: TextIO = sys.stdin, frames: int = 5) -> None:
+        self.presence: Presence | None = None
         self._stream: TextIO | None = stream
         self._frames = frames
         self._left = 0
@@ -151,7 +156,15 @@ class CommandTrigger:
             self._left = self._frames
         wanted = self._left > 0
         self._left = max(0, self._left - 1)
-        return _whole(frame.image if wanted else None, ends=asked or not wanted)
+        shown = self._shown(frame.image) if wanted else None
+        return _whole(shown, ends=asked or not wanted)
+
+    def _shown(self, image: Image) -> Image | None:
+        """Return what to judge of a picture: the part, all of it, or nothing."""
+        if self.presence is None:
+            return image
+        found = self.presence.find(image)
+        return crop_around(image, found.box) if found is not None and found.complete else None
 
     def _asked(self) -> bool:
         """Whether a line has come in since the last frame; several count as one."""

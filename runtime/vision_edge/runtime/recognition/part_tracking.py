@@ -26,6 +26,13 @@ from vision_edge.runtime.recognition.part_consensus import (
     agree,
 )
 from vision_edge.runtime.recognition.part_motion import Flow, Place, iou, matched, outside
+from vision_edge.runtime.recognition.part_startup import (
+    HOLD_LOOKS,
+    HOLD_SECONDS,
+    Seen,
+    StartUp,
+    is_unclear,
+)
 from vision_edge.runtime.recognition.prototypes import Classifier
 
 Report = Literal["settled", "leave"]
@@ -34,6 +41,8 @@ BRIEF = 0.1
 """Seconds: what is seen for less, and in fewer than `least` looks, is a speck or a flicker."""
 _WAITS = 2.5
 """Looks without a part after which it is gone, if those take longer than the gap."""
+_BLIND = 5.0
+"""Seconds without any look after which a part that was followed is gone all the same."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +103,23 @@ class Sighting:
     patches: Patches | None = None
 
 
+@dataclass(frozen=True)
+class _Look:
+    """One frame's parts."""
+
+    frame: int
+    time: float
+    seen: tuple[Sighting, ...]
+    size: tuple[int, int]
+
+
 @dataclass
 class PartCounts:
     """What became of the parts.
 
     Attributes:
         reported: Parts with a verdict.
-        missed: Parts that were in view and not judged once.
+        missed: Parts that were in view, and not judged or on too few frames for a verdict.
         stale: Of those, parts whose every frame was too old when its turn came.
         brief: Specks and flickers: seen too briefly to be parts.
         in_view: Parts that are in view now.
@@ -138,18 +157,26 @@ class PartTracker:
     Args:
         classifier: The products to tell apart.
         settings: See `PartSettings`.
+        counts: What is counted on from, by the tracker before this one; from nothing by default.
 
     Attributes:
         counts: What became of the parts so far.
     """
 
-    def __init__(self, classifier: Classifier, settings: PartSettings | None = None) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        settings: PartSettings | None = None,
+        counts: PartCounts | None = None,
+    ) -> None:
         self._classifier = classifier
         self._settings = settings or PartSettings()
-        self.counts = PartCounts()
+        self.counts = counts or PartCounts()
         self._parts: list[_Part] = []
         self._flow = Flow()
         self._times: deque[float] = deque(maxlen=16)
+        self._start = StartUp()
+        self._held: list[_Look] = []
 
     def needs(self, boxes: Sequence[Box | None], time: float) -> list[bool]:
         """Say which of the parts in view are worth an inference.
@@ -192,6 +219,34 @@ class PartTracker:
             seen: The parts in view; none in an empty scene.
             size: The picture's (width, height) in pixels.
         """
+        self._held.append(_Look(frame, time, tuple(seen), size))
+        self._start.add(_places_in(self._held[-1]))
+        self.counts.in_view = len(seen)
+        return [] if self._waits() else self._caught_up()
+
+    def _waits(self) -> bool:
+        """Whether to hold the looks since nobody can say yet which part is which."""
+        if self._flow.velocity is not None:
+            return False
+        if len(self._held) == 1:
+            places = [part.place for part in self._parts if part.place is not None]
+            if not is_unclear(places, _places_in(self._held[0]), None):
+                return False
+        over = self._held[-1].time - self._held[0].time >= HOLD_SECONDS
+        last = over or len(self._held) >= HOLD_LOOKS
+        found = self._start.velocity(last=last)
+        if found is not None:
+            self._flow.told(found)
+        return found is None and not last
+
+    def _caught_up(self) -> list[PartVerdict]:
+        """Take the looks that were held, and return their verdicts."""
+        held, self._held = self._held, []
+        return [verdict for look in held for verdict in self._taken(look)]
+
+    def _taken(self, look: _Look) -> list[PartVerdict]:
+        """Take one look; return the verdicts that it brings."""
+        frame, time, seen, size = look.frame, look.time, look.seen, look.size
         self._times.append(time)
         verdicts = self._gone(time, size)
         for sighting, part in zip(seen, self._assigned(time, seen, size), strict=True):
@@ -202,9 +257,12 @@ class PartTracker:
 
     def finish(self) -> list[PartVerdict]:
         """End all that is under way, and return its verdicts."""
+        if self._held and (found := self._start.velocity(last=True)) is not None:
+            self._flow.told(found)
+        verdicts = self._caught_up()
         parts, self._parts = self._parts, []
         self.counts.in_view = 0
-        return [verdict for part in parts for verdict in self._ended(part)]
+        return verdicts + [verdict for part in parts for verdict in self._ended(part)]
 
     @property
     def _pause(self) -> float:
@@ -221,7 +279,7 @@ class PartTracker:
         places = [part.place for part in known if part.place is not None]
         likenesses = [sighting.embedding for sighting in boxed]
         pairs = matched(places, boxes, likenesses, time, self._flow.velocity, size)
-        self._flow.learn(places, boxes, pairs, time)
+        self._flow.learn(places, boxes, pairs, time, size)
         given = iter([known[pairs[k]] if k in pairs else None for k in range(len(boxes))])
         return [
             self._whole(time) if sighting.box is None else next(given) or self._new(time, sighting)
@@ -248,7 +306,7 @@ class PartTracker:
         part.last_seen, part.looks = time, part.looks + 1
         part.stale += sighting.stale
         if part.place is not None and sighting.box is not None:
-            part.place.seen(sighting.box, time, sighting.embedding)
+            part.place.seen(sighting.box, time, sighting.embedding, size)
         if sighting.embedding is None or part.reported:
             return []
         if not part.frames:
@@ -310,10 +368,14 @@ class PartTracker:
         return [verdict for part in gone for verdict in self._ended(part)]
 
     def _has_left(self, part: _Part, time: float, size: tuple[int, int]) -> bool:
-        followed = 1 if part.place is None else 2  # its place says whether it is the same
-        if time - part.last_seen > followed * max(self._settings.gap, _WAITS * self._pause):
+        patience = max(self._settings.gap, _WAITS * self._pause)
+        if part.place is None:
+            return time - part.last_seen > patience
+        # its place says whether it is the same; a camera that shows nothing tells nothing of it
+        looked = self._times[-2] if len(self._times) > 1 else time
+        if looked - part.last_seen > 2 * patience or time - part.last_seen > _BLIND:
             return True
-        if part.place is None or time - part.last_seen < 1.5 * self._pause:
+        if time - part.last_seen < 1.5 * self._pause:
             expected = None
         else:
             expected = part.place.expected(time, self._flow.velocity)
@@ -325,8 +387,7 @@ class PartTracker:
             return []
         if len(part.frames) >= self._believed():
             return self._reported(part)
-        enough_looks = part.looks >= self._believed()
-        if part.frames or not enough_looks:
+        if part.looks < self._believed():
             self.counts.brief += 1
         else:
             self.counts.missed += 1
@@ -358,3 +419,11 @@ class PartTracker:
         part.embeddings.clear()
         part.patches.clear()
         return [verdict]
+
+
+def _places_in(look: _Look) -> Seen:
+    """Return where parts are in a look, and what they look like."""
+    boxed = [(one.box, one.embedding) for one in look.seen if one.box is not None]
+    return Seen(
+        look.time, tuple(box for box, _ in boxed), tuple(like for _, like in boxed), look.size
+    )

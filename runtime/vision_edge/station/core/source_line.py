@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,17 +25,20 @@ from vision_edge.runtime.pipeline.triggers import (
     Trigger,
     part_settings,
 )
+from vision_edge.runtime.recognition.part_tracking import PartSettings
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sources.addresses import live_address
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.live import LiveState
 from vision_edge.runtime.system.backoff import Backoff
 from vision_edge.runtime.system.native_threads import NativeThread
+from vision_edge.station.core.answers import Answers, Ask
 from vision_edge.station.core.discretion import without_folders
 from vision_edge.station.core.expectations import Expected
 from vision_edge.station.core.feeds import Gate, camera_of, empty_scene, opened
 from vision_edge.station.core.live_model import Expecting, Model
 from vision_edge.station.core.request_trigger import RequestTrigger
+from vision_edge.station.core.scene_guard import SceneGuard
 from vision_edge.station.settings.station import SourceSettings
 
 log = logging.getLogger(__name__)
@@ -49,10 +52,12 @@ class LineEvents:
     Attributes:
         verdict: A verdict, and the frame that it rests on most.
         state: The line's state has changed.
+        missed: So many more parts were in view and got no verdict.
     """
 
     verdict: Callable[[Line, Frame, Verdict], None]
     state: Callable[[Line], None]
+    missed: Callable[[Line, int], None]
 
 
 class Line:
@@ -70,6 +75,8 @@ class Line:
         reconnects: How often a lost source came back.
         statistics: Verdicts given, stale frames, seconds spent.
         latest: The latest frame, as it is judged.
+        answers: What came of commands.
+        scene: What has changed in silence.
         bursting: Held while a burst of it is taken.
     """
 
@@ -91,9 +98,12 @@ class Line:
         self._model, self._events = model, events
         self._expected = expected
         self._trigger = RequestTrigger()
+        self.scene = SceneGuard(settings.name, lambda: events.state(self))
+        self.answers = Answers(settings.answer_within, lambda: events.state(self))
         self._state: State = "connecting"
         self._message = ""
         self._was_lost = False
+        self._missed = 0
         self._source: Source | None = None
         self._stopping = threading.Event()
         self._thread = NativeThread(target=self._run, name=f"line {self.name}")
@@ -135,6 +145,9 @@ class Line:
             "missed_parts": self.statistics.missed,
             "fewer_views": self.statistics.fewer_views,
             "expected": self._expected().document(),
+            "answer": None if self.answers.latest is None else self.answers.latest.word,
+            "answers": self.answers.count,
+            "change": self.scene.document(),
         }
 
     def _discreet(self, text: str) -> str:
@@ -145,8 +158,8 @@ class Line:
         """Start its thread."""
         self._thread.start()
 
-    def trigger(self) -> None:
-        """Judge a part now.
+    def trigger(self) -> Ask:
+        """Judge a part now; return what waits for the answer.
 
         Raises:
             VisionEdgeError: If it judges by another trigger.
@@ -157,7 +170,9 @@ class Line:
                 f'"{self.settings.trigger}")',
                 fix='set trigger = "command" for it',
             )
+        ask = self.answers.ask()
         self._trigger.request()
+        return ask
 
     def stop(self) -> None:
         """Ask it to stop; does not wait."""
@@ -203,6 +218,7 @@ class Line:
                     self._events.verdict(self, frame, verdict)
                     if self._stopping.is_set():
                         break
+                self._tell_missed()
 
     @contextmanager
     def _in_use(self, source: Source) -> Iterator[None]:
@@ -230,24 +246,41 @@ class Line:
             model,
             classifier,
             self._make_trigger,
-            part_settings(settings.trigger, settings.consensus, settings.report),
+            self._part_settings,
             debounce=settings.debounce,
             max_age_ms=settings.max_age_ms,
             views=settings.frame_views,
             statistics=self.statistics,
         )
 
+    @property
+    def _part_settings(self) -> PartSettings:
+        settings = self.settings
+        made = part_settings(settings.trigger, settings.consensus, settings.report)
+        if settings.trigger != "command":
+            return made
+        return replace(made, deadline=min(made.deadline, settings.answer_within / 2))
+
     def _make_trigger(self) -> Trigger:
         kind = self.settings.trigger
         if kind == "presence" and self.presence is not None:
-            return PresenceTrigger(self.presence)
+            return self.scene.watching(PresenceTrigger(self.presence))
         if kind == "motion":
-            return MotionTrigger()
+            return self.scene.watching(MotionTrigger())
+        self._trigger.presence = self.presence
         return self._trigger if kind == "command" else IntervalTrigger(self.settings.interval)
 
     def _seen(self, frame: Frame) -> None:
         self.latest = frame
         self.frames += 1
+        self._tell_missed()
+
+    def _tell_missed(self) -> None:
+        """Tell of the parts that were missed since it was last told."""
+        missed = self.statistics.missed
+        if missed > self._missed:
+            self._events.missed(self, missed - self._missed)
+            self._missed = missed
 
     def _spare(self) -> None:
         self.spared += 1

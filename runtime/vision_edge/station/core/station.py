@@ -21,6 +21,7 @@ from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.pipeline.gallery_classifier import renamed_to
 from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sources.frame import Frame
+from vision_edge.station.core.answers import Answer
 from vision_edge.station.core.asked_rate import AskedRate
 from vision_edge.station.core.audit import AuditLog
 from vision_edge.station.core.bundle_switch import Bundles
@@ -36,8 +37,10 @@ from vision_edge.station.core.products import Products
 from vision_edge.station.core.registrar import Registrar
 from vision_edge.station.core.review_queue import ReviewQueue
 from vision_edge.station.core.scoring import Scoring
+from vision_edge.station.core.shifts import Shifts
 from vision_edge.station.core.source_line import Line, LineEvents
 from vision_edge.station.core.state_folder import StateFolder
+from vision_edge.station.core.tally import Tally
 from vision_edge.station.core.wire import Commands, Record, Wire
 from vision_edge.station.core.wiring import Wiring
 from vision_edge.station.settings.station import ServerSettings, StationSettings
@@ -78,6 +81,7 @@ class Station:
         self._products: Products | None = None
         self._review: ReviewQueue | None = None
         self._audit: AuditLog | None = None
+        self._tally: Tally | None = None
         self._bundles: Bundles | None = None
         self._expectations: Expectations | None = None
         self._scoring: Scoring | None = None
@@ -125,7 +129,9 @@ class Station:
         products.start()
         self._review = ReviewQueue(state.path / "review.db", settings.review, self._review_told)
         self.registrar = Registrar(products, self._review)
-        events = LineEvents(self._verdict, self._line_state)
+        shifts = Shifts(settings.counting.shifts, settings.counting.timezone)
+        self._tally = Tally(state.path / "counts.db", shifts, self._counts_told)
+        events = LineEvents(self._verdict, self._line_state, self._missed)
         self._lines = {
             source.name: Line(
                 source, lambda: products.model, events, partial(self.expectations.of, source.name)
@@ -154,7 +160,7 @@ class Station:
         for thread in joins:
             thread.join(max(0.0, until - time.monotonic()))
         self.wiring.close()
-        for part in (self._products, self._review, self._audit, self.state):
+        for part in (self._products, self._review, self._tally, self._audit, self.state):
             if part is not None:
                 part.close()
 
@@ -180,6 +186,15 @@ class Station:
             VisionEdgeError: If the station is not started.
         """
         return _started(self._review)
+
+    @property
+    def tally(self) -> Tally:
+        """How many parts there were.
+
+        Raises:
+            VisionEdgeError: If the station is not started.
+        """
+        return _started(self._tally)
 
     @property
     def audit(self) -> AuditLog:
@@ -243,7 +258,11 @@ class Station:
             "provider": session.provider,
             "notes": [
                 self.discreet(note)
-                for note in (*session.notes, *_notes(self.settings.server, products))
+                for note in (
+                    *session.notes,
+                    *_notes(self.settings.server, products),
+                    *filter(None, [self.tally.problem]),
+                )
             ],
             "sources": [line.status() for line in self._lines.values()],
             "wires": [
@@ -273,7 +292,9 @@ class Station:
 
     def add_wire(self, wire: Wire) -> None:
         """Start a wire; every verdict, and every source's state, goes to it from now on."""
-        self.wiring.add(wire, Commands(self.trigger, partial(self._expected_by, wire.name)))
+        expect = partial(self._expected_by, wire.name)
+        self.wiring.add(wire, Commands(self.trigger, expect, self._reset_by))
+        self.wiring.counts(self.tally.document())
         for line in self._lines.values():
             self.wiring.state(line.name, line.status())
 
@@ -379,6 +400,43 @@ class Station:
             raise
         self.audit.write(wire, what, "ok", deed=True, problem=now.problem, **told)
 
+    def reset_counts(self, who: str) -> None:
+        """Begin to count parts anew; the total stays.
+
+        Args:
+            who: Who wants it.
+
+        Raises:
+            VisionEdgeError: If it cannot be written.
+        """
+        self.tally.reset(who)
+        self._counts_told(self.tally.document())
+
+    def _reset_by(self, wire: str) -> None:
+        """Reset counts for a wire, whose deeds nobody else notes."""
+        self.reset_counts(wire)
+        self.audit.write(wire, "reset counts", "done", deed=True)
+
+    def ask(self, source: str) -> Answer:
+        """Judge a part now, and wait for the answer, as long as the source's `answer_within` says.
+
+        Raises:
+            NotThereError: If there is no such source.
+            VisionEdgeError: If it is not judged on command.
+        """
+        answer = self.line(source).trigger().wait()
+        if answer is None:
+            raise NoFrameError(f"source {source!r} has not answered", fix="see the log")
+        return answer
+
+    def acknowledge(self, source: str) -> None:
+        """Take a source's scene of now for the right one.
+
+        Raises:
+            NotThereError: If there is no such source.
+        """
+        self.line(source).scene.acknowledge()
+
     def line(self, source: str) -> Line:
         """Return the line of a source.
 
@@ -420,17 +478,29 @@ class Station:
             "source_name": line.name,
             **verdict.document(),
         }
+        if "part" in record:
+            self.tally.count(record)
+            line.scene.part(record)
         self._records.append(record)
         self.metrics.verdict(record)
         self.review.offer(frame, record, line.presence)
         self.hub.publish("verdict", record)
         self.wiring.verdict(record)
+        line.answers.verdict(record)
 
     def _line_state(self, line: Line) -> None:
         status = line.status()
         log.info("%s: %s %s", line.name, status["state"], status["message"])
         self.hub.publish("state", status)
         self.wiring.state(line.name, status)
+
+    def _missed(self, line: Line, parts: int) -> None:
+        self.tally.missed(line.name, parts)
+        log.warning("%s: too slow: %d part(s) were in view and not judged", line.name, parts)
+
+    def _counts_told(self, document: Record) -> None:
+        self.hub.publish("counts", document)
+        self.wiring.counts(document)
 
     def _gallery_told(self, version: int, products: int) -> None:
         classifier = self.products.model.classifier

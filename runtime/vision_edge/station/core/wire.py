@@ -41,6 +41,10 @@ def _nothing_is_expected(source: str, product: str | None, unregistered: bool) -
     raise VisionEdgeError(f"{source!r} takes no expected product", fix="start the station")
 
 
+def _counts_nothing(wire: str) -> None:
+    raise VisionEdgeError(f"nothing counts here that {wire} could reset", fix="ask a station")
+
+
 @dataclass(frozen=True)
 class Commands:
     """What a wire may ask of its station.
@@ -51,10 +55,13 @@ class Commands:
         expect: Have a source show a product from now on: the source, the product (None to identify
             every part), and whether one that is not registered is taken all the same, so that
             every part is unsure. Raises `VisionEdgeError` with why it cannot be.
+        reset_counts: Begin to count parts anew, in the name of a wire. Raises `VisionEdgeError`
+            if that cannot be written.
     """
 
     trigger: Callable[[str | None], None]
     expect: Callable[[str, str | None, bool], None] = _nothing_is_expected
+    reset_counts: Callable[[str], None] = _counts_nothing
 
 
 class Wire(Protocol):
@@ -87,4 +94,16 @@ class StateWire(Wire, Protocol):
         Args:
             source: The source's name.
             status: JSON values; `state` says it in a word.
+        """
+
+
+@runtime_checkable
+class CountsWire(Wire, Protocol):
+    """A wire that also tells how many parts there were."""
+
+    def counts(self, document: Record) -> None:
+        """Take the counts after a change, at most once a second; called from any thread.
+
+        Args:
+            document: JSON values, as `GET counts` answers.
         """

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from vision_edge.station.core.wire import Commands, Record, StateWire, Wire, WireHealth
+from vision_edge.station.core.wire import Commands, CountsWire, Record, StateWire, Wire, WireHealth
 
 log = logging.getLogger(__name__)
 CLOSE_SECONDS = 2.0
@@ -34,6 +34,12 @@ class Wiring:
         for wire in self._wires:
             if isinstance(wire, StateWire):
                 _attempt(wire, lambda wire=wire: wire.state(source, status))  # type: ignore[misc]
+
+    def counts(self, document: Record) -> None:
+        """Pass the parts' counts on, to those that want them."""
+        for wire in self._wires:
+            if isinstance(wire, CountsWire):
+                _attempt(wire, lambda wire=wire: wire.counts(document))  # type: ignore[misc]
 
     def health(self) -> list[WireHealth]:
         """Return how each is doing."""

@@ -13,6 +13,7 @@ from vision_edge.station.http.api import (
     answers,
     captures,
     cohort,
+    counts,
     probes,
     products,
     review,
@@ -23,6 +24,7 @@ from vision_edge.station.http.api import (
 )
 from vision_edge.station.http.api.fleet import fleet_router
 from vision_edge.station.http.auth import SCHEMES, Auth
+from vision_edge.station.http.camera_checks import CameraChecks
 from vision_edge.station.http.guard import Guard
 from vision_edge.station.http.page.page import Visitor, page_router
 from vision_edge.station.http.paths import PREFIX
@@ -30,7 +32,9 @@ from vision_edge.station.http.preview import Previews
 from vision_edge.station.http.readings import StationReadings
 from vision_edge.station.http.streams import Streams
 
-_TOPICS = (verdicts, sources, captures, products, review, cohort, scoring, session)
+_TOPICS = (
+    verdicts, counts, sources, captures, products, review, cohort, scoring, session,
+)  # fmt: skip
 
 
 def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
@@ -57,6 +61,7 @@ def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -
     app.state.station = station
     app.state.auth = Auth(settings)
     app.state.previews = Previews()
+    app.state.camera_checks = CameraChecks()
     app.state.streams = Streams(settings.max_streams)
     app.state.auth.when_one_ends(app.state.streams.recheck)
     station.metrics.read_from(StationReadings(station))

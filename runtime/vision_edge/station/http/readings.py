@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from vision_edge.station.core.metrics import MAX_LABELS
 
 if TYPE_CHECKING:
     from vision_edge.station.core.station import Station
@@ -17,11 +20,13 @@ class StationReadings(Collector):
 
     def __init__(self, station: Station) -> None:
         self._station = station
+        self._labels: set[str] = set()
 
     def collect(self) -> Iterable[Metric]:
         """Read it."""
         yield from self._sources()
         yield from self._wires()
+        yield from self._parts()
         station = self._station
         review, hub = station.review, station.hub
         yield _gauge("ready", "Whether the station gives verdicts.", float(station.ready))
@@ -52,13 +57,33 @@ class StationReadings(Collector):
             "vision_edge_reconnects", "Times that a lost source came back.", labels=["source"]
         )
         up = GaugeMetricFamily("vision_edge_source_live", "Whether it is live.", labels=["source"])
+        changed = GaugeMetricFamily(
+            "vision_edge_scene_changed", "Whether its scene has changed in silence.",
+            labels=["source"],
+        )  # fmt: skip
         for line in self._station.lines:
+            changed.add_metric([line.name], float(line.scene.change is not None))
             frames.add_metric([line.name], line.frames)
             stale.add_metric([line.name], line.statistics.stale)
             spared.add_metric([line.name], line.spared)
             reconnects.add_metric([line.name], line.reconnects)
             up.add_metric([line.name], float(line.state == "live"))
-        return frames, stale, spared, reconnects, up
+        return frames, stale, spared, reconnects, up, changed
+
+    def _parts(self) -> Iterable[Metric]:
+        """Read the parts' counts; products past the first `MAX_LABELS` are `other`."""
+        parts = CounterMetricFamily(
+            "vision_edge_parts", "Parts counted, over all restarts.",
+            labels=["source", "kind", "label"],
+        )  # fmt: skip
+        bounded: Counter[tuple[str, str, str]] = Counter()
+        for (source, kind, label), count in self._station.tally.totals().items():
+            if label not in self._labels and len(self._labels) < MAX_LABELS:
+                self._labels.add(label)
+            bounded[source, kind, label if label in self._labels else "other"] += count
+        for labels, count in bounded.items():
+            parts.add_metric(list(labels), count)
+        yield parts
 
     def _wires(self) -> Iterable[Metric]:
         queued = GaugeMetricFamily("vision_edge_wire_queued", "Verdicts waiting.", labels=["wire"])

@@ -30,6 +30,7 @@ from vision_edge.runtime.sources.grabber import Backend, GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings
 from vision_edge.runtime.sources.opening import gives_pictures
 from vision_edge.runtime.sources.view import Flip, View
+from vision_edge.station.settings.counting import CountingSettings
 from vision_edge.station.settings.fleet import FleetSettings
 from vision_edge.station.settings.wires import (
     ModbusSettings,
@@ -85,6 +86,8 @@ class SourceSettings(Section):
         consensus: How the frames of a part agree.
         report: When a part is reported: `"settled"`, as soon as its frames agree, or `"leave"`.
         debounce: Seconds without the same part again.
+        answer_within: Seconds within which a command is answered, with `command`: after it,
+            nothing was seen. At least two frames must come in the first half of it.
         loop: A file starts again at its end, played at its own rate; for trials.
         realtime: A video file is played at its own rate.
         fps: Frames a second of a file that is played at a rate; by default the video's own, and 2
@@ -114,6 +117,7 @@ class SourceSettings(Section):
     consensus: Method = "mean"
     report: Report = "settled"
     debounce: Seconds = 0.0
+    answer_within: Annotated[float, Field(ge=0.1, le=60)] = 2.0
     loop: bool = False
     realtime: bool = False
     fps: Annotated[float, Field(gt=0, le=240)] | None = None
@@ -281,6 +285,7 @@ class StationSettings(BaseSettings):
         sources: At least one camera, stream, video or folder.
         provider: ONNX Runtime provider, or `auto`.
         threads: CPU threads an inference; default: all cores.
+        counting: When shifts begin.
         precision_hint: Arithmetic of a float32 bundle's parts, as `SessionOptions` has it.
         cuda_graph: With `cuda`: replay each batch size as a CUDA graph.
         mqtt: The section `[mqtt]`; each section that is absent is a wire that there is not.
@@ -305,6 +310,7 @@ class StationSettings(BaseSettings):
     scoring: ScoringSettings = ScoringSettings()
     review: ReviewSettings = ReviewSettings()
     server: ServerSettings = ServerSettings()
+    counting: CountingSettings = CountingSettings()
     mqtt: MqttSettings | None = None
     webhook: WebhookSettings | None = None
     modbus: ModbusSettings | None = None

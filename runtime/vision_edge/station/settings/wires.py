@@ -56,6 +56,7 @@ class MqttSettings(OutboxSettings):
         subscriber_wait_s: Seconds that verdicts wait on a new connection where the broker says
             (MQTT 5) that nobody subscribes to them: subscribers too come back after a restart.
         expect: Take which product a source should show; off, since it changes what verdicts say.
+        resets: Take commands to count parts anew; whoever may publish there may then reset.
         discovery: Announce the sources to Home Assistant and what understands its messages.
         discovery_prefix: First level of the topics of those announcements.
     """
@@ -76,6 +77,7 @@ class MqttSettings(OutboxSettings):
     repeat_s: float = Field(5.0, ge=0, le=3600, allow_inf_nan=False)
     subscriber_wait_s: float = Field(30.0, ge=0, le=3600, allow_inf_nan=False)
     expect: bool = False
+    resets: bool = False
     discovery: bool = False
     discovery_prefix: Topic = "homeassistant"
 
@@ -151,6 +153,7 @@ class ModbusSettings(_Section):
         triggers: Let a coil trigger its source.
         expect: Let a holding register say which product its source should show; off, since Modbus
             has no login.
+        resets: Let a coil reset the parts' counts.
     """
 
     host: str = "127.0.0.1"
@@ -159,6 +162,7 @@ class ModbusSettings(_Section):
     products: dict[str, Annotated[int, Field(ge=1, le=65533)]] = Field(default_factory=dict)
     triggers: bool = True
     expect: bool = False
+    resets: bool = False
 
     @field_validator("products")
     @classmethod
@@ -184,6 +188,7 @@ class OpcuaSettings(_Section):
         password_file: File that holds the password, and nothing else.
         triggers: Offer the method `Trigger`.
         expect: Offer the method `Expect`: which product a source should show.
+        resets: Offer the method `ResetCounts`.
     """
 
     host: str = "127.0.0.1"
@@ -196,6 +201,7 @@ class OpcuaSettings(_Section):
     password_file: Path | None = None
     triggers: bool = True
     expect: bool = False
+    resets: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> OpcuaSettings:

@@ -26,7 +26,7 @@ class ModbusWire(ServerWire):
     Input registers and holding registers are the same and read only, but for one a source: where
     the settings allow it, a product's code that is written there is expected from now on. Coil
     0 triggers all sources that are judged on command, coil 1 the first source, and so on, when it
-    goes from 0 to 1.
+    goes from 0 to 1; the coil after the last source resets the parts' counts.
 
     Args:
         settings: The section `[modbus]`.
@@ -44,7 +44,8 @@ class ModbusWire(ServerWire):
         self._map = RegisterMap(sources, settings.products)
         self._lock = threading.Lock()
         self._states: dict[str, SourceState] = {}
-        self._coils = [False] * (len(sources) + 1)
+        self._counts: Record | None = None
+        self._coils = [False] * (len(sources) + 2)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def verdict(self, record: Record) -> None:
@@ -60,10 +61,17 @@ class ModbusWire(ServerWire):
         """Show a source's state from now on."""
         with self._lock:
             state = self._states.get(source, SourceState())
-            expected = (status.get("expected") or {}).get("product")
             self._states[source] = replace(
-                state, state=str(status.get("state", "")), expected=expected
+                state,
+                state=str(status.get("state", "")),
+                expected=(status.get("expected") or {}).get("product"),
+                answer=str(status.get("answer") or ""),
+                answers=int(status.get("answers", 0)),
             )
+
+    def counts(self, document: Record) -> None:
+        """Show the parts' counts from now on."""
+        self._counts = document
 
     async def _serve(self, stop: asyncio.Event) -> None:
         server = limited_server(self._device(), (self._settings.host, self._settings.port))
@@ -84,6 +92,7 @@ class ModbusWire(ServerWire):
             "; Modbus has no login: whoever reaches it reads"
             + (" and triggers" if self._settings.triggers else "")
             + (" and sets what is expected" if self._settings.expect else "")
+            + (" and resets the counts" if self._settings.resets else "")
         )
 
     def _device(self) -> Any:
@@ -130,7 +139,7 @@ class ModbusWire(ServerWire):
         if function in _READ_REGISTERS and values is None:
             with self._lock:
                 states = dict(self._states)
-            registers[: self._map.size] = self._map.registers(states)
+            registers[: self._map.size] = self._map.registers(states, self._counts)
         elif function in _WRITE_COILS and values is not None:
             return self._written(address, [bool(value) for value in values])
         elif function in _WRITE_REGISTERS and values is not None:
@@ -151,17 +160,26 @@ class ModbusWire(ServerWire):
         return None
 
     def _written(self, address: int, values: list[bool]) -> Any:
-        """Trigger where a coil rises; refuse what is no coil of ours."""
+        """Trigger or reset where a coil rises; refuse what is no coil of ours."""
         codes = require("pymodbus.constants").ExcCodes
-        if not self._settings.triggers:
-            return codes.ILLEGAL_FUNCTION
-        if address + len(values) > len(self._coils):
+        reset = len(self._coils) - 1
+        touched = range(address, address + len(values))
+        if touched.stop > len(self._coils):
             return codes.ILLEGAL_ADDRESS
+        triggers = not self._settings.triggers and touched.start < reset
+        if triggers or (not self._settings.resets and reset in touched):
+            return codes.ILLEGAL_FUNCTION
         for number, value in enumerate(values, address):
             rises, self._coils[number] = value and not self._coils[number], value
             if rises:
-                source = None if number == 0 else self._sources[number - 1]
-                task = asyncio.get_running_loop().create_task(self._trigger(source))
+                task = asyncio.get_running_loop().create_task(self._risen(number))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         return None
+
+    async def _risen(self, coil: int) -> None:
+        """Do what a coil stands for."""
+        if coil == len(self._coils) - 1:
+            await self._reset_counts()
+        else:
+            await self._trigger(None if coil == 0 else self._sources[coil - 1])

@@ -11,17 +11,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.station.core.wire import Record
 
 MAP_VERSION = 1
 STATION_REGISTERS = 16
 SOURCE_REGISTERS = 16
+COUNT_REGISTERS = 12
+"""Registers of a source's counts and answers, before two a product."""
+MOST_REGISTERS = 65536
 NO_VERDICT, WITHOUT_CODE, UNKNOWN = 0, 65534, 65535
 BANDS = {"accept": 1, "review": 2, "unknown": 3}
-ANSWERS = {"right": 1, "wrong": 2, "unsure": 3}
+VERIFIED = {"right": 1, "wrong": 2, "unsure": 3}
 EXPECTED = 13
 """Offset of the register that says which product is expected; as a holding register it sets it."""
 STATES = {"connecting": 1, "live": 2, "stale": 3, "lost": 4, "ended": 5}
+ANSWERS = {"known": 1, "unknown": 2, "nothing": 3}
 _NO_MARGIN = -32768
 
 
@@ -35,6 +40,8 @@ class SourceState:
         at: When it came, on the clock `time.monotonic`.
         state: The source's state in a word.
         expected: The product that it should show from now on; None to identify.
+        answer: What came of the last command, in a word; empty before the first.
+        answers: How many commands were answered.
     """
 
     verdicts: int = 0
@@ -42,6 +49,8 @@ class SourceState:
     at: float = 0.0
     state: str = ""
     expected: str | None = None
+    answer: str = ""
+    answers: int = 0
 
 
 class RegisterMap:
@@ -51,6 +60,9 @@ class RegisterMap:
         sources: Names of the sources, in the order of their blocks.
         products: Product codes by label.
         clock: Seconds on a clock that never goes back.
+
+    Raises:
+        VisionEdgeError: If so many sources and products do not fit.
     """
 
     def __init__(
@@ -61,20 +73,52 @@ class RegisterMap:
     ) -> None:
         self._sources, self._products, self._clock = sources, products, clock
         self._began = clock()
+        if self.size > MOST_REGISTERS:
+            raise VisionEdgeError(
+                f"[modbus] {len(sources)} sources with {len(products)} product codes need "
+                f"{self.size} registers, and Modbus has {MOST_REGISTERS}",
+                fix="give codes to fewer products",
+            )
 
     @property
     def size(self) -> int:
         """How many registers there are."""
+        return self._counts_at + self._counts_size * len(self._sources)
+
+    @property
+    def _counts_at(self) -> int:
         return STATION_REGISTERS + SOURCE_REGISTERS * len(self._sources)
 
-    def registers(self, states: dict[str, SourceState]) -> list[int]:
-        """Return all registers, each 0 to 65535."""
+    @property
+    def _counts_size(self) -> int:
+        return COUNT_REGISTERS + 2 * len(self._products)
+
+    def registers(self, states: dict[str, SourceState], counts: Record | None = None) -> list[int]:
+        """Return all registers, each 0 to 65535.
+
+        Args:
+            states: By source.
+            counts: The parts' counts, as `GET counts` answers.
+        """
         heartbeat = int(self._clock() - self._began)
         head = [heartbeat & 0xFFFF, MAP_VERSION, len(self._sources), SOURCE_REGISTERS]
+        head += [self._counts_at, self._counts_size]
         registers = head + [0] * (STATION_REGISTERS - len(head))
         for source in self._sources:
             registers += self._block(states.get(source, SourceState()))
+        now, total = (_of_source((counts or {}).get(key, [])) for key in ("sources", "total"))
+        for source in self._sources:
+            state = states.get(source, SourceState())
+            registers += self._counts(now.get(source, {}), total.get(source, {}), state)
         return registers
+
+    def _counts(self, now: Record, total: Record, state: SourceState) -> list[int]:
+        """Return parts, unknown and missed ones, all ever, the answer, and those of each code."""
+        numbers = [now.get("parts", 0), now.get("unknown", 0), now.get("missed", 0)]
+        numbers += [total.get("parts", 0), ANSWERS.get(state.answer, 0) << 16, state.answers]
+        by_code = sorted(self._products, key=self._products.__getitem__)
+        numbers += [now.get("products", {}).get(label, 0) for label in by_code]
+        return [word for number in numbers for word in _two_words(number)]
 
     def _block(self, state: SourceState) -> list[int]:
         sequence = _two_words(state.verdicts)
@@ -123,10 +167,14 @@ class RegisterMap:
         told = record.get("verification")
         if told is None:
             return 0, 0
-        return ANSWERS[told["answer"]], self._code(told["expected"])
+        return VERIFIED[told["answer"]], self._code(told["expected"])
 
     def _code(self, label: str | None) -> int:
         return 0 if label is None else self._products.get(label, WITHOUT_CODE)
+
+
+def _of_source(entries: list[Record]) -> dict[str, Record]:
+    return {entry["source"]: entry for entry in entries}
 
 
 def _two_words(number: int) -> tuple[int, int]:

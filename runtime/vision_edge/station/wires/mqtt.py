@@ -57,11 +57,11 @@ class MqttWire(OutboxWire):
         self._topics = Topics(settings.topic_prefix, station)
         self._by_topic = {self._topics.expect(source): source for source in sources}
         self._discovery = Discovery(settings, self._topics, sources, state_dir)
-        self._states: dict[str, bytes] = {}
+        self._retained: dict[str, bytes] = {}  # by topic, the newest
         self._cursor = 0  # number of the last verdict sent on this connection
         self._heard = False  # whether somebody subscribes, as far as the broker says
         self._send_at = self._open_at = 0.0
-        self._untold: set[str] = set()  # sources whose state is not published yet
+        self._untold: set[str] = set()  # topics of those that are not published yet
         self._posts: deque[tuple[str, bytes]] = deque()  # other retained messages that wait
 
     def state(self, source: str, document: Record) -> None:
@@ -71,8 +71,15 @@ class MqttWire(OutboxWire):
             source: The source's name.
             document: JSON values; `state` says it in a word.
         """
-        self._states[source] = encoded(document)
-        self._untold.add(source)
+        self._retain(self._topics.state(source), document)
+
+    def counts(self, document: Record) -> None:
+        """Take the parts' counts, published retained; the newest on every connection."""
+        self._retain(self._topics.counts, document)
+
+    def _retain(self, topic: str, document: Record) -> None:
+        self._retained[topic] = encoded(document)
+        self._untold.add(topic)
         self._awake.set()
 
     def _deliver(self) -> None:
@@ -111,7 +118,7 @@ class MqttWire(OutboxWire):
         """Prepare to say that the station is there, what it has, and how its sources are."""
         self._posts.clear()
         self._posts.extend(self._discovery.messages())
-        self._untold.update(list(self._states))
+        self._untold.update(list(self._retained))
         self._posts.append((self._topics.status, b"online"))
 
     def _pump(self, link: Link) -> None:
@@ -161,8 +168,8 @@ class MqttWire(OutboxWire):
         if sent and not self._posts:
             self._discovery.done()
         while self._untold and link.room:
-            source = self._untold.pop()
-            link.send(self._topics.state(source), self._states[source], retain=True)
+            topic = self._untold.pop()
+            link.send(topic, self._retained[topic], retain=True)
             sent = True
         return sent
 
@@ -189,6 +196,12 @@ class MqttWire(OutboxWire):
 
     def _command(self, link: Link) -> None:
         """Carry out the commands that have come in, in their order."""
+        while link.resets:
+            link.resets.popleft()
+            try:
+                self._commands.reset_counts(self.name)
+            except VisionEdgeError as error:
+                _LOG.warning("%s: a reset was refused: %s", self, error.what)
         while link.commands:
             topic, payload = link.commands.popleft()
             try:

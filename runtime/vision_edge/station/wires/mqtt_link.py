@@ -55,6 +55,7 @@ class Link:
     Attributes:
         connected: Whether the broker has accepted the connection.
         commands: Topics and payloads of the commands that have come in, in their order.
+        resets: Payloads of resets that have come in.
         warning: What a person should know about this connection.
         unheard: Whether the broker said (MQTT 5) that nobody subscribes to the last verdict.
 
@@ -68,10 +69,14 @@ class Link:
     ) -> None:
         self.connected = False
         self.commands: deque[tuple[str, bytes]] = deque(maxlen=_COMMANDS)
+        self.resets: deque[bytes] = deque(maxlen=1)  # two at once are one
+        self._listened = [topics.trigger]
+        self._listened += [topics.reset] if settings.resets else []
+        self._listened += [topics.expects] if settings.expect else []
         self.warning = in_the_clear(settings)
         self.unheard = False
         self._topics, self._wake = topics, wake
-        self._window, self._takes_expected = settings.in_flight, settings.expect
+        self._window = settings.in_flight
         self._ended: LinkError | None = None
         self._in_flight: OrderedDict[int, int] = OrderedDict()  # message number: sequence or 0
         self._answered: set[int] = set()  # of those in flight
@@ -166,9 +171,7 @@ class Link:
             return
         allowed = getattr(properties, "ReceiveMaximum", None)
         self._window = min(self._window, allowed or self._window)
-        client.subscribe(self._topics.trigger, qos=2)
-        if self._takes_expected:
-            client.subscribe(self._topics.expects, qos=2)
+        client.subscribe([(topic, 2) for topic in self._listened])
         self.connected = True
         self._wake()
 
@@ -191,10 +194,14 @@ class Link:
         """Take a command; a retained one is of another time, and none is long."""
         if message.retain:
             return
-        most = _TRIGGER_BYTES if message.topic == self._topics.trigger else _EXPECT_BYTES
-        if len(message.payload) <= most:
+        short = message.topic in (self._topics.trigger, self._topics.reset)
+        if len(message.payload) > (_TRIGGER_BYTES if short else _EXPECT_BYTES):
+            return
+        if message.topic == self._topics.reset:
+            self.resets.append(bytes(message.payload))
+        else:
             self.commands.append((str(message.topic), bytes(message.payload)))
-            self._wake()
+        self._wake()
 
 
 def check_files(settings: MqttSettings) -> None:

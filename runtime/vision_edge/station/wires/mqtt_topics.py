@@ -51,6 +51,16 @@ class Topics:
         """Commands in: the product that a source should show, or nothing to identify."""
         return f"{self.base}/expect/{level(source)}"
 
+    @property
+    def reset(self) -> str:
+        """Commands in: count parts anew."""
+        return f"{self.base}/reset"
+
+    @property
+    def counts(self) -> str:
+        """How many parts there were, retained."""
+        return f"{self.base}/counts"
+
     def verdict(self, source: str) -> str:
         """Verdicts of a source."""
         return f"{self.base}/verdict/{level(source)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections import deque
@@ -42,6 +43,13 @@ _VARIABLES = {
     "Sequence": ("UInt32", 0),
     "State": ("String", ""),
     "ExpectedNow": ("String", ""),
+    "Answer": ("String", ""),
+    "Answers": ("UInt32", 0),
+    "Parts": ("UInt32", 0),
+    "UnknownParts": ("UInt32", 0),
+    "MissedParts": ("UInt32", 0),
+    "PartsTotal": ("UInt64", 0),
+    "Products": ("String", "{}"),
 }
 
 
@@ -72,6 +80,7 @@ class OpcuaWire(ServerWire):
         self._sequences = dict.fromkeys(sources, 0)
         self._dropped = 0
         self._changed: asyncio.Event | None = None
+        self._counted: dict[str, dict[str, Any]] = {}
         self._current = {source: _initial() for source in sources}
 
     def verdict(self, record: Record) -> None:
@@ -88,8 +97,24 @@ class OpcuaWire(ServerWire):
         if source in self._sequences:
             with self._lock:
                 now = (status.get("expected") or {}).get("product")
-                values = {"State": str(status.get("state", "")), "ExpectedNow": now or ""}
+                values = {
+                    "State": str(status.get("state", "")),
+                    "ExpectedNow": now or "",
+                    "Answer": str(status.get("answer") or ""),
+                    "Answers": int(status.get("answers", 0)) & 0xFFFFFFFF,
+                }
                 self._change(source, values)
+
+    def counts(self, document: Record) -> None:
+        """Show how many parts there were."""
+        total = {entry["source"]: entry["parts"] for entry in document["total"]}
+        now = {entry["source"]: entry for entry in document["sources"]}
+        with self._lock:
+            for source in self._sequences:
+                values = _counts(now.get(source, {}), total.get(source, 0))
+                if any(self._counted.get(source, {}).get(k) != v for k, v in values.items()):
+                    self._counted[source] = values
+                    self._change(source, values)
 
     def health(self) -> WireHealth:
         """Return how it is doing."""
@@ -183,6 +208,8 @@ class OpcuaWire(ServerWire):
             await self._add_method(station, node_id("Trigger"), named("Trigger"))
         if self._settings.expect:
             await self._add_expect(station, node_id("Expect"), named("Expect"))
+        if self._settings.resets:
+            await self._add_reset(station, node_id("ResetCounts"), named("ResetCounts"))
         return nodes
 
     async def _add_method(self, station: Any, node_id: Any, name: Any) -> None:
@@ -213,6 +240,16 @@ class OpcuaWire(ServerWire):
         arguments = [_argument("Source"), _argument("Product")]
         await station.add_method(node_id, name, expect, arguments, _answer())
 
+    async def _add_reset(self, station: Any, node_id: Any, name: Any) -> None:
+        """Add `ResetCounts() -> (Accepted, Reason)`."""
+
+        @require("asyncua").uamethod  # type: ignore[untyped-decorator]
+        async def reset(parent: Any) -> tuple[bool, str]:
+            reason = await self._reset_counts()
+            return reason is None, reason or ""
+
+        await station.add_method(node_id, name, reset, [], _answer())
+
     def _warning(self) -> str:
         """Return what a person should know about who may connect, or nothing."""
         open_to_all = self._settings.trusted is None and self._settings.username is None
@@ -231,6 +268,17 @@ def _argument(name: str, kind: str = "String") -> Any:
 def _answer() -> list[Any]:
     """Return what every method answers."""
     return [_argument("Accepted", "Boolean"), _argument("Reason")]
+
+
+def _counts(now: Record, total: int) -> dict[str, Any]:
+    """Return the variables of a source's counts."""
+    return {
+        "Parts": now.get("parts", 0) & 0xFFFFFFFF,
+        "UnknownParts": now.get("unknown", 0) & 0xFFFFFFFF,
+        "MissedParts": now.get("missed", 0) & 0xFFFFFFFF,
+        "PartsTotal": total,
+        "Products": json.dumps(now.get("products", {}), ensure_ascii=False),
+    }
 
 
 def _initial() -> dict[str, Any]:

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.system.backoff import Backoff
@@ -82,11 +84,18 @@ class ServerWire(ABC):
 
     async def _trigger(self, source: str | None) -> str | None:
         """Have the station judge; return why it refuses, or None."""
+        return await self._asked_for("a trigger", self._commands.trigger, source)
+
+    async def _reset_counts(self) -> str | None:
+        """Have the station count parts anew; return why it refuses, or None."""
+        return await self._asked_for("a reset", self._commands.reset_counts, self._name)
+
+    async def _asked_for(self, what: str, command: Callable[..., None], *given: Any) -> str | None:
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(None, self._commands.trigger, source)
+            await loop.run_in_executor(None, command, *given)
         except VisionEdgeError as error:
-            _LOG.warning("%s: a trigger was refused: %s", self, error.what)
+            _LOG.warning("%s: %s was refused: %s", self, what, error.what)
             return error.what
         return None
 

@@ -22,10 +22,11 @@ class Slow:
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
-        self.free = threading.Event()
+        self.free, self.entered = threading.Event(), threading.Event()
         self.refuses = -1
 
     def __call__(self, images: Image) -> Both:
+        self.entered.set()
         self.free.wait(10)
         self.sizes.append(len(images))
         numbers = images[:, 0, 0, 0].astype(np.float32)
@@ -51,7 +52,8 @@ def asked(batches: SharedBatches, wanted: list[tuple[int, ...]], slow: Slow) -> 
     threads = [threading.Thread(target=ask, args=(k,)) for k in range(len(wanted))]
     for k, thread in enumerate(threads):
         thread.start()
-        until = time.monotonic() + 5
+        assert slow.entered.wait(10)
+        until = time.monotonic() + 10
         while len(batches._waiting) < k and time.monotonic() < until:
             time.sleep(0.001)
     slow.free.set()

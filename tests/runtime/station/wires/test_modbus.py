@@ -29,11 +29,11 @@ def test_registers_tell_a_verdict() -> None:
         )
     }
     registers = table.registers(states)
-    assert len(registers) == table.size == 48
+    assert len(registers) == table.size == 48 + 2 * 14  # the counts come last
     assert registers[:4] == [65, 1, 2, 16]
     assert registers[16:32] == [0] * 16
     minus_half, no_margin = 65536 - 500, 65536 - 32768
-    assert registers[32:] == [
+    assert registers[32:48] == [
         1, 0x2345, 1, 7, 0, minus_half, no_margin, 65535, 0, 500, 2, 0, 0, 0, 1, 0x2345,
     ]  # fmt: skip
 
@@ -69,10 +69,11 @@ class Plant:
 
         self.asked: list[str | None] = []
         self.expected: list[tuple[str, str | None, bool]] = []
-        codes = {"valve": 7, "gone": 9}
+        self.resets: list[str] = []
+        codes = {"valve": 7, "gone": 9, "nut": 3}
         settings = ModbusSettings(port=free_port(), products=codes, **more)
         self.wire = ModbusWire(settings, ["left", "right"])
-        self.wire.start(Commands(self._trigger, self._expect))
+        self.wire.start(Commands(self._trigger, self._expect, self.resets.append))
         until(lambda: self.wire.health().state == "ok")
         self.client = ModbusTcpClient("127.0.0.1", port=settings.port, timeout=3)
         assert self.client.connect()
@@ -116,7 +117,7 @@ def test_a_client_reads_what_is_newest(plant: Plant) -> None:
     holding = plant.client.read_holding_registers(32, count=16).registers
     assert holding[:8] == block[:8]
     assert plant.read(0, 4)[1:] == [1, 2, 16]
-    assert plant.client.read_input_registers(40, count=20).isError()
+    assert plant.client.read_input_registers(40, count=60).isError()
     assert plant.client.write_register(32, 5).isError()
     assert plant.read(32, 2) == [0, 1]
 
@@ -128,7 +129,7 @@ def test_a_verdict_against_an_expected_product_is_in_the_registers() -> None:
     block = table.registers({"b": state, "a": SourceState(expected="valve")})[16:]
     assert block[11:14] == [0, 0, 7]
     assert block[27:30] == [2, 9, 65534]
-    assert table.registers({})[16:] == [0] * 32
+    assert table.registers({})[16:48] == [0] * 32
     assert [table.source_at(n) for n in (0, 13, 28, 29, 30, 45, 61)] == [
         None, None, None, "a", None, "b", None,
     ]  # fmt: skip
@@ -241,3 +242,41 @@ def test_silent_clients_give_way_and_are_disconnected(monkeypatch: pytest.Monkey
             one.close()
         plant.client.close()
         plant.wire.close()
+
+
+def counted(parts: int, valves: int) -> dict[str, Any]:
+    return {"source": "right", "parts": parts, "unknown": 1, "missed": 2,
+            "products": {"valve": valves, "without code": 5}}  # fmt: skip
+
+
+def test_counts_are_registers_after_the_sources(plant: Plant) -> None:
+    start, size = plant.read(4, 2)
+    assert (start, size) == (16 + 2 * 16, 12 + 2 * 3)
+    assert plant.read(start, 2 * size) == [0] * (2 * size)
+    plant.wire.counts({"sources": [counted(70_000, 66_000)], "total": [counted(140_000, 0)]})
+    plant.wire.state("right", {"state": "live", "answer": "nothing", "answers": 65_537})
+    block = plant.read(start + size, size)
+    assert block[8:12] == [3, 0, 1, 1]
+    numbers = [high << 16 | low for high, low in zip(block[::2], block[1::2], strict=True)]
+    assert numbers[:4] == [70_000, 1, 2, 140_000]
+    assert numbers[6:] == [0, 66_000, 0]  # products in the order of their codes
+
+
+def test_the_last_coil_resets_the_counts_where_that_is_allowed(plant: Plant) -> None:
+    assert plant.client.write_coil(3, True).isError()
+    assert plant.client.write_coil(4, True).isError()
+    allowed = Plant(resets=True, triggers=False)
+    try:
+        for value in (True, True, False, True):
+            assert not allowed.client.write_coil(3, value).isError()
+        until(lambda: allowed.resets == ["modbus", "modbus"])
+        assert allowed.client.write_coil(0, True).isError()
+        assert allowed.asked == []
+    finally:
+        allowed.close()
+
+
+def test_more_registers_than_modbus_has_are_refused() -> None:
+    products = {f"p{k}": k + 1 for k in range(600)}
+    with pytest.raises(VisionEdgeError, match="registers"):
+        RegisterMap([f"s{k}" for k in range(64)], products)

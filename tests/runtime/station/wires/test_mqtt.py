@@ -456,3 +456,37 @@ def test_discovery_is_announced_and_taken_back(broker: Broker, tmp_path: Path) -
     assert len(announced()) == 3
     run(("cam",), False)
     assert announced() == {}
+
+
+def test_counts_are_retained_and_a_reset_comes_in_where_allowed(
+    broker: Broker, tmp_path: Path
+) -> None:
+    resets: list[str] = []
+    consumer = Consumer(broker.port, f"{BASE}/counts", "counts")
+    wire = wire_to(broker.port, tmp_path, resets=True)
+    wire.start(Commands(lambda source: None, reset_counts=resets.append))
+    wire.counts({"sources": [], "total": []})
+    wire.counts({"sources": [{"source": "cam", "parts": 2}], "total": []})
+    last = {"sources": [{"source": "cam", "parts": 2}], "total": []}
+    until(lambda: consumer.others and json.loads(consumer.others[-1][1]) == last)
+    consumer.publish(f"{BASE}/reset", b"now")
+    until(lambda: resets == ["mqtt"])
+    wire.close()
+    later = Consumer(broker.port, f"{BASE}/counts", "later")
+    until(lambda: later.others and json.loads(later.others[0][1]) == last)
+    later.close()
+    consumer.close()
+
+
+def test_a_reset_is_not_listened_for_by_default(broker: Broker, tmp_path: Path) -> None:
+    resets: list[str] = []
+    consumer = Consumer(broker.port, f"{BASE}/state/cam", "deaf")
+    wire = wire_to(broker.port, tmp_path)
+    wire.start(Commands(lambda source: None, reset_counts=resets.append))
+    wire.state("cam", {"state": "live"})
+    until(lambda: consumer.others)
+    consumer.publish(f"{BASE}/reset", b"now")
+    time.sleep(0.3)
+    assert resets == []
+    wire.close()
+    consumer.close()

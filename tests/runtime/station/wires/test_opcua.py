@@ -32,13 +32,14 @@ class Plant:
         from vision_edge.station.wires.opcua import OpcuaWire
 
         self.asked: list[str | None] = []
+        self.resets: list[str] = []
         settings = OpcuaSettings(port=free_port(), **more)
         self.url = f"opc.tcp://127.0.0.1:{settings.port}/vision-edge"
         self.wire = OpcuaWire(settings, STATION, ["left", "right"])
         with socket.socket() as holder:  # the port is taken at first
             holder.bind(("127.0.0.1", settings.port))
             holder.listen()
-            self.wire.start(Commands(self._trigger, self._expect))
+            self.wire.start(Commands(self._trigger, self._expect, self.resets.append))
             until(lambda: self.wire.health().state == "down")
             assert str(settings.port) in self.wire.health().detail
         until(lambda: self.wire.health().state == "ok", 20.0)
@@ -255,6 +256,26 @@ def test_a_client_that_opens_no_session_is_disconnected(monkeypatch: pytest.Monk
             with one, contextlib.suppress(ConnectionError):
                 assert one.recv(1) == b""
         assert plant.run(read_all)["Sequence"] == 0
+
+
+def test_counts_are_variables_and_a_method_resets_them() -> None:
+    entry = {"source": "left", "parts": 3, "unknown": 1, "missed": 2, "products": {"nüt": 2}}
+    names = ("Parts", "UnknownParts", "MissedParts", "PartsTotal", "Products")
+
+    async def work(client: Any, node: Any) -> Any:
+        for _ in range(100):
+            values = [await node("left", name).read_value() for name in names]
+            if values[0] == 3:
+                break
+            await asyncio.sleep(0.05)
+        return values, await node().call_method(node("ResetCounts"))
+
+    with Plant(resets=True) as plant:
+        plant.wire.counts({"sources": [entry], "total": [{**entry, "parts": 5_000_000_000}]})
+        values, answer = plant.run(work)
+        assert values == [3, 1, 2, 5_000_000_000, '{"nüt": 2}']
+        assert answer == [True, ""]
+        assert plant.resets == ["opcua"]
 
 
 def test_silent_clients_of_one_address_or_many_shut_nobody_out() -> None:

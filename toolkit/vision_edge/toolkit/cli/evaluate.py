@@ -107,16 +107,18 @@ def evaluate(
         embedders += _with_adapters(options, adapter or [], chosen_device(device), trust_base)
     embedders += [open_session(load_bundle(path)) for path in bundle or []]
     console = Console(stderr=True)
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("embedding", total=len(dataset))
-        rows = run_evaluation(
-            dataset,
-            embedders,
-            settings,
-            progress=lambda done, total: progress.update(bar, completed=done, total=total),
-            used=used.append,
-        )
-    say_found(data, used[-1])
+    try:
+        with Progress(console=console, transient=True) as progress:
+            bar = progress.add_task("embedding", total=len(dataset))
+            rows = run_evaluation(
+                dataset,
+                embedders,
+                settings,
+                progress=lambda done, total: progress.update(bar, completed=done, total=total),
+                used=used.append,
+            )
+    finally:
+        say_found(data, used[-1])  # also where too few are left
     document = to_document(used[-1], settings, rows)
     if json_file is not None:
         with atomic_file(json_file) as temporary:

@@ -85,6 +85,14 @@ class ExpectAsked(Asked):
     product: Label | None = Field(description="Null: every part is identified.")
 
 
+class SceneChange(Answer):
+    """A change of a scene that nobody has told of."""
+
+    kind: Literal["moved", "light", "lens", "covered", "scores"]
+    message: str = Field(examples=["the camera was moved: by 3 % of the view"])
+    fix: str
+
+
 class SourceStatus(Answer):
     """One source: what it is doing, and how old its picture is."""
 
@@ -106,6 +114,61 @@ class SourceStatus(Answer):
         examples=[0],
     )
     expected: Expected
+    answer: Literal["known", "unknown", "nothing"] | None = Field(
+        default=None, description="What came of the last command."
+    )
+    answers: int = Field(default=0, description="Commands that were answered.")
+    change: SceneChange | None = Field(
+        default=None, description="What has changed in silence, until it is acknowledged or over."
+    )
+
+
+class AskedAnswer(Answer):
+    """What came of a command."""
+
+    answer: Literal["known", "unknown", "nothing"] = Field(
+        description="`nothing`: no part was seen within the source's `answer_within`."
+    )
+    ms: float = Field(description="From the command to the answer.", examples=[140.5])
+    verdict: dict[str, Any] | None = Field(description="As in `GET verdicts`.")
+
+
+class MetersAnswer(Answer):
+    """What the picture, or the part in it, tells of the camera."""
+
+    sharpness: float = Field(description="Fine in coarse detail; below 0.2 it is out of focus.")
+    brightest: float = Field(description="Grey level that a twentieth of it reaches.")
+    darkest: float = Field(description="Grey level that a twentieth of it stays below.")
+    white: float = Field(description="Share of it that is burnt out.")
+    black: float = Field(description="Share of it that is black.")
+    smear: float = Field(description="By movement, as a share of its short side.")
+    along: Literal["x", "y"] | None
+
+
+class AdviceAnswer(Answer):
+    """One thing that is well, or is not."""
+
+    about: Literal["focus", "light", "smear", "size", "trigger", "passage"]
+    level: Literal["good", "fair", "bad"]
+    message: str
+    fix: str
+
+
+class CameraAnswer(Answer):
+    """What the camera assistant says."""
+
+    width: int
+    height: int
+    frames: int = Field(description="Frames looked at.")
+    rate: float | None = Field(description="Frames a second of the source.")
+    meters: MetersAnswer
+    best: float = Field(description="The best sharpness so far.")
+    fill: float | None = Field(description="The part's side as a share of the view's shorter one.")
+    seen: bool = Field(description="Whether the trigger sees something now.")
+    seen_share: float
+    speed: float | None = Field(description="Of parts, in pixels a second.")
+    passage: float | None = Field(description="Frames in which a part is wholly in view.")
+    advice: list[AdviceAnswer]
 
 
 class WireStatus(Answer):
@@ -424,6 +487,27 @@ class DecidedAnswer(Answer):
 
     pending: int = Field(examples=[1])
     version: int = Field(examples=[15])
+
+
+class SourceCounts(Answer):
+    """Parts of one source."""
+
+    source: str = Field(examples=["camera"])
+    parts: int = Field(description="Parts with a verdict, unknown ones included.")
+    unknown: int
+    missed: int = Field(description="Parts that were in view and got no verdict.")
+    products: dict[str, int] = Field(examples=[{"bolt M8": 120}])
+
+
+class CountsAnswer(Answer):
+    """How many parts there were."""
+
+    shift: str = Field(description="When the shift began.", examples=["2026-11-27 06:00"])
+    since: str = Field(description="Since when `sources` counts: the shift, or the last reset.")
+    reset_by: str | None = Field(description="Who has reset the counts in this shift.")
+    sources: list[SourceCounts]
+    total: list[SourceCounts] = Field(description="Of all shifts; never reset.")
+    problem: str = Field(description="Why counts cannot be written now; empty where they can.")
 
 
 class LoginAsked(Asked):

@@ -12,7 +12,9 @@ from vision_edge.station.core.captures import Capture, Captures
 from vision_edge.station.http.admission import hold_frames
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
 from vision_edge.station.http.api.models import (
+    AskedAnswer,
     BurstAsked,
+    CameraAnswer,
     CaptureAnswer,
     CropAnswer,
     Done,
@@ -20,6 +22,7 @@ from vision_edge.station.http.api.models import (
     Expected,
 )
 from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
+from vision_edge.station.http.camera_checks import CameraChecks
 from vision_edge.station.http.preview import BOUNDARY, MAX_FPS, Previews, frame_headers, offered
 from vision_edge.station.http.request_error import RequestError
 from vision_edge.station.http.streams import Streams
@@ -55,6 +58,24 @@ def expect(request: Request, name: Name, asked: ExpectAsked, user: Operator) -> 
     return Expected(**station.expect(name, asked.product, user.name).document())
 
 
+@router.post("/ask", responses=failures(*CHANGING, 404))
+def ask(request: Request, name: Name, _user: Operator) -> AskedAnswer:
+    """Judge a part now, and wait for the answer; for sources whose trigger is `command`."""
+    noted(request, deed=False, source=name)
+    answer = station_of(request).ask(name)
+    return AskedAnswer(
+        answer=answer.word, ms=round(1000 * answer.seconds, 1), verdict=answer.record
+    )
+
+
+@router.post("/acknowledge", responses=failures(*CHANGING, 404))
+def acknowledge(request: Request, name: Name, _user: Operator) -> Done:
+    """Take the scene of now for the right one: what has changed is to stay so."""
+    noted(request, source=name)
+    station_of(request).acknowledge(name)
+    return Done()
+
+
 @router.post("/freeze", status_code=201, responses=failures(*CHANGING, 404))
 def freeze(request: Request, name: Name, _user: Operator) -> CaptureAnswer:
     """Keep the latest frame for a while, to be looked at and registered."""
@@ -73,6 +94,13 @@ def burst(request: Request, name: Name, asked: BurstAsked, _user: Operator) -> C
         request, 0 if frame is None else SLOTS * frame.image.shape[0] * frame.image.shape[1]
     )
     return captured(station.burst(name, asked.seconds), station.captures)
+
+
+@router.get("/camera", responses=failures(*READING, 404, 409))
+def camera(request: Request, name: Name, _user: Operator) -> CameraAnswer:
+    """What the latest frames tell of the camera; ask some times a second while setting it up."""
+    checks: CameraChecks = request.app.state.camera_checks
+    return CameraAnswer.model_validate(checks.report(station_of(request).line(name)).document())
 
 
 @router.get(

@@ -1,9 +1,12 @@
 // How the station is doing: cameras, wires, model, versions.
 
+import { post } from "./api.js";
 import { watchCohort } from "./cohort.js";
-import { secondsSince, start, watchStatus } from "./common.js";
+import { failed, refreshStatus, secondsSince, start, watchStatus } from "./common.js";
+import { watchCounts } from "./counts.js";
+import { setUp } from "./setup.js";
 import { drawStrict, startStrict } from "./strict.js";
-import { ago, byId, el, icon, say, setIcon, t, tn, tOr } from "./dom.js";
+import { ago, button, byId, el, icon, redraw, say, setIcon, t, tn, tOr } from "./dom.js";
 
 const CAMERAS = { live: "good", connecting: "fair", stale: "fair", lost: "bad" };
 const WIRES = { ok: "good", connecting: "fair", down: "bad" };
@@ -18,13 +21,30 @@ function row(level, name, word, facts) {
 }
 
 function cameraRow(source) {
+  const { change } = source;
   const facts = [
     source.message || null,
+    change ? `${change.message}; ${change.fix}` : null,
     [t("health.frames", { n: source.frames }), source.age_ms === null || source.age_ms === undefined ? null : t("health.age", { n: Math.round(source.age_ms) }),
       source.reconnects ? tn("health.reconnects", source.reconnects) : null].filter(Boolean).join(" · "),
     source.address,
   ];
-  return row(CAMERAS[source.state] || "bad", source.name, tOr(`state.${source.state}`, source.state), facts);
+  const level = change && source.state === "live" ? "fair" : CAMERAS[source.state] || "bad";
+  const node = row(level, source.name, change ? t("change") : tOr(`state.${source.state}`, source.state), facts);
+  const actions = el("div", { class: "row tight" });
+  if (change) actions.append(button(t("change.acknowledge"), { "data-key": `acknowledge ${source.name}`, run: () => acknowledge(source.name) }));
+  actions.append(button(t("setup"), { "data-setup": source.name, "data-key": `setup ${source.name}`, run: () => setUp(source.name) }));
+  node.append(actions);
+  return node;
+}
+
+async function acknowledge(source) {
+  try {
+    await post(`sources/${encodeURIComponent(source)}/acknowledge`);
+  } catch (error) {
+    failed(error);
+  }
+  await refreshStatus();
 }
 
 function wireRow(wire) {
@@ -62,7 +82,7 @@ function draw({ status, connected }) {
   say(ready.querySelector("span"), !connected ? t("health.offline") : good ? t("health.ready") : t("health.not-ready"));
   if (!status) return;
   if (!connected) say(ready.querySelector("span"), `${t("health.offline")} (${ago(secondsSince(status.time))})`);
-  byId("cameras").replaceChildren(...status.sources.map(cameraRow));
+  redraw(byId("cameras"), ...status.sources.map(cameraRow));
   byId("wires").replaceChildren(...(status.wires.length ? status.wires.map(wireRow) : [el("p", { class: "quiet" }, t("health.no-wires"))]));
   byId("model").replaceChildren(...model(status));
   byId("station").replaceChildren(...station(status));
@@ -72,4 +92,5 @@ function draw({ status, connected }) {
 start();
 startStrict();
 watchStatus(draw);
+watchCounts();
 watchCohort();
