@@ -2,11 +2,13 @@
 
     python benchmarks/verify.py --shared ../shared           # the figures: test splits
     python benchmarks/verify.py --shared ../shared --choose  # train and val: for choosing
+    python benchmarks/verify.py --shared ../shared --stream 64  # after so many frames
 
 The draws are those of `open_set.py`: P classes are registered by K snapshots each, up to as many
 others are strangers. Of each draw the first `--each` products are expected, one after another:
 right parts are new frames of it, wrong parts are new frames of the other products, and strangers.
 Beside that stands how many right parts are identified as the product at the same asked rate.
+With `--stream` a station's camera saw so many frames before, a `--share` of them of the products.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from features import Features, view_features
 from measured import circumstances
-from open_set import CHOOSE, RATES, TEST, Draw, draws
+from open_set import CHOOSE, RATES, TEST, Draw, Stream, draws
 
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
@@ -43,9 +45,9 @@ def judged(draw: Draw, rate: float, each: int) -> list[dict[str, float]]:
     """Return the figures of each expected product of one draw."""
     names = [str(number) for number in range(len(draw.snapshots))]
     size = draw.queries.shape[1]
-    nobody = Cohort(np.zeros((0, size), np.float32), from_station=False)
+    seen = Cohort(np.zeros((0, size), np.float32), from_station=False, seen=draw.stream)
     classifier = PrototypeClassifier(
-        names, draw.snapshots, np.zeros(size, np.float32), nobody, false_accept_rate=rate
+        names, draw.snapshots, np.zeros(size, np.float32), seen, false_accept_rate=rate
     )
     rng = np.random.default_rng(0)
     rows = []
@@ -65,11 +67,11 @@ def judged(draw: Draw, rate: float, each: int) -> list[dict[str, float]]:
 
 
 def figures(
-    data: Features, products: int, shots: int, count: int, each: int
+    data: Features, products: int, shots: int, count: int, each: int, stream: Stream
 ) -> dict[str, float] | None:
     """Return means over draws, in percent; None if there are too few classes."""
     rows = []
-    for draw in draws(data, products, shots, count):
+    for draw in draws(data, products, shots, count, stream):
         found = [judged(draw, rate, each) for rate in RATES]
         rows += [
             {key: v for row in pair for key, v in row.items()} for pair in zip(*found, strict=True)
@@ -87,21 +89,25 @@ def main() -> None:
     parser.add_argument("--model", default="plain", help="plain, or a model that DIR has")
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--each", type=int, default=2, help="products of a draw that are expected")
+    parser.add_argument("--stream", type=int, default=0, help="frames that the camera saw before")
+    parser.add_argument("--share", type=float, default=0.5, help="of them parts of the products")
     parser.add_argument("--choose", action="store_true", help="train and val instead of test")
     parser.add_argument("--out", type=Path, default=Path(".out/bench"))
     args = parser.parse_args()
     found: dict[str, dict[str, float]] = {}
+    stream = Stream(args.stream, args.share)
     for name, split in CHOOSE[:2] if args.choose else TEST:
         data = view_features(args.shared, args.features, args.model, name, split)
         for products in PRODUCTS:
             for shots in SHOTS:
-                one = figures(data, products, shots, args.draws, args.each)
+                one = figures(data, products, shots, args.draws, args.each, stream)
                 if one is not None:
                     found[key := f"{name}/{split} P={products} K={shots}"] = one
                     print(args.model, key, json.dumps(one), flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     document = {**circumstances(), "draws": args.draws, "model": args.model, "figures": found}
-    name = f"verify-{args.model}-{'choose' if args.choose else 'test'}.json"
+    before = f"-stream{args.stream}-{args.share:g}" if args.stream else ""
+    name = f"verify-{args.model}-{'choose' if args.choose else 'test'}{before}.json"
     (args.out / name).write_text(json.dumps(document, indent=2) + "\n")
 
 

@@ -334,7 +334,7 @@ WORK["gallery check"] = {
     f"{CLI}.gallery.Gallery": _GALLERY,
     "vision_edge.runtime.bundles.bundle.load_bundle": {},
     f"{CLI}.gallery.checked_gallery": {"return_value.snapshots": ()},
-    f"{CLI}.gallery_check.document": gives({}),
+    "vision_edge.runtime.recognition.gallery_check.check_document": gives({}),
     f"{CLI}.gallery_check.lines": gives(["line"]),
 }
 WORK["gallery cohort"] = {
@@ -350,7 +350,7 @@ WORK["validate"] = {
     f"{CLI}.validate._found": gives(SimpleNamespace(passed_over=SimpleNamespace(document=dict))),
     f"{CLI}.validate._judged": gives(["tried"]),
     f"{CLI}.validate.Validation": {"return_value.failures.return_value": []},
-    f"{CLI}.validate.document": gives({}),
+    f"{CLI}.validate.validation_document": gives({}),
     f"{CLI}.validate.lines": gives(["line"]),
     f"{CLI}.validate._write_page": {},
 }

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.runtime.recognition.gallery_check import GalleryCheck, check_gallery
+from vision_edge.runtime.recognition.gallery_check import (
+    GalleryCheck,
+    check_gallery,
+    judge_strangers,
+)
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.runtime.recognition.strangers import Cohort
 
@@ -104,3 +108,25 @@ def test_pictures_all_but_the_same_are_foretold_as_they_are_decided() -> None:
         ["a", "b"], products, origin, nobody, false_accept_rate=1e-6, same_picture=0.999
     )
     assert far.named == 0.0
+
+
+def test_among_many_products_the_same_picture_is_known_as_whose_it_is() -> None:
+    """Beyond 64 products, too; and one that another product holds is taken for that."""
+    many = pictures(0, 70, 2, spread=2.0)
+    many[3, 1] = many[3, 0] + 0.001
+    many[5, 1] = many[9, 0] + 0.001
+    found = {(one.product, one.number): one for one in check(many).snapshots}
+    own, foreign = found["p3", 1], found["p5", 1]
+    assert (own.nearest, own.rate) == ("p3", 0.0)
+    assert (foreign.nearest, foreign.rate) == ("p9", 0.0)
+    assert found["p7", 1].rate > 0.0
+    strict = {(one.product, one.number): one for one in check(many, same_picture=2.0).snapshots}
+    assert strict["p3", 1].rate > 0.0
+
+
+def test_a_stranger_whose_picture_is_registered_is_let_in() -> None:
+    products = pictures(1, 3, 2, spread=2.0)
+    asked = np.stack([products[1, 0] + 0.001, pictures(2, 1, 1)[0, 0]])
+    same, other = judge_strangers(names(3), list(products), ORIGIN, NOBODY, asked)
+    assert (same.nearest, same.rate) == ("p1", 0.0)
+    assert other.rate > 0.0

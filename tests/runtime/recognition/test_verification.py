@@ -18,6 +18,7 @@ from vision_edge.runtime.recognition.strangers import (
     Cohort,
     Draws,
     Strangers,
+    fit_strangers,
 )
 from vision_edge.runtime.recognition.verification import (
     MOST_PAIRS,
@@ -46,6 +47,11 @@ def world(seed: int, classes: int, each: int, spread: float = 0.8) -> tuple[Any,
 def classifier(snapshots: Any, **options: Any) -> PrototypeClassifier:
     labels = [str(number) for number in range(len(snapshots))]
     return PrototypeClassifier(labels, list(snapshots), ORIGIN, NOBODY, **options)
+
+
+def wrong_parts(snapshots: Any, cohort: Cohort = NOBODY) -> WrongParts:
+    strangers = fit_strangers(list(snapshots), ORIGIN, cohort)
+    return WrongParts(list(snapshots), ORIGIN, cohort, strangers)
 
 
 def asked(classifier: PrototypeClassifier, expected: str, frames: Any) -> list[Verification]:
@@ -120,7 +126,7 @@ def test_wrong_parts_pass_at_the_asked_rate_and_more_right_ones_than_are_identif
 
 def test_of_one_product_alone_it_is_what_strangers_reach() -> None:
     frames, snapshots = world(1, 1, 2)
-    model = WrongParts([snapshots[0]], ORIGIN, NOBODY).of(0)
+    model = wrong_parts(snapshots[:1]).of(0)
     assert (model.mean, model.width, model.draws) == (LONE_MEAN, LONE_WIDTH, ())
     [decision] = classifier(snapshots).verify("0", 0.4 * frames[0, :1] + 0.5)
     assert decision.verification is not None
@@ -132,8 +138,56 @@ def test_frames_of_the_station_tell_what_wrong_parts_reach() -> None:
     near = snapshots[0] + 0.8 * np.random.default_rng(3).standard_normal((60, D))
     cohort = Cohort(near.astype(np.float32), from_station=True)
     score = np.array([0.5])
-    without = WrongParts(list(snapshots), ORIGIN, NOBODY).of(0).rate(score)
-    assert WrongParts(list(snapshots), ORIGIN, cohort).of(0).rate(score) > 2 * without
+    without = wrong_parts(snapshots).of(0).rate(score)
+    assert wrong_parts(snapshots, cohort).of(0).rate(score) > 2 * without
+
+
+def saw(*frames: Any) -> Cohort:
+    seen = np.concatenate([rows.reshape(-1, D) for rows in frames])
+    return Cohort(NOBODY.embeddings, from_station=False, seen=seen)
+
+
+def test_of_one_product_what_the_camera_saw_says_the_same_of_wrong_parts_and_strangers() -> None:
+    frames, snapshots = world(4, 9, 8)
+    cohort, scores = saw(frames[:6, 4:]), np.linspace(-0.5, 1.0, 20)
+    strangers = fit_strangers([snapshots[0, :2]], ORIGIN, cohort)
+    assert strangers.told is not None
+    wrong = WrongParts([snapshots[0, :2]], ORIGIN, cohort, strangers).of(0)
+    assert wrong.rate(scores) == pytest.approx(strangers.rate(scores))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_what_the_camera_saw_lets_more_right_parts_pass_and_hardly_more_strangers(
+    count: int,
+) -> None:
+    told: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    for seed in range(12):
+        frames, snapshots = world(seed, count + 24, 14, 1.1)
+        own, strange = snapshots[:count, :1], frames[count:]
+        cohort = saw(frames[:count, 8:], strange[:12, :4])
+        names = [str(number) for number in range(count)]
+        for looked, said in told.items():
+            got = PrototypeClassifier(names, list(own), ORIGIN, cohort if looked else NOBODY)
+            said.append(
+                tuple(  # type: ignore[arg-type]
+                    float(np.mean([one.answer == "right" for one in asked(got, "0", shown)]))
+                    for shown in (frames[0, 1:8], strange[12:, :4].reshape(-1, D))
+                )
+            )
+    (right, _), (more, strangers) = np.mean(told[False], axis=0), np.mean(told[True], axis=0)
+    assert more >= right
+    assert strangers <= 2 * 0.05
+
+
+def test_frames_of_another_product_alone_change_nothing() -> None:
+    """They are no right parts and no strangers, so that nothing is left to learn from."""
+    frames, snapshots = world(0, 4, 20, 0.3)
+    own, scores = snapshots[:, :3], np.linspace(-0.5, 1.0, 20)
+    cohort = saw(frames[1, 3:])
+    assert wrong_parts(own, cohort).of(0).rate(scores) == pytest.approx(
+        wrong_parts(own).of(0).rate(scores)
+    )
+    assert wrong_parts(own, cohort).of(1).told is not None
 
 
 def test_of_ten_thousand_products_one_is_verified_by_a_sample_of_pairs() -> None:

@@ -181,7 +181,7 @@ class PrototypeClassifier:
         self._cohort = self._products.units(cohort.impostors)
         self._strangers = fit_strangers(snapshots, prior, cohort, cohort_alone=cohort_alone)
         self._fit_wrong_parts = partial(
-            WrongParts, snapshots, prior, cohort, cohort_alone=cohort_alone
+            WrongParts, snapshots, prior, cohort, self._strangers, cohort_alone=cohort_alone
         )
         self._wrong_parts: WrongParts | None = None  # fitted when a product is first expected
         self._expected: dict[int, Strangers] = {}

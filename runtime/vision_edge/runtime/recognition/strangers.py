@@ -171,6 +171,10 @@ class Seen:
         weights = 1.0 / np.bincount(nearest)[nearest] ** FLOOD_POWER
         return cls(scores, weights, own_scores(products, snapshots))
 
+    def of_some(self, frames: NDArray[np.bool_]) -> Seen:
+        """Return the same of some frames, bool (N,)."""
+        return replace(self, scores=self.scores[frames], weights=self.weights[frames])
+
 
 @dataclass(frozen=True)
 class Strangers:
@@ -299,6 +303,8 @@ def with_seen(fitted: Strangers, seen: Seen, reached: Floats, *, lone: bool) -> 
         reached: float64 (N,), what those frames reached.
         lone: Whether that is what they reached with one product, and not with the best of several.
     """
+    if not len(reached):
+        return fitted
     width = max(WIDTH + WIDTH_SLOPE * fitted.mean, LEAST_WIDTH) * (LONE_WIDER if lone else 1.0)
     unknown = max(fitted.width**2 - width**2, LEAST_UNKNOWN**2) ** 0.5
     told = told_by_frames(reached, fitted.mean, unknown, width, seen.own, seen.weights)

@@ -128,6 +128,9 @@ def test_a_station_verifies_what_its_settings_then_its_wires_say(
         station.add_wire(plc)
         eventually(lambda: len(answers(plc.records)) >= 3)
         assert {("bolt", "right"), ("nut", "wrong"), ("washer", "wrong")} == answers(plc.records)
+        collected: list[int] = []
+        station.products.model.seen = lambda embeddings: collected.append(embeddings.shape[-1])
+        eventually(lambda: len(collected) >= 3)  # what is verified is collected, too
         plc.commands.expect("cam", "nut", False)
         plc.records.clear()
         eventually(lambda: ("nut", "right") in answers(plc.records))
