@@ -40,6 +40,8 @@ VALUES: dict[Any, str | list[str]] = {
     "out": "elsewhere", "split": "val", "episodes": "9", "preset": "gpu",
     "sha256": 64 * "a", "activation": "quick_gelu", "weights_of": "grocery-*=2",
     "precision": "fp16", "views": "3", "burst": "4", "passes": "5",
+    "locate": "presence", "detector_values": "0-255", "detector_colour": "bgr",
+    ("run", "detector", "locate"): "whole", ("run", "located", "locate"): "whole",
     ("run", "three views", "views"): "1",
     ("run", "empty"): "b.png", ("register", "source"): "1", ("demo", "source"): "0",
     ("bench", "provider"): "cpu", ("bench", "batch"): "2", ("bench", "torch", "against"): "x",
@@ -67,6 +69,8 @@ MODES: dict[str, dict[str, list[str]]] = {
         "motion": [*_RUN, "--trigger", "motion"],
         "interval": [*_RUN, "--trigger", "interval"],
         "presence": [*_RUN, "--trigger", "presence", "--empty", "a.png"],
+        "located": [*_RUN, "--locate", "presence", "--empty", "a.png"],
+        "detector": [*_RUN, "--locate", "detector", "--detector", "a.png"],
         "command, of pictures": ["B", "pictures", *_G, "--trigger", "command"],
         "closed set": [*_RUN, "--closed-set"],
         "three views": [*_RUN, "--views", "3"],
@@ -196,7 +200,7 @@ _DOCUMENT = {
 }  # fmt: skip
 _RUN_WORK = (
     "_introduce", "CurrentClassifier", "open_sources", "PacedSource", "ViewedSource",
-    "presence_of", "Sinks", "_summarise", "collecting",
+    "Sinks", "_summarise", "collecting",
 )  # fmt: skip
 _SINKS = ("JsonlSink", "RotatingJsonlSink", "CsvSink", "annotated_sink", "ReviewSink")
 _REGISTER = (
@@ -210,8 +214,11 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
         **{f"{CLI}.run.{name}": {} for name in _RUN_WORK},
         **{f"{CLI}.run_sinks.{name}": {} for name in _SINKS},
         f"{CLI}.run._line": gives("line"),
+        f"{CLI}.locating.presence_of": {},
+        f"{CLI}.locating.Detector": {},
         f"{CLI}.run.verdicts": {"side_effect": _verdicts},
         f"{CLI}.run.part_verdicts": {"side_effect": _verdicts},
+        f"{CLI}.run.located_verdicts": {"side_effect": _verdicts},
     },
     "register": {
         **{name.format("register"): answer for name, answer in _SESSION.items()},

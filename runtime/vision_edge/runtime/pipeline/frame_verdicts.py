@@ -28,13 +28,17 @@ _END = object()
 
 @dataclass
 class RunStatistics:
-    """What a run did: counts, and seconds spent; `fewer_views` frames had one view for three."""
+    """What a run did: counts, and seconds spent.
+
+    `fewer_views` frames had one view for three, and `empty` ones no part wholly in view.
+    """
 
     frames: int = 0
     stale: int = 0
     session_seconds: float = 0.0
     seconds: float = 0.0
     fewer_views: int = 0
+    empty: int = 0
 
 
 def verdicts(

@@ -6,9 +6,31 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from vision_edge.runtime.recognition.part_consensus import PartVerdict
+from vision_edge.runtime.recognition.part_consensus import Box, PartVerdict
 from vision_edge.runtime.recognition.prototypes import Decision
 from vision_edge.runtime.recognition.verification import Verification
+
+
+@dataclass(frozen=True)
+class LocatedPart:
+    """One part in a frame.
+
+    Attributes:
+        box: Where, in pixels of the frame: x0, y0, x1, y1.
+        decision: What it is; None while it is not judged: not wholly in view, or not yet.
+        number: Which part of its camera it is, once it is reported.
+    """
+
+    box: Box
+    decision: Decision | None
+    number: int | None = None
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON values, by field."""
+        found: dict[str, object] = {"box": list(self.box), "number": self.number}
+        if self.decision is None:
+            return {**found, "label": None, "band": None}
+        return {**found, **_answer(self.decision)}
 
 
 @dataclass(frozen=True)
@@ -22,6 +44,8 @@ class Verdict:
         age_ms: Age of the frame when the verdict was given, in milliseconds.
         decision: Product or unknown, score and margin.
         part: For a verdict on a part: all that it rests on; `frame` is the best evidence.
+        parts: Where parts are located: those that the verdict is about, the part reported or all
+            that are wholly in view in the frame; `decision` is that of the largest.
     """
 
     time: datetime
@@ -30,6 +54,7 @@ class Verdict:
     age_ms: float
     decision: Decision
     part: PartVerdict | None = None
+    parts: tuple[LocatedPart, ...] = ()
 
     @property
     def verification(self) -> Verification | None:
@@ -42,19 +67,12 @@ class Verdict:
 
     def document(self) -> dict[str, object]:
         """Return the verdict as JSON values, by field."""
-        decision = self.decision
         document: dict[str, object] = {
             "time": self.time.isoformat(timespec="milliseconds"),
             "source": self.source,
             "frame": self.frame,
             "age_ms": round(self.age_ms, 3),
-            "label": decision.label,
-            "score": round(decision.score, 6),
-            "margin": _rounded(decision.margin),
-            "known": decision.known,
-            "nearest": decision.nearest,
-            "band": decision.band,
-            "stranger_rate": _rounded(decision.stranger_rate),
+            **_answer(self.decision),
         }
         if self.verification is not None:
             document["verification"] = self.verification.document()
@@ -67,7 +85,22 @@ class Verdict:
                 "number": self.part.number,
                 "box": None if self.part.box is None else list(self.part.box),
             }
+        if self.parts:
+            document["parts"] = [part.document() for part in self.parts]
         return document
+
+
+def _answer(decision: Decision) -> dict[str, object]:
+    """Return a decision as JSON values, by field."""
+    return {
+        "label": decision.label,
+        "score": round(decision.score, 6),
+        "margin": _rounded(decision.margin),
+        "known": decision.known,
+        "nearest": decision.nearest,
+        "band": decision.band,
+        "stranger_rate": _rounded(decision.stranger_rate),
+    }
 
 
 def _rounded(value: float | None) -> float | None:

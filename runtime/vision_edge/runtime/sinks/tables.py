@@ -12,7 +12,10 @@ from vision_edge.runtime.sources.frame import Frame
 COLUMNS = (
     "time", "source", "frame", "age_ms", "label", "score", "margin", "known", "nearest", "band",
     "stranger_rate", "expected", "verification", "reason", "expected_score", "wrong_rate",
+    "part", "x0", "y0", "x1", "y1",
 )  # fmt: skip
+"""A row's columns; the last five are of a located part, and empty for the whole picture."""
+_ANSWER = ("label", "score", "margin", "known", "nearest", "band", "stranger_rate")
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -72,8 +75,28 @@ class RotatingJsonlSink:
         return self._path if number == 0 else self._path.with_name(f"{self._path.name}.{number}")
 
 
+def rows_of(verdict: Verdict) -> list[dict[str, Any]]:
+    """Return a verdict as rows by `COLUMNS`: one, or one for each located part."""
+    parts: Any = verdict.document().get("parts") or [None]
+    rows = []
+    for part in parts:
+        row = _row(verdict)
+        if part is not None:
+            row |= {key: part[key] for key in _ANSWER} | {"part": part["number"]}
+            row |= dict(zip(("x0", "y0", "x1", "y1"), part["box"], strict=True))
+        elif verdict.part is not None:
+            row["part"] = verdict.part.number
+        else:
+            row.pop("part", None)
+        rows.append(row)
+    return rows
+
+
 class CsvSink:
-    """Writes one row a verdict, with a header; the file is replaced at the first verdict."""
+    """Writes a row a verdict, or a located part, with a header.
+
+    The file is replaced at the first verdict.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -87,8 +110,8 @@ class CsvSink:
             self._stream = self._path.open("w", encoding="utf-8", newline="")
             self._writer = csv.DictWriter(self._stream, COLUMNS, extrasaction="ignore")
             self._writer.writeheader()
-        cells = {key: as_cell(value) for key, value in _row(verdict).items()}
-        self._writer.writerow(cells)
+        for row in rows_of(verdict):
+            self._writer.writerow({key: as_cell(value) for key, value in row.items()})
         self._stream.flush()
 
     def close(self) -> None:

@@ -1,0 +1,219 @@
+"""From how a picture differs from the empty scene to the outline of each part in it.
+
+Twice: on a small picture, where belt texture does not count, to know where something is; and on a
+larger one around it, to draw its outline and to see the gap between two parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_edge.runtime.errors import require
+from vision_edge.runtime.images.touching import FULL, Ground, Outline, fullness, taken_apart
+
+Box = tuple[int, int, int, int]
+"""Pixel rectangle (x0, y0, x1, y1), the right and lower edges excluded."""
+Difference = NDArray[np.float32]
+
+FINE = 2
+"""How much finer the larger picture is."""
+_LARGE, _SMALL_STANDS_OUT = 0.3, 2.0
+"""A part of `_LARGE` of the view's side need but differ; one of less than half of that, twice so."""
+_WITHIN = 0.7
+"""A piece belongs to a larger one if so much of its box lies in that one's."""
+_NEAR = 0.45
+"""What may be shade counts only if it differs by so much of the largest difference nearby: the
+shade of a part is no part of it, and fills the gap between two."""
+_SHADE, _GREY = 0.55, 0.12
+"""Shade leaves so much of the light at least, and of each colour the same but for so much."""
+_EDGE_LEVEL = 26.0
+"""Grey levels from one side of an edge to the other."""
+
+
+def regions(difference: Difference, level: float, least_side: float) -> list[Box]:
+    """Return where something is, on the small picture: one box for parts that are near each other.
+
+    Args:
+        difference: float32 (h, w), grey levels.
+        level: From which on it counts.
+        least_side: Side of the smallest part, as a share of the shorter side.
+    """
+    cv2 = require("cv2")
+    mask = _solid(cv2, difference, level)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+    least = (least_side * min(mask.shape)) ** 2
+    found = []
+    for label in range(1, count):
+        x, y, width, height, area = (int(value) for value in stats[label])
+        if area < least / 2:
+            continue
+        inside = np.s_[y : y + height, x : x + width]
+        values = difference[inside][labels[inside] == label]
+        if _stands_out(values, level, area**0.5 / min(mask.shape)):
+            found.append((x, y, x + width, y + height))
+    return _merged(found)
+
+
+def outlines(
+    picture: NDArray[np.float32],
+    empty: NDArray[np.float32],
+    rough: NDArray[np.uint8],
+    level: float,
+    side: int,
+    least_side: float,
+) -> list[Outline]:
+    """Return the outline of each part in one region of the larger picture.
+
+    Args:
+        picture: float32 (h, w, 3), BGR, in the light of the empty scene: the region.
+        empty: float32 (h, w, 3): the empty scene there.
+        rough: uint8 (h, w), 1 where the small picture has something.
+        level: Grey levels from which on a difference counts.
+        side: The larger picture's shorter side.
+        least_side: Side of the smallest part, as a share of it.
+    """
+    cv2 = require("cv2")
+    difference = largest(picture, empty)
+    sharp = _sharp(cv2, picture, empty, difference, level) & rough
+    sharp = cv2.morphologyEx(sharp, cv2.MORPH_OPEN, cv2.getStructuringElement(2, (3, 3)))
+    edge = cv2.copyMakeBorder(sharp, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
+    sharp = cv2.morphologyEx(edge, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[2:-2, 2:-2]
+    found, _ = cv2.findContours(sharp, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    found = [o for o in found if len(o) >= 6 and _is_part(cv2, o, difference, level, side)]
+    areas = [float(cv2.contourArea(outline)) for outline in found]
+    least = (least_side * side) ** 2
+    groups = _joined([_box(cv2, outline) for outline in found], areas, least)
+    parts: list[Outline] = []
+    ground: Ground | None = None
+    for group in groups:
+        pieces = [found[group[0]]]
+        if fullness(pieces[0]) < FULL:
+            ground = ground or Ground(picture, _edges(cv2, picture))
+            pieces = taken_apart(pieces[0], ground, least)
+        whole = len(pieces) == 1
+        parts += [np.concatenate([found[k] for k in group])] if whole else pieces
+    return parts
+
+
+def _sharp(
+    cv2: Any,
+    picture: NDArray[np.float32],
+    empty: NDArray[np.float32],
+    difference: Difference,
+    level: float,
+) -> NDArray[np.uint8]:
+    """Return what differs and is no shade: uint8 (h, w), 0 or 1."""
+    differs = difference > level
+    ratio = cv2.split(picture / np.maximum(empty, 1.0))
+    low = cv2.min(cv2.min(ratio[0], ratio[1]), ratio[2])
+    high = cv2.max(cv2.max(ratio[0], ratio[1]), ratio[2])
+    shade = (low >= _SHADE) & (high <= 1.02) & (high - low <= _GREY)
+    near = cv2.dilate(difference, np.ones((15, 15), np.uint8))
+    sharp: NDArray[np.uint8] = (differs & ~(shade & (difference < _NEAR * near))).astype(np.uint8)
+    return sharp
+
+
+def largest(a: NDArray[np.float32], b: NDArray[np.float32]) -> Difference:
+    """Return how far two pictures are apart in the channel where they are furthest: (h, w)."""
+    cv2 = require("cv2")
+    blue, green, red = cv2.split(cv2.absdiff(a, b))
+    found: Difference = cv2.max(cv2.max(blue, green), red)
+    return found
+
+
+def box_of(outline: Outline) -> Box:
+    """Return the box around an outline."""
+    return _box(require("cv2"), outline)
+
+
+def _box(cv2: Any, outline: Outline) -> Box:
+    x, y, width, height = cv2.boundingRect(outline)
+    return x, y, x + width, y + height
+
+
+def _edges(cv2: Any, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return where the picture has an edge within two pixels: float32 (h, w), 1 is an edge."""
+    levels = cv2.convertScaleAbs(picture)
+    gradient = cv2.morphologyEx(levels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    blue, green, red = cv2.split(gradient)
+    strength = cv2.dilate(cv2.max(cv2.max(blue, green), red), np.ones((5, 5), np.uint8))
+    wide: NDArray[np.float32] = strength.astype(np.float32) / _EDGE_LEVEL
+    return wide
+
+
+def _solid(cv2: Any, difference: Difference, level: float) -> NDArray[np.uint8]:
+    """Return what differs, without thin seams and with small holes closed: uint8 (h, w), 0 or 1."""
+    mask = (difference > level).astype(np.uint8)
+    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    edge = cv2.copyMakeBorder(opened, 3, 3, 3, 3, cv2.BORDER_REPLICATE)
+    solid: NDArray[np.uint8] = cv2.morphologyEx(edge, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    return np.ascontiguousarray(solid[3:-3, 3:-3])
+
+
+def _joined(boxes: Sequence[Box], areas: Sequence[float], least: float) -> list[list[int]]:
+    """Group pieces of which one lies within another's box: a part that shade divides."""
+    order = sorted(range(len(boxes)), key=lambda k: -areas[k])
+    groups: list[list[int]] = []
+    taken: set[int] = set()
+    for first in order:
+        if first in taken or areas[first] < least:
+            continue
+        group = [first] + [
+            k for k in order if k not in taken and k != first and _within(boxes[k], boxes[first])
+        ]
+        taken.update(group)
+        groups.append(group)
+    return groups
+
+
+def _merged(boxes: list[Box]) -> list[Box]:
+    """Return the boxes with those that overlap made one, until none does."""
+    found: list[Box] = []
+    for box in boxes:
+        while True:
+            over = [other for other in found if area(common(box, other))]
+            if not over:
+                break
+            found = [other for other in found if other not in over]
+            for x0, y0, x1, y1 in over:
+                box = (min(box[0], x0), min(box[1], y0), max(box[2], x1), max(box[3], y1))
+        found.append(box)
+    return found
+
+
+def _within(box: Box, other: Box) -> bool:
+    return area(common(box, other)) >= _WITHIN * area(box)
+
+
+def _is_part(cv2: Any, outline: Outline, difference: Difference, level: float, side: int) -> bool:
+    """Whether what an outline encloses stands out enough for its size."""
+    x, y, width, height = cv2.boundingRect(outline)
+    inside = np.zeros((height, width), np.uint8)
+    cv2.drawContours(inside, [outline], -1, 1, cv2.FILLED, offset=(-x, -y))
+    values = difference[y : y + height, x : x + width][inside > 0]
+    return _stands_out(values, level, len(values) ** 0.5 / side)
+
+
+def _stands_out(values: NDArray[np.float32], level: float, share: float) -> bool:
+    """Whether what fills `share` of the side differs enough: a belt has small marks of its own."""
+    return _upper(values) >= level * min(_SMALL_STANDS_OUT, max(1.0, _LARGE / share))
+
+
+def _upper(values: NDArray[np.float32]) -> float:
+    """Return the value that a tenth exceeds."""
+    k = int(0.9 * (len(values) - 1))
+    return float(np.partition(values, k)[k])
+
+
+def area(box: Box) -> int:
+    """Return a box's pixels."""
+    return max(0, box[2] - box[0]) * max(0, box[3] - box[1])
+
+
+def common(a: Box, b: Box) -> Box:
+    """Return what two boxes have in common; it may be empty."""
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
