@@ -88,6 +88,7 @@ MODES: dict[str, dict[str, list[str]]] = {
         "USB camera": ["B", "bolt", *_G, "--source", "0"],
         "stream": ["B", "bolt", *_G, "--source", "rtsp://camera/1"],
         "video": ["B", "bolt", *_G, "--source", "clip.mp4"],
+        "detector": ["B", "bolt", "a.png", *_G, "--detector", "a.png"],
         "burst": ["B", "bolt", *_G, "--source", "0", "--burst", "2"],
         "catalogue": ["B", "bolt", "a.png", *_G, "--catalogue"],
         "negative": ["B", "bolt", "a.png", *_G, "--negative"],
@@ -204,7 +205,7 @@ _RUN_WORK = (
 )  # fmt: skip
 _SINKS = ("JsonlSink", "RotatingJsonlSink", "CsvSink", "annotated_sink", "ReviewSink")
 _REGISTER = (
-    "presence_of", "read_picture", "snapshot_from", "refuse", "open_source", "take_frame",
+    "read_picture", "snapshot_from", "refuse", "open_source", "take_frame",
     "_viewed", "_refuse_lookalikes", "take_burst", "worth_keeping",
     "read_catalogue_picture", "Gallery",
 )  # fmt: skip
@@ -223,6 +224,8 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
     "register": {
         **{name.format("register"): answer for name, answer in _SESSION.items()},
         **{f"{CLI}.register.{name}": {} for name in _REGISTER},
+        f"{CLI}.locating.presence_of": {},
+        f"{CLI}.locating.Detector": {},
         f"{CLI}.register.images_in": gives(([Path("a.png")], MagicMock())),
         "typer.prompt": {},
     },

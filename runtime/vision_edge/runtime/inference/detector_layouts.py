@@ -152,7 +152,7 @@ def _yolox(rows: Array, size: tuple[int, int]) -> Detections:
     Ge et al., "YOLOX: Exceeding YOLO series in 2021", section 2.1: a cell predicts its box's offset
     and the logarithm of its size, in strides. Offsets of a decoded export reach across the picture.
     """
-    if float(np.abs(rows[:, :2]).max(initial=0.0)) > 4 * _STRIDES[-1]:
+    if float(np.abs(rows[:, :2]).max(initial=0.0)) > 0.4 * max(size):
         return _objects(rows)
     grids, strides = [], []
     for stride in _STRIDES:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 Event = tuple[str, dict[str, Any]]
-"""What happened (`verdict`, `state`, `gallery` or `review`), and its JSON values."""
+"""What happened (`verdict`, `parts`, `state`, `gallery` or `review`), and its JSON values."""
 
 
 class Subscription:

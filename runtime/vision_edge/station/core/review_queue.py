@@ -19,7 +19,8 @@ from typing import Any
 
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.images.coding import encode_jpeg
-from vision_edge.runtime.images.presence import Presence, crop_around
+from vision_edge.runtime.images.part_outlines import Box
+from vision_edge.runtime.images.presence import crop_around
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.limits import Buckets
 from vision_edge.station.core.wire import Record
@@ -44,7 +45,7 @@ class ReviewError(VisionEdgeError):
 class _Offer:
     frame: Frame
     record: Record
-    presence: Presence | None
+    box: Box | None
 
 
 class ReviewQueue:
@@ -85,13 +86,13 @@ class ReviewQueue:
         """How many offers are not written yet."""
         return self._offers.qsize()
 
-    def offer(self, frame: Frame, record: Record, presence: Presence | None = None) -> None:
+    def offer(self, frame: Frame, record: Record, box: Box | None = None) -> None:
         """Keep a picture if its verdict was unknown or doubtful; never waits.
 
         Args:
             frame: What the verdict rests on.
             record: The verdict; where it is right, whatever else it is called, there is no doubt.
-            presence: Knows the empty scene: the picture is cut to the part.
+            box: Where the part lies: the picture is cut to it.
         """
         if record["known"] or (record.get("verification") or {}).get("answer") == "right":
             return
@@ -99,7 +100,7 @@ class ReviewQueue:
             self.skipped += 1
             return
         try:
-            self._offers.put_nowait(_Offer(frame, record, presence))
+            self._offers.put_nowait(_Offer(frame, record, box))
         except Full:
             self.skipped += 1
 
@@ -184,8 +185,7 @@ class ReviewQueue:
 
     def _keep(self, offer: _Offer) -> None:
         record, image = offer.record, offer.frame.image
-        found = None if offer.presence is None else offer.presence.find(image)
-        jpeg = encode_jpeg(image if found is None else crop_around(image, found.box))
+        jpeg = encode_jpeg(image if offer.box is None else crop_around(image, offer.box))
         values = (
             record["id"], record["time"], record["source_name"], record["nearest"],
             record["score"], record["margin"], record["band"], jpeg,

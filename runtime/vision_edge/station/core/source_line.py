@@ -10,22 +10,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
+from vision_edge.runtime.images.locating import Locator
 from vision_edge.runtime.images.presence import Presence
+from vision_edge.runtime.inference.detector import Detector
 from vision_edge.runtime.pipeline.frame_verdicts import verdicts
+from vision_edge.runtime.pipeline.located_verdicts import located_verdicts
 from vision_edge.runtime.pipeline.part_verdicts import PartStatistics, part_verdicts
 from vision_edge.runtime.pipeline.triggers import (
     IntervalTrigger,
+    LocatedTrigger,
     MotionTrigger,
     PresenceTrigger,
     Trigger,
     part_settings,
 )
-from vision_edge.runtime.recognition.verdict import Verdict
+from vision_edge.runtime.recognition.verdict import LocatedPart, Verdict
 from vision_edge.runtime.sources.addresses import live_address
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.live import LiveState
@@ -33,9 +37,11 @@ from vision_edge.runtime.system.backoff import Backoff
 from vision_edge.runtime.system.native_threads import NativeThread
 from vision_edge.station.core.discretion import without_folders
 from vision_edge.station.core.expectations import Expected
-from vision_edge.station.core.feeds import Gate, camera_of, empty_scene, opened
+from vision_edge.station.core.feeds import Gate, camera_of, opened
 from vision_edge.station.core.live_model import Expecting, Model
+from vision_edge.station.core.part_views import PartViews
 from vision_edge.station.core.request_trigger import RequestTrigger
+from vision_edge.station.core.scenes import Scene, SceneKeeper
 from vision_edge.station.settings.station import SourceSettings
 
 log = logging.getLogger(__name__)
@@ -49,10 +55,20 @@ class LineEvents:
     Attributes:
         verdict: A verdict, and the frame that it rests on most.
         state: The line's state has changed.
+        parts: What is in view now, as JSON values.
     """
 
     verdict: Callable[[Line, Frame, Verdict], None]
     state: Callable[[Line], None]
+    parts: Callable[[dict[str, Any]], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class _Judging:
+    """What judges frames: another object whenever one of both changes."""
+
+    model: Model
+    scene: Scene
 
 
 class Line:
@@ -63,6 +79,7 @@ class Line:
         model: Returns the model of the moment.
         events: Who is told.
         expected: Returns what the source should show.
+        scenes: Folder of what is set on the page; None keeps nothing.
 
     Attributes:
         frames: Frames seen since the start.
@@ -71,6 +88,10 @@ class Line:
         statistics: Verdicts given, stale frames, seconds spent.
         latest: The latest frame, as it is judged.
         bursting: Held while a burst of it is taken.
+        whole: The latest frame before its region of interest is cut out.
+        scene: Its region of interest, and its empty picture.
+        locator: Finds its parts; None where the whole picture is one.
+        views: Its parts in view now.
     """
 
     def __init__(
@@ -79,6 +100,7 @@ class Line:
         model: Callable[[], Model],
         events: LineEvents,
         expected: Callable[[], Expected] = lambda: Expected(None),
+        scenes: Path | None = None,
     ) -> None:
         self.settings = settings
         self.name = settings.name
@@ -86,8 +108,13 @@ class Line:
         self.reconnects = 0
         self.statistics = PartStatistics()
         self.latest: Frame | None = None
-        self.presence: Presence | None = None
         self.bursting = threading.Lock()
+        self.whole: Frame | None = None
+        self.scene = SceneKeeper(settings, scenes)
+        self.locator: Locator | None = None
+        self.views = PartViews(self.name, events.parts)
+        self._doubt: str | None = None
+        self._judging: _Judging | None = None
         self._model, self._events = model, events
         self._expected = expected
         self._trigger = RequestTrigger()
@@ -130,6 +157,8 @@ class Line:
             "reconnects": self.reconnects,
             "message": self._discreet(self._message),
             "trigger": self.settings.trigger,
+            "locate": self.settings.located,
+            "doubt": self._doubt,
             "verdicts": self.statistics.frames,
             "stale_frames": self.statistics.stale,
             "missed_parts": self.statistics.missed,
@@ -189,16 +218,17 @@ class Line:
 
     def _judge(self, backoff: Backoff) -> None:
         """Give verdicts until the source ends; with another model it goes on with that."""
-        self.presence = empty_scene(self.settings)
+        self.scene.current()  # an empty picture that cannot be read is told before the camera
         source = opened(self.settings, self._unreadable, self._live_state)
         with closing(source), self._in_use(source):
             rate = self.settings.max_rate
-            gate = Gate(source, self._model, self._seen, self._stopping, rate, self._spare)
+            gate = Gate(source, self._current, self._seen, self._stopping, rate, self._spare)
             if not source.live:
                 self._set("live")
             while not gate.over:
-                model = self._model()
-                for frame, verdict in self._told(gate.with_model(model), model):
+                judging = self._current()
+                self.locator = self._located(judging.scene)
+                for frame, verdict in self._told(gate.with_model(judging), judging.model):
                     backoff.reset()
                     self._events.verdict(self, frame, verdict)
                     if self._stopping.is_set():
@@ -214,8 +244,22 @@ class Line:
             self._source = None
 
     def _told(self, source: Source, model: Model) -> Iterator[tuple[Frame, Verdict]]:
-        settings = self.settings
+        settings, locator = self.settings, self.locator
         classifier = Expecting(model, lambda: self._expected().product)
+        if settings.located != "whole" and locator is None:
+            return self._unjudged(source)
+        if settings.trigger == "none" and settings.located != "whole" and locator is not None:
+            found = locator
+            return located_verdicts(
+                source,
+                model,
+                classifier,
+                lambda: found,
+                max_age_ms=settings.max_age_ms,
+                views=settings.frame_views,
+                statistics=self.statistics,
+                in_view=self._in_view,
+            )
         if settings.trigger == "none":
             return verdicts(
                 source,
@@ -235,19 +279,62 @@ class Line:
             max_age_ms=settings.max_age_ms,
             views=settings.frame_views,
             statistics=self.statistics,
+            in_view=self._in_view,
         )
 
-    def _make_trigger(self) -> Trigger:
-        kind = self.settings.trigger
-        if kind == "presence" and self.presence is not None:
-            return PresenceTrigger(self.presence)
-        if kind == "motion":
-            return MotionTrigger()
-        return self._trigger if kind == "command" else IntervalTrigger(self.settings.interval)
+    def _current(self) -> _Judging:
+        """Return what judges frames now; the same object until model or scene change."""
+        model, scene, last = self._model(), self.scene.current(), self._judging
+        if last is None or last.model is not model or last.scene is not scene:
+            last = self._judging = _Judging(model, scene)
+        return last
 
-    def _seen(self, frame: Frame) -> None:
+    def _located(self, scene: Scene) -> Locator | None:
+        """Return what finds the parts of a scene; None if nothing does, or can yet."""
+        detector = self.settings.detector_settings
+        if self.settings.located == "detector" and detector is not None:
+            known = self.locator
+            return known if isinstance(known, Detector) else Detector(detector)
+        return None if scene.empty is None else Presence(scene.cut(scene.empty))
+
+    def _unjudged(self, source: Source) -> Iterator[tuple[Frame, Verdict]]:
+        """Let frames pass, since it is not known what they show without parts."""
+        self._set_doubt("no picture of the empty scene: take one on the page View")
+        for _ in source:
+            pass
+        yield from ()
+
+    def _in_view(self, frame: Frame, parts: list[LocatedPart]) -> None:
+        """Take the parts of a frame, and what speaks against how they were located."""
+        located = self.settings.located != "whole" and self.locator is not None
+        self._set_doubt(self.locator.doubt if located and self.locator is not None else None)
+        self.views.seen(frame, parts)
+
+    def _set_doubt(self, doubt: str | None) -> None:
+        if doubt != self._doubt:
+            self._doubt = doubt
+            self._events.state(self)
+
+    def _make_trigger(self) -> Trigger:
+        kind, locator = self.settings.trigger, self.locator
+        plain: Trigger = IntervalTrigger(self.settings.interval)
+        if kind == "motion":
+            plain = MotionTrigger()
+        elif kind == "command":
+            plain = self._trigger
+        if self.settings.located == "whole" or locator is None:
+            return plain
+        return PresenceTrigger(locator) if kind == "presence" else LocatedTrigger(plain, locator)
+
+    def _seen(self, frame: Frame) -> Frame:
+        """Note a frame; return it as it is judged: its region of interest."""
+        self.whole = frame
+        scene = None if self._judging is None else self._judging.scene
+        if scene is not None and scene.roi is not None:
+            frame = replace(frame, image=scene.cut(frame.image))
         self.latest = frame
         self.frames += 1
+        return frame
 
     def _spare(self) -> None:
         self.spared += 1

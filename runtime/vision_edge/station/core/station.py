@@ -35,6 +35,7 @@ from vision_edge.station.core.metrics import Metrics
 from vision_edge.station.core.products import Products
 from vision_edge.station.core.registrar import Registrar
 from vision_edge.station.core.review_queue import ReviewQueue
+from vision_edge.station.core.scenes import Roi
 from vision_edge.station.core.scoring import Scoring
 from vision_edge.station.core.source_line import Line, LineEvents
 from vision_edge.station.core.state_folder import StateFolder
@@ -125,10 +126,15 @@ class Station:
         products.start()
         self._review = ReviewQueue(state.path / "review.db", settings.review, self._review_told)
         self.registrar = Registrar(products, self._review)
-        events = LineEvents(self._verdict, self._line_state)
+        events = LineEvents(self._verdict, self._line_state, self._parts_told)
+        scenes = state.path / "scenes"
         self._lines = {
             source.name: Line(
-                source, lambda: products.model, events, partial(self.expectations.of, source.name)
+                source,
+                lambda: products.model,
+                events,
+                partial(self.expectations.of, source.name),
+                scenes,
             )
             for source in settings.sources
         }
@@ -290,7 +296,7 @@ class Station:
                 f"source {source!r} shows nothing now (it is {line.state})",
                 fix="check its cable, power and network",
             )
-        return self.captures.add(frame.image, frame.source, presence=line.presence)
+        return self.captures.add(frame.image, frame.source, locator=line.locator)
 
     def burst(self, source: str, seconds: float) -> Capture:
         """Keep sharp, different views of a part that is turned before a source, to be registered.
@@ -308,7 +314,7 @@ class Station:
         finally:
             line.bursting.release()
         return self.captures.add(
-            first.image, first.source, presence=line.presence, others=[o.image for o in others]
+            first.image, first.source, locator=line.locator, others=[o.image for o in others]
         )
 
     def switch(self, bundle: Path | str, author: str | None = None) -> None:
@@ -422,7 +428,8 @@ class Station:
         }
         self._records.append(record)
         self.metrics.verdict(record)
-        self.review.offer(frame, record, line.presence)
+        box = verdict.parts[0].box if len(verdict.parts) == 1 else None
+        self.review.offer(frame, record, box)
         self.hub.publish("verdict", record)
         self.wiring.verdict(record)
 
@@ -431,6 +438,39 @@ class Station:
         log.info("%s: %s %s", line.name, status["state"], status["message"])
         self.hub.publish("state", status)
         self.wiring.state(line.name, status)
+
+    def _parts_told(self, parts: dict[str, Any]) -> None:
+        if self.hub.subscribers:
+            self.hub.publish("parts", parts)
+
+    def take_empty(self, source: str, author: str) -> None:
+        """Take a source's latest frame as the picture of its scene empty.
+
+        Raises:
+            StationError: If there is no such source, or it shows nothing now.
+        """
+        line = self.line(source)
+        line.scene.take_empty(self._whole(line).image, author)
+
+    def set_roi(self, source: str, roi: Roi | None) -> None:
+        """Set a source's region of interest; None returns to the settings'.
+
+        Raises:
+            StationError: If there is no such source, or it shows nothing now.
+            CropError: If the region is not inside its picture.
+        """
+        line = self.line(source)
+        image = self._whole(line).image
+        line.scene.set_roi(roi, (image.shape[1], image.shape[0]))
+
+    def _whole(self, line: Line) -> Frame:
+        frame = line.whole
+        if frame is None:
+            raise NoFrameError(
+                f"source {line.name!r} shows nothing yet (it is {line.state})",
+                fix="check its cable, power and network",
+            )
+        return frame
 
     def _gallery_told(self, version: int, products: int) -> None:
         classifier = self.products.model.classifier

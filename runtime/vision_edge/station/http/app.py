@@ -16,6 +16,7 @@ from vision_edge.station.http.api import (
     probes,
     products,
     review,
+    scenes,
     scoring,
     session,
     sources,
@@ -30,7 +31,7 @@ from vision_edge.station.http.preview import Previews
 from vision_edge.station.http.readings import StationReadings
 from vision_edge.station.http.streams import Streams
 
-_TOPICS = (verdicts, sources, captures, products, review, cohort, scoring, session)
+_TOPICS = (verdicts, sources, scenes, captures, products, review, cohort, scoring, session)
 
 
 def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:

@@ -8,7 +8,6 @@ import pytest
 from support.station import sharp
 
 from vision_edge.runtime.images.coding import decode_image
-from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.review_queue import ReviewError, ReviewQueue
 from vision_edge.station.settings.station import ReviewSettings
@@ -84,12 +83,12 @@ def test_what_is_decided_is_gone_and_what_is_not_survives(
     again.close()
 
 
-def test_a_part_is_cut_out_where_the_empty_scene_is_known(queue: ReviewQueue) -> None:
+def test_a_part_is_cut_out_where_it_is_located(queue: ReviewQueue) -> None:
     scene = sharp(3, 240).copy()
     scene[:] = 120
     shown = scene.copy()
     shown[80:160, 90:150] = 250
-    queue.offer(Frame(shown, "cam", 0, 0.0), record(1), Presence(scene))
+    queue.offer(Frame(shown, "cam", 0, 0.0), record(1), (90, 80, 150, 160))
     queue.flush()
     height, width = decode_image(queue.jpeg(f"{1:024x}"), "x").shape[:2]
     assert height == width < 140

@@ -9,6 +9,7 @@ import { ago, announce, byId, clock, el, icon, say, score, setIcon, t, tOr } fro
 import { answerOf, bandOf, Expectation, judgedOtherwise, markOf, reasonOf } from "./expect.js";
 import { toast } from "./notices.js";
 import { Preview } from "./preview.js";
+import { PartBoxes } from "./boxes.js";
 import { VerdictStream } from "./stream.js";
 
 /** Seconds for which a verdict counts as current, by what asks for verdicts. */
@@ -28,6 +29,7 @@ class Tile {
     this.record = null;
     this.source = null;
     this.preview = new Preview(node.querySelector("[data-preview]"), this.name);
+    this.boxes = new PartBoxes(node.querySelector("[data-boxes]"));
     this.verdict = node.querySelector(".verdict");
     this.expectation = new Expectation(node, this.name);
     this.trigger = node.querySelector("[data-trigger]");
@@ -58,6 +60,10 @@ class Tile {
 
   draw(connected) {
     this.drawCamera(connected);
+    this.boxes.tidy(connected);
+    const doubt = this.source && this.source.doubt;
+    this.node.querySelector("[data-doubt]").hidden = !doubt;
+    say(this.node.querySelector("[data-doubt]"), doubt || "");
     const why = this.staleness(connected);
     const shown = products === 0 ? null : this.record;
     const band = shown ? bandOf(shown) : "none";
@@ -231,6 +237,7 @@ watchStatus(onStatus);
 welcome(start());
 new VerdictStream({
   verdict: take,
+  parts: (told) => tiles.get(told.source_name)?.boxes.show(told),
   changed: refreshStatus,
   connected: (now) => { streaming = now; if (now) catchUp(); draw(); },
 });

@@ -6,11 +6,11 @@ const GRACE_MS = 1500;
 
 export class VerdictStream {
   /**
-   * `verdict(record)` gets each verdict, `changed()` is called on any other event, and
+   * `verdict(record)` gets each verdict, `parts(told)` what is in view of a source, `changed()` is called on any other event, and
    * `connected(now)` when the connection comes or has been away for more than a moment.
    */
-  constructor({ verdict, changed, connected }) {
-    Object.assign(this, { verdict, changed, connected });
+  constructor({ verdict, changed, connected, parts = () => {} }) {
+    Object.assign(this, { verdict, changed, connected, parts });
     this.lost = null;
     document.addEventListener("visibilitychange", () => (document.hidden ? this.close() : this.open()));
     window.addEventListener("pagehide", () => this.close());
@@ -27,7 +27,8 @@ export class VerdictStream {
     this.source = new EventSource(PATH);
     this.source.addEventListener("open", () => { clearTimeout(this.lost); this.lost = null; this.connected(true); });
     this.source.addEventListener("error", () => this.failed());
-    this.source.addEventListener("verdict", (event) => this.read(event));
+    this.source.addEventListener("verdict", (event) => this.read(event, this.verdict));
+    this.source.addEventListener("parts", (event) => this.read(event, this.parts));
     for (const name of ["state", "gallery", "review"]) this.source.addEventListener(name, () => this.soon());
   }
 
@@ -39,11 +40,11 @@ export class VerdictStream {
     this.source = null;
   }
 
-  read(event) {
+  read(event, take) {
     try {
-      this.verdict(JSON.parse(event.data));
+      take(JSON.parse(event.data));
     } catch (error) {
-      console.error("unreadable verdict", error);
+      console.error(`unreadable ${event.type}`, error);
     }
   }
 
