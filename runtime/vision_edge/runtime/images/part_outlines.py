@@ -21,8 +21,9 @@ Difference = NDArray[np.float32]
 
 FINE = 2
 """How much finer the larger picture is."""
-_LARGE, _SMALL_STANDS_OUT = 0.3, 2.0
-"""A part of `_LARGE` of the view's side need but differ; one of less than half of that, twice so."""
+_LARGE, MOST = 0.3, 2.0
+"""A part of `_LARGE` of the view's side need but differ; one of less than half of that must differ
+by as many levels as marks of the empty scene itself do, `MOST` at most."""
 _WITHIN = 0.7
 """A piece belongs to a larger one if so much of its box lies in that one's."""
 _NEAR = 0.45
@@ -34,26 +35,35 @@ _EDGE_LEVEL = 26.0
 """Grey levels from one side of an edge to the other."""
 
 
-def regions(difference: Difference, level: float, least_side: float) -> list[Box]:
+def least_pixels(side: int, least_side: float) -> float:
+    """Return the pixels of the smallest part: a narrow one, half as wide as a square would be."""
+    return (0.5 * least_side * side) ** 2
+
+
+def regions(
+    difference: Difference, level: float, least_side: float, stands_out: float = MOST
+) -> list[Box]:
     """Return where something is, on the small picture: one box for parts that are near each other.
 
     Args:
         difference: float32 (h, w), grey levels.
         level: From which on it counts.
-        least_side: Side of the smallest part, as a share of the shorter side.
+        least_side: Longer side of the smallest part, as a share of the view's shorter side.
+        stands_out: By how many levels the smallest part must differ.
     """
     cv2 = require("cv2")
     mask = _solid(cv2, difference, level)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
-    least = (least_side * min(mask.shape)) ** 2
+    side = min(mask.shape)
+    least = least_pixels(side, least_side)
     found = []
     for label in range(1, count):
         x, y, width, height, area = (int(value) for value in stats[label])
-        if area < least / 2:
+        if area < least / 2 or max(width, height) < 0.7 * least_side * side:
             continue
         inside = np.s_[y : y + height, x : x + width]
         values = difference[inside][labels[inside] == label]
-        if _stands_out(values, level, area**0.5 / min(mask.shape)):
+        if _stands_out(values, level, area**0.5 / side, stands_out):
             found.append((x, y, x + width, y + height))
     return _merged(found)
 
@@ -65,6 +75,7 @@ def outlines(
     level: float,
     side: int,
     least_side: float,
+    stands_out: float = MOST,
 ) -> list[Outline]:
     """Return the outline of each part in one region of the larger picture.
 
@@ -74,7 +85,8 @@ def outlines(
         rough: uint8 (h, w), 1 where the small picture has something.
         level: Grey levels from which on a difference counts.
         side: The larger picture's shorter side.
-        least_side: Side of the smallest part, as a share of it.
+        least_side: Longer side of the smallest part, as a share of it.
+        stands_out: By how many levels the smallest part must differ.
     """
     cv2 = require("cv2")
     difference = largest(picture, empty)
@@ -83,9 +95,15 @@ def outlines(
     edge = cv2.copyMakeBorder(sharp, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
     sharp = cv2.morphologyEx(edge, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[2:-2, 2:-2]
     found, _ = cv2.findContours(sharp, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    found = [o for o in found if len(o) >= 6 and _is_part(cv2, o, difference, level, side)]
+    longest = least_side * side
+    found = [
+        outline
+        for outline in found
+        if max(cv2.boundingRect(outline)[2:]) >= longest
+        and _is_part(cv2, outline, difference, level, side, stands_out)
+    ]
     areas = [float(cv2.contourArea(outline)) for outline in found]
-    least = (least_side * side) ** 2
+    least = least_pixels(side, least_side)
     groups = _joined([_box(cv2, outline) for outline in found], areas, least)
     parts: list[Outline] = []
     ground: Ground | None = None
@@ -189,18 +207,22 @@ def _within(box: Box, other: Box) -> bool:
     return area(common(box, other)) >= _WITHIN * area(box)
 
 
-def _is_part(cv2: Any, outline: Outline, difference: Difference, level: float, side: int) -> bool:
+def _is_part(
+    cv2: Any, outline: Outline, difference: Difference, level: float, side: int, most: float
+) -> bool:
     """Whether what an outline encloses stands out enough for its size."""
     x, y, width, height = cv2.boundingRect(outline)
     inside = np.zeros((height, width), np.uint8)
     cv2.drawContours(inside, [outline], -1, 1, cv2.FILLED, offset=(-x, -y))
     values = difference[y : y + height, x : x + width][inside > 0]
-    return _stands_out(values, level, len(values) ** 0.5 / side)
+    return _stands_out(values, level, len(values) ** 0.5 / side, most)
 
 
-def _stands_out(values: NDArray[np.float32], level: float, share: float) -> bool:
+def _stands_out(
+    values: NDArray[np.float32], level: float, share: float, most: float
+) -> bool:
     """Whether what fills `share` of the side differs enough: a belt has small marks of its own."""
-    return _upper(values) >= level * min(_SMALL_STANDS_OUT, max(1.0, _LARGE / share))
+    return _upper(values) >= level * min(most, max(1.0, _LARGE / share))
 
 
 def _upper(values: NDArray[np.float32]) -> float:

@@ -231,12 +231,9 @@ def _port(inputs: list[Any]) -> _Port:
     batched = len(shape) == 4
     sides = shape[1:] if batched else shape
     last = sides[0] != 3 and sides[2] == 3
-    if (
-        batched
-        and isinstance(shape[0], int)
-        and shape[0] != 1
-        or not (last or sides[0] in (3, None) or isinstance(sides[0], str))
-    ):
+    single = not batched or not isinstance(shape[0], int) or shape[0] == 1
+    channels = sides[2] if last else sides[0]
+    if not single or (isinstance(channels, int) and channels != 3):
         raise wrong
     height, width = sides[:2] if last else sides[1:]
     size = tuple(side if isinstance(side, int) and side > 0 else _SIZE for side in (width, height))

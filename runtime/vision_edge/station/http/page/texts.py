@@ -131,6 +131,7 @@ ENGLISH: Mapping[str, str] = {
     "register.anyway": "Register anyway",
     "register.another": "One more",
     "registered": "{label} is registered.",
+    "verdict.parts": "{n} parts: {names}",
     "register.parts": "Parts in view",
     "register.part": "Part {n}",
     "register.several": "{n} parts are in view: tap the number of the one that is meant.",

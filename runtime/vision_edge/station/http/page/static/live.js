@@ -83,8 +83,9 @@ class Tile {
   bandWord(record, why) {
     if (!record) return products === 0 ? t("verdict.no-products") : why ?? t("verdict.waiting");
     const told = answerOf(record);
+    const band = bandOf(record);
     if (told) return why === null ? t("expect.asked", { label: told.expected }) : `${why} – ${t("expect.asked", { label: told.expected })}`;
-    return why === null ? t(`band.${record.band}`) : `${why} – ${t(`was.${record.band}`)}`;
+    return why === null ? t(`band.${band}`) : `${why} – ${t(`was.${band}`)}`;
   }
 
   drawCamera(connected) {
@@ -113,6 +114,7 @@ function factsOf(record) {
     else facts.unshift(t("fact.score", { score: score(told.score) }));
     return facts.join(" · ");
   }
+  if (record.parts && record.parts.length > 1) return facts[0];
   if (record.nearest) facts.unshift(t("fact.score", { score: score(record.score) }));
   if (record.band === "unknown" && record.nearest) facts.unshift(t("fact.nearest", { label: record.nearest }));
   return facts.join(" · ");
@@ -122,6 +124,8 @@ function shownName(record) {
   if (!record) return "";
   const told = answerOf(record);
   if (told) return t(`expect.${told.answer}`);
+  const parts = record.parts || [];
+  if (parts.length > 1) return t("verdict.parts", { n: parts.length, names: parts.map((part) => part.label ?? t("verdict.unknown")).join(", ") });
   if (record.band === "review") return t("verdict.perhaps", { label: record.nearest });
   return record.band === "accept" ? record.label : t("verdict.unknown");
 }
@@ -135,7 +139,8 @@ class Recent {
 
   add(record) {
     const told = answerOf(record);
-    const key = JSON.stringify([record.source_name, told && [told.expected, told.answer, record.nearest], record.label, record.band, record.nearest && record.band === "review" ? record.nearest : null]);
+    const several = record.parts && record.parts.length > 1;
+    const key = JSON.stringify([record.source_name, told && [told.expected, told.answer, record.nearest], several ? record.parts.map((part) => part.label) : record.label, record.band, record.nearest && record.band === "review" ? record.nearest : null]);
     const same = this.rows.find((row) => row.source === record.source_name);
     if (same && same.key === key) Object.assign(same, { record, times: same.times + 1 });
     else this.rows.unshift({ key, record, times: 1, source: record.source_name });
@@ -159,7 +164,7 @@ function recentRow(record, times) {
   else if (record.nearest) facts.push(score(record.score));
   if (tiles.size > 1) facts.unshift(record.source_name);
   if (times > 1) facts.push(t("recent.times", { n: times }));
-  words.append(el("p", { class: "quiet" }, el("span", { class: "unseen" }, told ? "" : `${t(`band.${record.band}`)}: `), facts.join(" · ")));
+  words.append(el("p", { class: "quiet" }, el("span", { class: "unseen" }, told ? "" : `${t(`band.${band}`)}: `), facts.join(" · ")));
   line.append(words);
   return line;
 }
@@ -189,7 +194,7 @@ function speak(connected) {
   const parts = [...tiles.values()].filter((tile) => tile.record).map((tile) => {
     const why = tile.staleness(connected);
     const told = answerOf(tile.record);
-    const verdict = why ?? (told ? `${shownName(tile.record)}: ${t("expect.asked", { label: told.expected })}` : `${t(`band.${tile.record.band}`)}: ${shownName(tile.record)}`);
+    const verdict = why ?? (told ? `${shownName(tile.record)}: ${t("expect.asked", { label: told.expected })}` : `${t(`band.${bandOf(tile.record)}`)}: ${shownName(tile.record)}`);
     return tiles.size > 1 ? `${tile.name}: ${verdict}` : verdict;
   });
   const text = parts.join(". ");
