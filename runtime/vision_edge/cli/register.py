@@ -61,9 +61,7 @@ GIVE_UP_AFTER = 15.0
 SOURCE = present("source")
 FILES = absent("source", "image files")
 SNAPSHOTS = absent("catalogue", "a register without --catalogue")
-LOCATED = Mode(
-    "--empty or --detector", lambda values: values["empty"] or values["detector"]
-)
+LOCATED = Mode("--empty or --detector", lambda values: values["empty"] or values["detector"])
 BURST = Group(
     Burst,
     Option("seconds", "--burst", float, "With --source: turn the part for so many seconds."),

@@ -21,9 +21,10 @@ Difference = NDArray[np.float32]
 
 FINE = 2
 """How much finer the larger picture is."""
-_LARGE, MOST = 0.3, 2.0
-"""A part of `_LARGE` of the view's side need but differ; one of less than half of that must differ
-by as many levels as marks of the empty scene itself do, `MOST` at most."""
+_LARGE, _STANDS_OUT, _SHARP = 0.3, 1.3, 1.7
+"""A part of `_LARGE` of the view's side need but differ. A smaller one must do so by more, and its
+outline must be so much more of an edge than the belt around it: marks of a belt, which it carries
+to where its picture shows none, are soft (stains have at most 1.45, small parts 2.4 and more)."""
 _WITHIN = 0.7
 """A piece belongs to a larger one if so much of its box lies in that one's."""
 _NEAR = 0.45
@@ -40,16 +41,13 @@ def least_pixels(side: int, least_side: float) -> float:
     return (0.5 * least_side * side) ** 2
 
 
-def regions(
-    difference: Difference, level: float, least_side: float, stands_out: float = MOST
-) -> list[Box]:
+def regions(difference: Difference, level: float, least_side: float) -> list[Box]:
     """Return where something is, on the small picture: one box for parts that are near each other.
 
     Args:
         difference: float32 (h, w), grey levels.
         level: From which on it counts.
         least_side: Longer side of the smallest part, as a share of the view's shorter side.
-        stands_out: By how many levels the smallest part must differ.
     """
     cv2 = require("cv2")
     mask = _solid(cv2, difference, level)
@@ -63,7 +61,7 @@ def regions(
             continue
         inside = np.s_[y : y + height, x : x + width]
         values = difference[inside][labels[inside] == label]
-        if _stands_out(values, level, area**0.5 / side, stands_out):
+        if _upper(values) >= level * (_STANDS_OUT if area < (_LARGE * side) ** 2 else 1.0):
             found.append((x, y, x + width, y + height))
     return _merged(found)
 
@@ -75,7 +73,6 @@ def outlines(
     level: float,
     side: int,
     least_side: float,
-    stands_out: float = MOST,
 ) -> list[Outline]:
     """Return the outline of each part in one region of the larger picture.
 
@@ -86,7 +83,6 @@ def outlines(
         level: Grey levels from which on a difference counts.
         side: The larger picture's shorter side.
         least_side: Longer side of the smallest part, as a share of it.
-        stands_out: By how many levels the smallest part must differ.
     """
     cv2 = require("cv2")
     difference = largest(picture, empty)
@@ -96,21 +92,20 @@ def outlines(
     sharp = cv2.morphologyEx(edge, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[2:-2, 2:-2]
     found, _ = cv2.findContours(sharp, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     longest = least_side * side
-    found = [
-        outline
-        for outline in found
-        if max(cv2.boundingRect(outline)[2:]) >= longest
-        and _is_part(cv2, outline, difference, level, side, stands_out)
-    ]
+    found = [outline for outline in found if max(cv2.boundingRect(outline)[2:]) >= longest]
+    if not found:
+        return []
+    ground = Ground(picture, _edges(cv2, picture))
+    calm = ground.edges[rough == 0]
+    around = float(np.median(calm)) if len(calm) else 0.0
+    found = [o for o in found if _is_part(cv2, o, ground, difference, level, side, around)]
     areas = [float(cv2.contourArea(outline)) for outline in found]
     least = least_pixels(side, least_side)
     groups = _joined([_box(cv2, outline) for outline in found], areas, least)
     parts: list[Outline] = []
-    ground: Ground | None = None
     for group in groups:
         pieces = [found[group[0]]]
         if fullness(pieces[0]) < FULL:
-            ground = ground or Ground(picture, _edges(cv2, picture))
             pieces = taken_apart(pieces[0], ground, least)
         whole = len(pieces) == 1
         parts += [np.concatenate([found[k] for k in group])] if whole else pieces
@@ -208,21 +203,23 @@ def _within(box: Box, other: Box) -> bool:
 
 
 def _is_part(
-    cv2: Any, outline: Outline, difference: Difference, level: float, side: int, most: float
+    cv2: Any,
+    outline: Outline,
+    ground: Ground,
+    difference: Difference,
+    level: float,
+    side: int,
+    around: float,
 ) -> bool:
-    """Whether what an outline encloses stands out enough for its size."""
+    """Whether what an outline encloses stands out enough for its size, and has an edge."""
     x, y, width, height = cv2.boundingRect(outline)
     inside = np.zeros((height, width), np.uint8)
     cv2.drawContours(inside, [outline], -1, 1, cv2.FILLED, offset=(-x, -y))
     values = difference[y : y + height, x : x + width][inside > 0]
-    return _stands_out(values, level, len(values) ** 0.5 / side, most)
-
-
-def _stands_out(
-    values: NDArray[np.float32], level: float, share: float, most: float
-) -> bool:
-    """Whether what fills `share` of the side differs enough: a belt has small marks of its own."""
-    return _upper(values) >= level * min(most, max(1.0, _LARGE / share))
+    if len(values) >= (_LARGE * side) ** 2:
+        return True
+    edge = float(np.median(ground.edges[outline[:, 0, 1], outline[:, 0, 0]]))
+    return _upper(values) >= _STANDS_OUT * level and edge >= _SHARP * around
 
 
 def _upper(values: NDArray[np.float32]) -> float:

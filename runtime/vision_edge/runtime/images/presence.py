@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vision_edge.runtime.arrays import Image, check_image
 from vision_edge.runtime.errors import require
 from vision_edge.runtime.images.locating import Found, most_prominent
-from vision_edge.runtime.images.part_outlines import FINE, MOST, Box, box_of, largest, outlines, regions
+from vision_edge.runtime.images.part_outlines import FINE, Box, box_of, largest, outlines, regions
 
 _WORK_SIDE = 180
 """Pixels of the shorter side that scenes are compared at; up to half as many more."""
@@ -58,7 +58,6 @@ class Presence:
         self._fine = _fine_size(*self.size)
         self._small = (max(1, self._fine[0] // FINE), max(1, self._fine[1] // FINE))
         self._reference = self._reduced(self._resized(empty))
-        self._marks = _marks(self._reference)
         self._gain = np.ones(3, np.float32)
         self._seen_size = self.size
         self._unlike = 0
@@ -102,7 +101,7 @@ class Presence:
         reduced = self._reduced(fine)
         difference = self._difference(reduced)
         level = _noise(difference)
-        where = regions(difference, level, MIN_SIDE, self._stands_out(level))
+        where = regions(difference, level, MIN_SIDE)
         mask = difference > level
         boxes = [box for region in where for box in self._parts(fine, region, mask, level)]
         scale = (image.shape[1] / self._fine[0], image.shape[0] / self._fine[1])
@@ -124,14 +123,8 @@ class Presence:
         left, top = FINE * x0, FINE * y0
         picture = fine[top : top + size[1], left : left + size[0]]
         lit = cv2.GaussianBlur(picture, (0, 0), 0.8).astype(np.float32) / self._gain
-        found = outlines(
-            lit, empty, rough, level, min(self._fine), MIN_SIDE, self._stands_out(level)
-        )
+        found = outlines(lit, empty, rough, level, min(self._fine), MIN_SIDE)
         return [(a + left, b + top, c + left, d + top) for a, b, c, d in map(box_of, found)]
-
-    def _stands_out(self, level: float) -> float:
-        """Return by how many levels a small part must differ: more than the scene's own marks."""
-        return float(np.clip(1.25 * self._marks / level, 1.6, MOST))
 
     def _difference(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how far each pixel is from the empty scene in this light: float32 (h, w)."""
@@ -165,16 +158,6 @@ def _fine_size(width: int, height: int) -> tuple[int, int]:
     """Return the size to draw outlines at, by a whole divisor, which is quickest; even."""
     factor = max(1, round(min(width, height) / (FINE * _WORK_SIDE)))
     return tuple(max(FINE, side // factor // FINE * FINE) for side in (width, height))  # type: ignore[return-value]
-
-
-def _marks(empty: NDArray[np.float32]) -> float:
-    """Return how far marks of the empty scene differ from what is beside them, in grey levels.
-
-    A belt carries its marks along, to where its picture shows none.
-    """
-    width = empty.shape[1]
-    moved = [largest(empty, np.roll(empty, width // k, axis=1)) for k in (3, 5, 7)]
-    return float(np.quantile(np.stack(moved), 0.995))
 
 
 def _ring(image: NDArray[np.float32]) -> NDArray[np.float32]:
