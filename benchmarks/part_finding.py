@@ -12,7 +12,6 @@ against one batched inference of the same crops.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,7 +32,8 @@ from vision_edge.runtime import (
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.bundles.shipped import asset
 from vision_edge.runtime.images.crops import FRAME_CROP, cropped
-from vision_edge.runtime.images.presence import Found, crop_around
+from vision_edge.runtime.images.locating import Found
+from vision_edge.runtime.images.presence import crop_alone, crop_around
 from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
 from vision_edge.runtime.recognition.part_motion import iou
@@ -117,7 +117,11 @@ def named(
     if not found:
         return []
     crops = [
-        prepare(cropped(crop_around(image, one.box), FRAME_CROP), session.spec) for one in found
+        prepare(
+            cropped(crop_alone(image, one.box, [other.box for other in found]), FRAME_CROP),
+            session.spec,
+        )
+        for one in found
     ]
     return [d.label for d in classifier.classify(session.embed(np.stack(crops)))]
 
@@ -233,7 +237,13 @@ def timing(session: Session, pool: list[Cutout]) -> None:
         found = presence.find_all(image)
         b = time.perf_counter()
         crops = np.stack(
-            [prepare(cropped(crop_around(image, f.box), FRAME_CROP), session.spec) for f in found]
+            [
+                prepare(
+                    cropped(crop_alone(image, f.box, [o.box for o in found]), FRAME_CROP),
+                    session.spec,
+                )
+                for f in found
+            ]
         )
         c = time.perf_counter()
         session.embed(crops)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -18,9 +19,12 @@ CONFIG = ConveyorConfig(seed=3, width=640, height=480)
 NAMES = ("hex_nut", "pipe_elbow", "spur_gear")
 
 
+_belt = cache(lambda: Belt(CONFIG))
+
+
 def empty_belt(offset: int = 0) -> Image:
     """Return the empty belt, uint8 (480, 640, 3) BGR, after so many pixels of travel."""
-    return Belt(CONFIG).view(offset)
+    return _belt().view(offset)
 
 
 def laid_out(

@@ -21,10 +21,9 @@ Difference = NDArray[np.float32]
 
 FINE = 2
 """How much finer the larger picture is."""
-_LARGE, _STANDS_OUT, _SHARP = 0.3, 1.3, 1.7
-"""A part of `_LARGE` of the view's side need but differ. A smaller one must do so by more, and its
-outline must be so much more of an edge than the belt around it: marks of a belt, which it carries
-to where its picture shows none, are soft (stains have at most 1.45, small parts 2.4 and more)."""
+_LARGE, _STRONG, _STANDS_OUT, _SHARP = 0.3, 3.0, 1.3, 1.7
+"""A part of `_LARGE` of the view's side need but differ. A smaller one must do so by
+`_STRONG` levels; or by `_STANDS_OUT`, and its outline be `_SHARP` times as much of an edge as the belt around it: marks of a belt, which it carries to where its picture shows none, are soft (stains have at most 1.45, small parts 2.4 and more)."""
 _WITHIN = 0.7
 """A piece belongs to a larger one if so much of its box lies in that one's."""
 _NEAR = 0.45
@@ -216,7 +215,7 @@ def _is_part(
     inside = np.zeros((height, width), np.uint8)
     cv2.drawContours(inside, [outline], -1, 1, cv2.FILLED, offset=(-x, -y))
     values = difference[y : y + height, x : x + width][inside > 0]
-    if len(values) >= (_LARGE * side) ** 2:
+    if len(values) >= (_LARGE * side) ** 2 or _upper(values) >= _STRONG * level:
         return True
     edge = float(np.median(ground.edges[outline[:, 0, 1], outline[:, 0, 0]]))
     return _upper(values) >= _STANDS_OUT * level and edge >= _SHARP * around

@@ -8,6 +8,7 @@ that is wholly in view touches no border, so the border shows the belt however l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,16 @@ from numpy.typing import NDArray
 from vision_edge.runtime.arrays import Image, check_image
 from vision_edge.runtime.errors import require
 from vision_edge.runtime.images.locating import Found, most_prominent
-from vision_edge.runtime.images.part_outlines import FINE, Box, box_of, largest, outlines, regions
+from vision_edge.runtime.images.part_outlines import (
+    FINE,
+    Box,
+    area,
+    box_of,
+    common,
+    largest,
+    outlines,
+    regions,
+)
 
 _WORK_SIDE = 180
 """Pixels of the shorter side that scenes are compared at; up to half as many more."""
@@ -218,6 +228,34 @@ def crop_around(image: Image, box: Box, margin: float = _MARGIN) -> Image:
     """
     x0, y0, x1, y1 = square_around((image.shape[1], image.shape[0]), box, margin)
     return np.ascontiguousarray(image[y0:y1, x0:x1])
+
+
+def crop_alone(image: Image, box: Box, others: Sequence[Box], margin: float = _MARGIN) -> Image:
+    """Return the square around a box as `crop_around`, with what other parts show of it hidden.
+
+    A neighbour in the picture of a part would make it look like neither. It is painted over with
+    the colour of the scene around, the median of what shows no part.
+
+    Args:
+        image: uint8 (H, W, 3), BGR.
+        box: What to show.
+        others: Where other parts lie.
+        margin: Side of the square, in longer sides of the box.
+    """
+    x0, y0, x1, y1 = square_around((image.shape[1], image.shape[0]), box, margin)
+    near = [other for other in others if other != box and area(common(other, (x0, y0, x1, y1)))]
+    crop = np.ascontiguousarray(image[y0:y1, x0:x1])
+    if not near:
+        return crop
+    hidden = np.zeros(crop.shape[:2], bool)
+    for a, b, c, d in near:
+        hidden[max(0, b - y0) : max(0, d - y0), max(0, a - x0) : max(0, c - x0)] = True
+    free = ~hidden
+    own = np.s_[max(0, box[1] - y0) : box[3] - y0, max(0, box[0] - x0) : box[2] - x0]
+    hidden[own], free[own] = False, False
+    crop = crop.copy()
+    crop[hidden] = np.median(crop[free][::7], axis=0) if free.sum() >= 32 else 128
+    return crop
 
 
 def square_around(size: tuple[int, int], box: Box, margin: float = _MARGIN) -> Box:

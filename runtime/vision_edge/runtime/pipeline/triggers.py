@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import require
 from vision_edge.runtime.images.locating import Locator
-from vision_edge.runtime.images.presence import Box, crop_around
+from vision_edge.runtime.images.presence import Box, crop_alone
 from vision_edge.runtime.recognition.part_consensus import Method
 from vision_edge.runtime.recognition.part_tracking import PartSettings, Report
 from vision_edge.runtime.sources.frame import Frame
@@ -181,9 +181,10 @@ class CommandTrigger:
 
 def located_views(locator: Locator, image: Image) -> tuple[View, ...]:
     """Return the parts in uint8 (H, W, 3) BGR; without a picture those not wholly in view."""
+    found = locator.find_all(image)
+    boxes = [one.box for one in found]
     return tuple(
-        View(crop_around(image, found.box) if found.complete else None, found.box)
-        for found in locator.find_all(image)
+        View(crop_alone(image, one.box, boxes) if one.complete else None, one.box) for one in found
     )
 
 
