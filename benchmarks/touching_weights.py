@@ -78,7 +78,7 @@ def offered(
         owner[y : y + h, x : x + w][part.cover > 0.5] = k
     owner = cv2.resize(owner, (SIZE[0] // 2, SIZE[1] // 2), interpolation=cv2.INTER_NEAREST)
     seen: list[tuple[np.ndarray, list[Cut]]] = []
-    taken_apart, parts_of = part_outlines.taken_apart, Presence._parts
+    parts_of = Presence._parts
     corner = [0, 0]
 
     def spied(outline, ground, least):  # type: ignore[no-untyped-def]

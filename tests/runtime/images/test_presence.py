@@ -160,8 +160,8 @@ def test_an_empty_picture_of_another_size_is_said_and_parts_are_found_all_the_sa
 
 def test_an_old_empty_picture_is_said_and_no_longer_once_it_fits() -> None:
     presence = Presence(empty_scene())
-    other = cv2.cvtColor(cv2.applyColorMap(np.tile(np.arange(300, dtype=np.uint16) % 250, (300, 1))
-                                           .astype(np.uint8), cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)  # fmt: skip
+    ramp = np.tile((np.arange(300) % 250).astype(np.uint8), (300, 1))
+    other = cv2.applyColorMap(ramp, cv2.COLORMAP_JET)
     for _ in range(30):
         presence.find_all(other)
     assert presence.doubt is not None

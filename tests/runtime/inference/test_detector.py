@@ -17,7 +17,7 @@ from vision_edge.runtime.recognition.part_motion import iou
 onnx = pytest.importorskip("onnx")
 SIDE = 128
 PARTS = [(20, 40, 60, 100), (70, 10, 110, 50)]
-"""Where two parts are in a picture of 256x128: half as wide in the model's, 32 rows from its top."""
+"""Where two parts are in a picture of 256x128: half as wide in the model's, below its top."""
 FRAME = np.full((128, 256, 3), 90, np.uint8)
 INNER = [(x0 / 2, y0 / 2, x1 / 2, y1 / 2) for x0, y0, x1, y1 in PARTS]
 

@@ -1,4 +1,4 @@
-"""Several parts in a frame: all judged in one call, with what must not become a part beside them."""
+"""Several parts in a frame: all judged in one call, and what must not become a part."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support.parts import empty_belt, laid_out
+from support.parts import empty_belt
 from support.runtime import FakeEmbedder, FakeSource, cohort_of, noisy, picture, weights
 
-from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import RegistrationError
 from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.pipeline.frame_verdicts import RunStatistics
@@ -145,22 +144,14 @@ def test_another_trigger_says_when_and_the_locator_where() -> None:
     assert sorted(str(v.decision.label) for _, v in told) == ["p0", "p0", "p0", "p1", "p1", "p1"]
 
 
-def shadowed(image: Image, x: int) -> Image:
-    """Return a picture with a soft shadow of 120 pixels' width across it."""
-    columns = np.arange(image.shape[1])
-    soft = 1 - 0.35 / (1 + np.exp(-(60 - np.abs(columns - x)) / 8))
-    return np.clip(image * soft[None, :, None], 0, 255).astype(np.uint8)
-
-
-def test_a_shadow_that_crosses_is_no_part_and_hides_none() -> None:
-    presence = Presence(empty_belt())
-    image, boxes = laid_out()
-    for x in range(-80, 720, 40):
-        whole = [f for f in presence.find_all(shadowed(empty_belt(x + 80), x)) if f.complete]
-        assert whole == [], x
-    for x in (100, 320, 540):
-        found = [f for f in Presence(empty_belt()).find_all(shadowed(image, x)) if f.complete]
-        assert all(any(iou(f.box, box) > 0.5 for f in found) for box in boxes)
+def test_a_soft_shadow_that_crosses_a_plain_belt_is_no_part_and_hides_none() -> None:
+    columns = np.arange(320)
+    for x in range(-60, 380, 40):
+        soft = 1 - 0.25 / (1 + np.exp(-(50 - np.abs(columns - x)) / 12))
+        for frame, count in ((belt(number=x + 60), 0), (THREE, 3)):
+            lit = np.clip(frame.image * soft[None, :, None], 0, 255).astype(np.uint8)
+            whole = [f for f in Presence(BELT).find_all(lit) if f.complete]
+            assert len(whole) == count, (x, count)
 
 
 def test_a_hand_is_not_whole_for_it_comes_from_outside() -> None:

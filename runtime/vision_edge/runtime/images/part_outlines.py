@@ -22,10 +22,13 @@ Difference = NDArray[np.float32]
 FINE = 2
 """How much finer the larger picture is."""
 _LARGE, _STRONG, _STANDS_OUT, _SHARP = 0.3, 3.0, 1.3, 1.7
-"""A part of `_LARGE` of the view's side need but differ. A smaller one must do so by
-`_STRONG` levels; or by `_STANDS_OUT`, and its outline be `_SHARP` times as much of an edge as the belt around it: marks of a belt, which it carries to where its picture shows none, are soft (stains have at most 1.45, small parts 2.4 and more)."""
-_WITHIN = 0.7
-"""A piece belongs to a larger one if so much of its box lies in that one's."""
+"""A part of `_LARGE` of the view's side need but differ. A smaller one must do so by `_STRONG`
+levels; or by `_STANDS_OUT`, and its outline be `_SHARP` times as much of an edge as the belt around
+it: marks of a belt, which it carries to where its picture shows none, are soft (stains have 1.45
+at most, small parts 2.4 and more)."""
+_WITHIN, _SCRAP, _SCRAP_WITHIN = 0.7, 0.1, 0.3
+"""A piece belongs to a larger one if so much of its box lies in that one's. One of less than
+`_SCRAP` of its pixels does so with less, and does not widen it."""
 _NEAR = 0.45
 """What may be shade counts only if it differs by so much of the largest difference nearby: the
 shade of a part is no part of it, and fills the gap between two."""
@@ -174,9 +177,15 @@ def _joined(boxes: Sequence[Box], areas: Sequence[float], least: float) -> list[
     for first in order:
         if first in taken or areas[first] < least:
             continue
-        group = [first] + [
-            k for k in order if k not in taken and k != first and _within(boxes[k], boxes[first])
-        ]
+        group = [first]
+        for k in order:
+            if k in taken or k == first:
+                continue
+            share = area(common(boxes[k], boxes[first])) / max(area(boxes[k]), 1)
+            if share >= _WITHIN:
+                group.append(k)
+            elif share >= _SCRAP_WITHIN and areas[k] < _SCRAP * areas[first]:
+                taken.add(k)
         taken.update(group)
         groups.append(group)
     return groups
@@ -195,10 +204,6 @@ def _merged(boxes: list[Box]) -> list[Box]:
                 box = (min(box[0], x0), min(box[1], y0), max(box[2], x1), max(box[3], y1))
         found.append(box)
     return found
-
-
-def _within(box: Box, other: Box) -> bool:
-    return area(common(box, other)) >= _WITHIN * area(box)
 
 
 def _is_part(

@@ -16,7 +16,7 @@ from vision_edge.station.http.streams import Streams
 router = APIRouter(tags=["verdicts"])
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Events `verdict`, `parts` (what is in view), `state`, `gallery` and `review`.",
+        "description": "Events `verdict`, `parts` in view, `state`, `gallery` and `review`.",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},

@@ -1,4 +1,4 @@
-"""Scenes by the API: parts in view, the region, the empty picture; by role, and in the audit log."""
+"""Scenes by the API: parts in view, region and empty picture; by role, and in the audit."""
 
 from __future__ import annotations
 
