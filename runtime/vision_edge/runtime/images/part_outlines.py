@@ -34,6 +34,8 @@ _NEAR = 0.45
 shade of a part is no part of it, and fills the gap between two."""
 _SHADE, _GREY = 0.55, 0.12
 """Shade leaves so much of the light at least, and of each colour the same but for so much."""
+_SHADOW = 0.5
+"""Share of an outline that is shade, from which on a soft one is a shadow's."""
 _EDGE_LEVEL = 26.0
 """Grey levels from one side of an edge to the other."""
 
@@ -88,18 +90,17 @@ def outlines(
     """
     cv2 = require("cv2")
     difference = largest(picture, empty)
-    sharp = _sharp(cv2, picture, empty, difference, level) & rough
-    sharp = cv2.morphologyEx(sharp, cv2.MORPH_OPEN, cv2.getStructuringElement(2, (3, 3)))
-    edge = cv2.copyMakeBorder(sharp, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
-    sharp = cv2.morphologyEx(edge, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[2:-2, 2:-2]
-    found, _ = cv2.findContours(sharp, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    sharp, shade = _sharp(cv2, picture, empty, difference, level)
+    sharp &= rough
     longest = least_side * side
-    found = [outline for outline in found if max(cv2.boundingRect(outline)[2:]) >= longest]
+    found = _drawn(cv2, sharp, longest)
     if not found:
         return []
     ground = Ground(picture, _edges(cv2, picture))
     calm = ground.edges[rough == 0]
     around = float(np.median(calm)) if len(calm) else 0.0
+    if any(_is_shadow(cv2, outline, ground, shade, around) for outline in found):
+        found = _drawn(cv2, sharp & (1 - shade), longest)
     found = [o for o in found if _is_part(cv2, o, ground, difference, level, side, around)]
     areas = [float(cv2.contourArea(outline)) for outline in found]
     least = least_pixels(side, least_side)
@@ -114,14 +115,35 @@ def outlines(
     return parts
 
 
+def _drawn(cv2: Any, mask: NDArray[np.uint8], longest: float) -> list[Outline]:
+    """Return the outlines in a mask, without thin seams, of those that are long enough."""
+    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(2, (3, 3)))
+    edge = cv2.copyMakeBorder(opened, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
+    solid = cv2.morphologyEx(edge, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[2:-2, 2:-2]
+    found, _ = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return [outline for outline in found if max(cv2.boundingRect(outline)[2:]) >= longest]
+
+
+def _is_shadow(
+    cv2: Any, outline: Outline, ground: Ground, shade: NDArray[np.uint8], around: float
+) -> bool:
+    """Whether an outline is mostly that of a shadow: what it encloses is shade, its edge soft."""
+    x, y, width, height = cv2.boundingRect(outline)
+    inside = np.zeros((height, width), np.uint8)
+    cv2.drawContours(inside, [outline], -1, 1, cv2.FILLED, offset=(-x, -y))
+    share = float(shade[y : y + height, x : x + width][inside > 0].mean())
+    edge = float(np.median(ground.edges[outline[:, 0, 1], outline[:, 0, 0]]))
+    return share > _SHADOW and edge < _SHARP * around
+
+
 def _sharp(
     cv2: Any,
     picture: NDArray[np.float32],
     empty: NDArray[np.float32],
     difference: Difference,
     level: float,
-) -> NDArray[np.uint8]:
-    """Return what differs and is no shade: uint8 (h, w), 0 or 1."""
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return what differs and is no part's shade, and what may be shade: uint8 (h, w), 0 or 1."""
     differs = difference > level
     ratio = cv2.split(picture / np.maximum(empty, 1.0))
     low = cv2.min(cv2.min(ratio[0], ratio[1]), ratio[2])
@@ -129,7 +151,7 @@ def _sharp(
     shade = (low >= _SHADE) & (high <= 1.02) & (high - low <= _GREY)
     near = cv2.dilate(difference, np.ones((15, 15), np.uint8))
     sharp: NDArray[np.uint8] = (differs & ~(shade & (difference < _NEAR * near))).astype(np.uint8)
-    return sharp
+    return sharp, shade.astype(np.uint8)
 
 
 def largest(a: NDArray[np.float32], b: NDArray[np.float32]) -> Difference:

@@ -172,7 +172,10 @@ class _Way:
         cross = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
         angle = np.arctan2(cross, (before * after).sum(1))
         turned = angle if self.positive else -angle
-        return np.where(turned > 0, 1 - turned / np.pi, -(1 + turned / np.pi))
+        notches: NDArray[np.float64] = np.where(
+            turned > 0, 1 - turned / np.pi, -(1 + turned / np.pi)
+        )
+        return notches
 
 
 def fullness(outline: Outline) -> float:

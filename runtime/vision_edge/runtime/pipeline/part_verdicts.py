@@ -201,8 +201,8 @@ def _told(
             counts.frames += 1
             age_ms = 1000 * (time.monotonic() - best.captured)
             now = datetime.now(timezone.utc)
-            parts = () if part.box is None else (_located(part, part.box),)
-            yield best, Verdict(now, best.source, best.number, age_ms, part.decision, part, parts)
+            where = () if part.box is None else (_located(part, part.box),)
+            yield best, Verdict(now, best.source, best.number, age_ms, part.decision, part, where)
 
 
 def _located(part: PartVerdict, box: Box) -> LocatedPart:

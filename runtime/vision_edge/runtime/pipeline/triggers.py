@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import require
 from vision_edge.runtime.images.locating import Locator
-from vision_edge.runtime.images.presence import Box, crop_alone
+from vision_edge.runtime.images.part_outlines import Box
+from vision_edge.runtime.images.presence import crop_alone
 from vision_edge.runtime.recognition.part_consensus import Method
 from vision_edge.runtime.recognition.part_tracking import PartSettings, Report
 from vision_edge.runtime.sources.frame import Frame
