@@ -116,7 +116,8 @@ class Presence:
         boxes = [box for region in where for box in self._parts(fine, region, mask, level)]
         scale = (image.shape[1] / self._fine[0], image.shape[0] / self._fine[1])
         found = [_found(box, self._fine, scale) for box in sorted(boxes)]
-        self._follow(reduced, mask, bool(where))
+        if not self._unlike:  # what is not the same scene teaches nothing of it
+            self._follow(reduced, mask, bool(where))
         return found
 
     def _parts(self, fine: Image, region: Box, mask: NDArray[np.bool_], level: float) -> list[Box]:
