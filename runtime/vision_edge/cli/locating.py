@@ -95,7 +95,9 @@ def locator_of(
         return lambda: found
     if empty is None:
         raise VisionEdgeError(
-            "parts are located by the empty scene, which is not known", fix="add --empty PICTURE"
+            f"{'--locate' if locate else '--trigger'} presence: parts are located by the empty "
+            "scene, which is not known",
+            fix="add --empty PICTURE",
         )
     _presence(empty, view, reading)  # read now, so that a fault is told before any work
     return lambda: _presence(empty, view, reading)
