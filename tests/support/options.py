@@ -43,6 +43,10 @@ VALUES: dict[Any, str | list[str]] = {
     "out": "elsewhere", "split": "val", "episodes": "9", "preset": "gpu",
     "sha256": 64 * "a", "activation": "quick_gelu", "weights_of": "grocery-*=2",
     "precision": "fp16", "views": "3", "burst": "4", "passes": "5",
+    "locate": "presence", "detector_score": "0.4", "detector_values": "0-255",
+    "detector_colour": "bgr",
+    ("run", "presence", "locate"): "detector", ("run", "detector", "locate"): "whole",
+    ("run", "located", "locate"): "whole",
     ("run", "three views", "views"): "1",
     ("run", "empty"): "b.png", ("camera", "empty"): "b.png",
     ("register", "source"): "1", ("demo", "source"): "0",
@@ -71,6 +75,8 @@ MODES: dict[str, dict[str, list[str]]] = {
         "motion": [*_RUN, "--trigger", "motion"],
         "interval": [*_RUN, "--trigger", "interval"],
         "presence": [*_RUN, "--trigger", "presence", "--empty", "a.png"],
+        "located": [*_RUN, "--locate", "presence", "--empty", "a.png"],
+        "detector": [*_RUN, "--locate", "detector", "--detector", "a.png"],
         "command, of pictures": ["B", "pictures", *_G, "--trigger", "command"],
         "closed set": [*_RUN, "--closed-set"],
         "three views": [*_RUN, "--views", "3"],
@@ -88,6 +94,7 @@ MODES: dict[str, dict[str, list[str]]] = {
         "USB camera": ["B", "bolt", *_G, "--source", "0"],
         "stream": ["B", "bolt", *_G, "--source", "rtsp://camera/1"],
         "video": ["B", "bolt", *_G, "--source", "clip.mp4"],
+        "detector": ["B", "bolt", "a.png", *_G, "--detector", "a.png"],
         "burst": ["B", "bolt", *_G, "--source", "0", "--burst", "2"],
         "catalogue": ["B", "bolt", "a.png", *_G, "--catalogue"],
         "negative": ["B", "bolt", "a.png", *_G, "--negative"],
@@ -206,11 +213,11 @@ _DOCUMENT = {
 }  # fmt: skip
 _RUN_WORK = (
     "_introduce", "CurrentClassifier", "open_sources", "PacedSource", "ViewedSource",
-    "presence_of", "Sinks", "summarise", "write_counts", "collecting",
+    "Sinks", "summarise", "write_counts", "collecting",
 )  # fmt: skip
 _SINKS = ("JsonlSink", "RotatingJsonlSink", "CsvSink", "annotated_sink", "ReviewSink")
 _REGISTER = (
-    "presence_of", "read_picture", "snapshot_from", "refuse", "open_source", "take_frame",
+    "read_picture", "snapshot_from", "refuse", "open_source", "take_frame",
     "_viewed", "_refuse_lookalikes", "take_burst", "worth_keeping",
     "read_catalogue_picture", "Gallery",
 )  # fmt: skip
@@ -223,12 +230,17 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
         **{f"{CLI}.run.{name}": {} for name in _RUN_WORK},
         **{f"{CLI}.run_sinks.{name}": {} for name in _SINKS},
         f"{CLI}.run._line": gives("line"),
+        f"{CLI}.locating.presence_of": {},
+        f"{CLI}.locating.Detector": {},
         f"{CLI}.run.verdicts": {"side_effect": _verdicts},
         f"{CLI}.run.part_verdicts": {"side_effect": _verdicts},
+        f"{CLI}.run.located_verdicts": {"side_effect": _verdicts},
     },
     "register": {
         **{name.format("register"): answer for name, answer in _SESSION.items()},
         **{f"{CLI}.register.{name}": {} for name in _REGISTER},
+        f"{CLI}.locating.presence_of": {},
+        f"{CLI}.locating.Detector": {},
         f"{CLI}.register.images_in": gives(([Path("a.png")], MagicMock())),
         "typer.prompt": {},
     },

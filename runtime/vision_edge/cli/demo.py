@@ -73,6 +73,8 @@ def _report(summary: dict[str, Any]) -> str:
         f"{summary['stranger_passages']:3d}   {summary['strangers_refused_percent']:5.1f} %   "
         "(4 parts never registered)",
         f"  verdicts on nothing    {summary['spurious_verdicts']:3d}",
+        f"  parts in view at once  {summary['parts_at_once']:3d}          "
+        "at most; each has its box and its name in the video",
         f"  speed                  {summary['frames_per_second']:.0f} frames/s, "
         f"{summary['ms_per_frame']:.1f} ms a frame; model {summary['model_ms']:.1f} ms an image",
         "",
@@ -86,5 +88,6 @@ def _report(summary: dict[str, Any]) -> str:
         f"  {times}; {summary['total_seconds']:.0f} s in all",
         f"  video          {summary['video']}",
         f"  contact sheet  {summary['contact_sheet']}",
+        f"  several parts  {summary['several']}",
     ]
     return "\n".join(rows)

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.declarations import Given, Group, Only, Option, absent, present
+from vision_edge.cli.declarations import Given, Group, Mode, Only, Option, absent, present
 from vision_edge.cli.grouped_command import command
+from vision_edge.cli.locating import REGISTER_DETECTOR, register_locator
 from vision_edge.cli.options import (
     GRABBER,
     PRECISION_HINT,
@@ -23,15 +24,15 @@ from vision_edge.cli.options import (
     BundlePath,
     GalleryPath,
     Provider,
-    presence_of,
 )
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.labels import checked_label
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
-from vision_edge.runtime.images.presence import Presence
+from vision_edge.runtime.images.locating import Locator
 from vision_edge.runtime.images.reading import Reading
+from vision_edge.runtime.inference.detector import DetectorSettings
 from vision_edge.runtime.inference.options import SessionOptions
 from vision_edge.runtime.inference.session import Session, open_session
 from vision_edge.runtime.pipeline.burst import Burst, take_burst, worth_keeping
@@ -60,6 +61,7 @@ GIVE_UP_AFTER = 15.0
 SOURCE = present("source")
 FILES = absent("source", "image files")
 SNAPSHOTS = absent("catalogue", "a register without --catalogue")
+LOCATED = Mode("--empty or --detector", lambda values: values["empty"] or values["detector"])
 BURST = Group(
     Burst,
     Option("seconds", "--burst", float, "With --source: turn the part for so many seconds."),
@@ -76,6 +78,7 @@ def register(
     grabber: Annotated[GrabberOptions, GRABBER, Only(SOURCE)],
     reading: Annotated[Reading, READING],
     burst: Annotated[Given[Burst], BURST],
+    detector: Annotated[Given[DetectorSettings], REGISTER_DETECTOR],
     session_options: Annotated[SessionOptions, Group(SessionOptions, PRECISION_HINT)],
     images: Annotated[
         list[Path] | None, typer.Argument(help="Snapshots: image files, or folders of them.")
@@ -109,7 +112,12 @@ def register(
     empty: Annotated[
         Path | None,
         typer.Option("--empty", help="Picture of the empty scene: parts are found and cut out."),
-        Only(SNAPSHOTS),
+        Only(SNAPSHOTS, absent("detector", "a register without --detector")),
+    ] = None,
+    part: Annotated[
+        int | None,
+        typer.Option("--part", min=1, help="Which of several parts in view, from left to right."),
+        Only(LOCATED, absent("burst", "a register without --burst")),
     ] = None,
     provider: Provider = "auto",
     author: Author = None,
@@ -126,14 +134,14 @@ def register(
     if burst.values:
         burst.made()  # found out now rather than before a camera
     session = open_session(load_bundle(bundle), provider, options=session_options)
-    presence = presence_of(empty, view, reading)
+    locator = register_locator(empty, detector, view, reading)
     if source is not None and burst.values:
-        taken = burst.made(presence=presence, force=force)
+        taken = burst.made(locator=locator, force=force)
         with _opened(source, grabber, reading) as camera:
             snapshots = worth_keeping(_burst(taken, camera, view, wait_key), session)
     else:
         pictures = [
-            _read(item, presence, reading, catalogue)
+            _read(item, locator, reading, catalogue, part)
             for item in _items(images or [], source, grabber, reading, shots, wait_key, view)
         ]
         if not force:
@@ -155,12 +163,16 @@ def register(
 
 
 def _read(
-    item: Path | Frame, presence: Presence | None, reading: Reading, catalogue: bool
+    item: Path | Frame,
+    locator: Locator | None,
+    reading: Reading,
+    catalogue: bool,
+    part: int | None,
 ) -> Picture:
     """Read and inspect what is to be registered."""
     if catalogue and isinstance(item, Path):
         return read_catalogue_picture(item, reading)
-    return read_picture(item, presence, reading)
+    return read_picture(item, locator, reading, part)
 
 
 def _refuse_lookalikes(

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from vision_edge.cli.app import command_app
-from vision_edge.cli.declarations import Given, Only, absent, chosen
+from vision_edge.cli.declarations import Given, Only, absent
 from vision_edge.cli.grouped_command import command
+from vision_edge.cli.locating import BY_PRESENCE, RUN_DETECTOR, locator_of
 from vision_edge.cli.options import (
     FOLDER,
     GRABBER,
@@ -25,7 +27,6 @@ from vision_edge.cli.options import (
     BundlePath,
     GalleryPath,
     Provider,
-    presence_of,
 )
 from vision_edge.cli.run_cohort import OwnFrames, collecting
 from vision_edge.cli.run_options import ACCEPTANCE, AGE, CAMERA, INTERVAL, PART, REPEATS
@@ -33,17 +34,20 @@ from vision_edge.cli.run_sinks import SINKS, SinkOptions
 from vision_edge.cli.run_summary import summarise, write_counts
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
-from vision_edge.runtime.images.presence import Presence
+from vision_edge.runtime.images.locating import Locator
 from vision_edge.runtime.images.reading import Reading
+from vision_edge.runtime.inference.detector import DetectorSettings
 from vision_edge.runtime.inference.options import SessionOptions
 from vision_edge.runtime.inference.session import Session, open_session
 from vision_edge.runtime.pipeline.frame_verdicts import verdicts
 from vision_edge.runtime.pipeline.frame_views import ViewSettings
 from vision_edge.runtime.pipeline.gallery_classifier import CurrentClassifier
+from vision_edge.runtime.pipeline.located_verdicts import located_verdicts
 from vision_edge.runtime.pipeline.part_verdicts import PartStatistics, part_verdicts
 from vision_edge.runtime.pipeline.triggers import (
     CommandTrigger,
     IntervalTrigger,
+    LocatedTrigger,
     MotionTrigger,
     PresenceTrigger,
     Trigger,
@@ -92,6 +96,7 @@ def run(
     interval: Annotated[Given[IntervalTrigger], INTERVAL],
     part: Annotated[PartSettings, PART],
     repeats: Annotated[Given[Any], REPEATS],
+    detector: Annotated[Given[DetectorSettings], RUN_DETECTOR],
     age: Annotated[Given[Any], AGE],
     views: Annotated[ViewSettings, VIEWS],
     view: Annotated[View, VIEW],
@@ -111,13 +116,21 @@ def run(
         str | None,
         typer.Option(
             "--trigger",
-            help="One verdict a part: presence (needs --empty), motion, interval, command.",
+            help="One verdict a part: presence (what is located), motion, interval, command.",
+        ),
+    ] = None,
+    locate: Annotated[
+        str | None,
+        typer.Option(
+            "--locate",
+            help="Where parts are: whole (the picture is one), presence (needs --empty) or "
+            "detector (needs --detector).",
         ),
     ] = None,
     empty: Annotated[
         Path | None,
         typer.Option("--empty", help="Picture of the empty scene: parts are found and cut out."),
-        Only(chosen("trigger", "presence")),
+        Only(BY_PRESENCE),
     ] = None,
     follow: Annotated[
         bool,
@@ -145,10 +158,8 @@ def run(
     that is lost is connected to again, and products registered meanwhile count within a second.
     """
     live = camera.made(grabber=grabber)
-    make_trigger = None
-    if trigger is not None:
-        presence = presence_of(empty, view, reading)
-        make_trigger = _trigger(trigger, interval, presence)
+    make_locator = locator_of(locate, trigger, empty, detector, view, reading)
+    make_trigger = None if trigger is None else _trigger(trigger, interval, make_locator)
     opened = open_session(load_bundle(bundle), provider, options=session)
     classifier = _classifier(gallery, opened, acceptance, closed_set, cohort is not False)
     bad: list[ImageError] = []
@@ -168,7 +179,17 @@ def run(
     frames = TappedSource(paced if view.changes_nothing else ViewedSource(paced, view))
     statistics = PartStatistics()
     told: Iterator[tuple[Frame, Verdict]]
-    if make_trigger is None:
+    if make_trigger is None and make_locator is not None:
+        told = located_verdicts(
+            frames,
+            opened,
+            classifier,
+            make_locator,
+            views=views,
+            statistics=statistics,
+            **age.values,
+        )
+    elif make_trigger is None:
         told = verdicts(
             frames, opened, classifier, views=views, statistics=statistics, **age.values
         )
@@ -269,28 +290,31 @@ def _written(
 
 
 def _trigger(
-    name: str, interval: Given[IntervalTrigger], presence: Presence | None
+    name: str, interval: Given[IntervalTrigger], make_locator: Callable[[], Locator] | None
 ) -> Callable[[], Trigger]:
-    """Return what makes the trigger of that name.
+    """Return what makes the trigger of that name, for the located parts where there are any.
 
     Raises:
-        VisionEdgeError: If there is none, or it lacks what it needs.
+        VisionEdgeError: If there is none.
     """
     if name not in TRIGGERS:
         raise VisionEdgeError(
             f"--trigger {name!r} is unknown", fix=f"use one of {', '.join(TRIGGERS)}"
         )
-    if name == "motion":
-        return MotionTrigger
-    if name == "interval":
-        return interval.made
-    if name == "command":
-        return CommandTrigger
-    if presence is None:
-        raise VisionEdgeError(
-            "the trigger 'presence' must know the empty scene", fix="add --empty PICTURE"
-        )
-    return lambda: PresenceTrigger(presence)
+    makers: dict[str, Callable[[], Trigger]] = {
+        "motion": MotionTrigger,
+        "interval": interval.made,
+        "command": CommandTrigger,
+    }
+    if make_locator is None:
+        return makers[name]
+    if name == "presence":
+        return lambda: PresenceTrigger(make_locator())
+    return partial(_located, makers[name], make_locator)
+
+
+def _located(make: Callable[[], Trigger], make_locator: Callable[[], Locator]) -> LocatedTrigger:
+    return LocatedTrigger(make(), make_locator())
 
 
 def _state(name: str, state: LiveState, reason: str) -> None:
@@ -341,6 +365,13 @@ def _line(verdict: Verdict) -> str:
     if asked is not None:
         why = f" ({WHY[asked.reason]})" if asked.reason else ""
         name = f"{asked.answer.upper()}{why}  {name}"
+    if len(verdict.parts) > 1:
+        said = ", ".join(
+            f"{p.decision.label or 'unknown'} {p.decision.score:.3f}"
+            for p in verdict.parts
+            if p.decision is not None
+        )
+        return f"{verdict.source}  #{verdict.frame}  {len(verdict.parts)} parts: {said}"
     return (
         f"{verdict.source}  #{verdict.frame}  {name}  score {decision.score:.3f}{margin}  "
         f"age {verdict.age_ms:.0f} ms"

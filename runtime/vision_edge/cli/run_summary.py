@@ -35,10 +35,12 @@ def summarise(
     seconds = max(statistics.seconds, 1e-9)
     frames, judged = statistics.frames, statistics.judged
     each = f"{1000 * statistics.session_seconds / max(judged, 1):.1f} ms"
-    looks = f"{each} each of {judged} look(s)" if statistics.parts else f"{each} a verdict"
+    several = bool(statistics.parts) or judged > frames + statistics.stale
+    looks = f"{each} each of {judged} look(s)" if several else f"{each} a verdict"
     typer.echo(
         f"{frames} verdict(s) in {seconds:.1f} s, {frames / seconds:.1f} a second; model {looks}"
         + (f"; {statistics.stale} stale frame(s) got no verdict" if statistics.stale else "")
+        + (f"; {statistics.empty} frame(s) had no part wholly in view" if statistics.empty else "")
         + _missed(statistics),
         err=True,
     )

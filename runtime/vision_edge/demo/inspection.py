@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from vision_edge.demo.picture import Mark, annotate_frame
 from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.images.contact_sheet import AMBER, GREEN, WHITE
-from vision_edge.runtime.images.presence import Box, Presence, crop_around
+from vision_edge.runtime.images.crops import FRAME_CROP, cropped
+from vision_edge.runtime.images.part_outlines import Box
+from vision_edge.runtime.images.preprocess import prepare
+from vision_edge.runtime.images.presence import Presence, crop_around
 from vision_edge.runtime.images.video_writer import VideoWriter
-from vision_edge.runtime.inference.embedder import embed_frame
 from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.recognition.part_consensus import PartVerdict
 from vision_edge.runtime.recognition.part_tracking import PartTracker, Sighting
-from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
+from vision_edge.runtime.recognition.prototypes import Decision, PrototypeClassifier
 from vision_edge.runtime.sources.frame import Frame
 
 
@@ -28,7 +32,9 @@ class Inspection:
         verdicts: One a part.
         evidence: The crop of each verdict's best frame, uint8 (S, S, 3) BGR.
         frames: Frames seen.
-        judged: Frames with a part wholly in view, which were embedded.
+        judged: Parts in frames that were embedded.
+        at_once: Most parts that were wholly in view at once.
+        crowded: The first such frame, annotated; None where no part was seen.
         model_seconds: Spent in the model.
         seconds: Spent in locating, embedding and judging, without decoding and drawing.
     """
@@ -39,6 +45,8 @@ class Inspection:
     judged: int = 0
     model_seconds: float = 0.0
     seconds: float = 0.0
+    at_once: int = 0
+    crowded: Image | None = None
 
 
 class Inspector:
@@ -47,8 +55,8 @@ class Inspector:
     Args:
         session: The model.
         classifier: The registered products.
-        presence: Knows the empty inspection window.
-        window: The inspection window in a frame.
+        presence: Knows the empty view.
+        window: What of a frame is looked at.
     """
 
     def __init__(
@@ -90,34 +98,42 @@ class Inspector:
         view = frame.image[y0:y1, x0:x1]
         found = self._presence.find_all(view)
         wanted = self._parts.needs([one.box for one in found], at)
-        seen, marks = [], []
-        for one, needed in zip(found, wanted, strict=True):
-            vector = self._embedded(frame, view, one.box) if one.complete and needed else None
-            seen.append(Sighting(one.box, vector))
-            if one.complete:
-                marks.append(self._mark(one.box, vector))
+        judged = [
+            one.box for one, needed in zip(found, wanted, strict=True) if one.complete and needed
+        ]
+        vectors = self._embedded(frame, view, judged)
+        seen = [Sighting(one.box, vectors.get(one.box)) for one in found]
         self._take(self._parts.look(frame.number, at, seen, (x1 - x0, y1 - y0)))
         self.result.frames += 1
         self.result.seconds += time.monotonic() - began
-        return annotate_frame(frame.image, self._window, marks, self._said, f"frame {frame.number}")
+        marks = [self._mark(box, decision) for box, decision, _ in self._parts.in_view(at)]
+        footer = f"frame {frame.number}, {len(found)} in view"
+        picture = annotate_frame(frame.image, self._window, marks, self._said, footer)
+        whole = sum(one.complete for one in found)
+        if whole > self.result.at_once:
+            self.result.at_once, self.result.crowded = whole, picture
+        return picture
 
-    def _embedded(self, frame: Frame, view: Image, box: Box) -> Embeddings:
-        """Embed a part, and keep its picture."""
-        crop = crop_around(view, box)
-        self._crops[frame.number, box] = crop
+    def _embedded(self, frame: Frame, view: Image, boxes: Sequence[Box]) -> dict[Box, Embeddings]:
+        """Embed parts, all of a frame together, and keep their pictures."""
+        if not boxes:
+            return {}
+        spec = self._session.spec
+        crops = [crop_around(view, box) for box in boxes]
+        self._crops |= {(frame.number, box): crop for box, crop in zip(boxes, crops, strict=True)}
+        prepared = np.stack([prepare(cropped(crop, FRAME_CROP), spec) for crop in crops])
         model = time.monotonic()
-        vector = embed_frame(self._session, crop)
+        vectors = self._session.embed(prepared)
         self.result.model_seconds += time.monotonic() - model
-        self.result.judged += 1
-        return vector
+        self.result.judged += len(boxes)
+        return dict(zip(boxes, vectors, strict=True))
 
-    def _mark(self, box: Box, vector: Embeddings | None) -> Mark:
+    def _mark(self, box: Box, decision: Decision | None) -> Mark:
         """Return what is drawn of a part, in pixels of the frame."""
         x0, y0 = self._window[:2]
         place = (box[0] + x0, box[1] + y0, box[2] + x0, box[3] + y0)
-        if vector is None:
+        if decision is None:
             return Mark(place, "", WHITE)
-        (decision,) = self._classifier.classify(vector)
         words = f"{decision.label or 'unknown'} {decision.score:.2f}"
         return Mark(place, words, GREEN if decision.known else AMBER)
 

@@ -9,7 +9,7 @@ import cv2
 
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.images.contact_sheet import FONT, GREY, WHITE, text
-from vision_edge.runtime.images.presence import Box
+from vision_edge.runtime.images.part_outlines import Box
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from vision_edge.demo.conveyor import write_video
 from vision_edge.demo.inspection import Inspection, Inspector
 from vision_edge.demo.score import Score, score
 from vision_edge.demo.script import Cast, draw_cast
-from vision_edge.demo.settings import inspection_window
-from vision_edge.demo.snapshots import empty_window, snapshot
+from vision_edge.demo.settings import line_view
+from vision_edge.demo.snapshots import empty_view, empty_window, snapshot
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.bundles.shipped import asset
@@ -113,16 +113,20 @@ def run_demo(out: Path, seed: int, passes: int, say: Callable[[str], None]) -> d
     ):
         write_video(out / "line.mp4", line)
     session = open_session(load_bundle(bundle))
-    presence = Presence(empty_window(cast))
     with steps.step("register", f"{len(cast.registered)} parts, one snapshot each"):
-        gallery, snapshots = _register(out, cast, session, presence)
+        gallery, snapshots = _register(out, cast, session, Presence(empty_window(cast)))
     with steps.step("inspect", "every frame of the video"):
-        inspection = _inspect(out, cast, session, presence, gallery)
-    result = score(cast, [line.truth(i) for i in range(len(line))], inspection.verdicts)
+        inspection = _inspect(out, cast, session, Presence(empty_view(cast)), gallery)
+    truth = [line.truth(i) for i in range(len(line))]
+    result = score(cast, truth, inspection.verdicts, line_view(cast.config)[:2])
     gallery.close()
     sheet = out / "contact-sheet.jpg"
     with atomic_file(sheet) as temporary:
         temporary.write_bytes(encode_jpeg(_sheet(cast, snapshots, inspection, result), quality=90))
+    several = out / "several.jpg"
+    if inspection.crowded is not None:
+        with atomic_file(several) as temporary:
+            temporary.write_bytes(encode_jpeg(inspection.crowded, quality=90))
     return {
         "seed": seed,
         "bundle": str(bundle),
@@ -134,6 +138,7 @@ def run_demo(out: Path, seed: int, passes: int, say: Callable[[str], None]) -> d
         "total_seconds": round(time.monotonic() - started, 2),
         "video": str(out / "annotated.mp4"),
         "contact_sheet": str(sheet),
+        "several": str(several),
     }
 
 
@@ -164,7 +169,7 @@ def _inspect(
     out: Path, cast: Cast, session: Session, presence: Presence, gallery: Gallery
 ) -> Inspection:
     classifier = classifier_for(gallery, session)
-    inspector = Inspector(session, classifier, presence, inspection_window(cast.config))
+    inspector = Inspector(session, classifier, presence, line_view(cast.config))
     source = VideoSource(out / "line.mp4")
     try:
         return inspector.inspect(source, out / "annotated.mp4", cast.config.fps)
@@ -186,7 +191,8 @@ def _figures(result: Score, inspection: Inspection) -> dict[str, Any]:
         "spurious_verdicts": len(result.spurious),
         "by_part": {name: {"right": r, "of": n} for name, (r, n) in result.by_part().items()},
         "frames": inspection.frames,
-        "frames_judged": inspection.judged,
+        "parts_judged": inspection.judged,
+        "parts_at_once": inspection.at_once,
         "frames_per_second": round(inspection.frames / max(inspection.seconds, 1e-9), 1),
         "ms_per_frame": round(1000 * inspection.seconds / max(inspection.frames, 1), 2),
         "model_ms": round(1000 * inspection.model_seconds / judged, 2),

@@ -40,5 +40,5 @@ def draw_cast(seed: int, passes: int = 3) -> Cast:
     """Draw 8 parts to register and 4 strangers, and a line, from a seed."""
     order = np.random.default_rng([seed, 7]).permutation(len(PART_NAMES))
     names = [PART_NAMES[index] for index in order[: REGISTERED + STRANGERS]]
-    config = ConveyorConfig(seed=seed, speed=8.0)
+    config = ConveyorConfig(seed=seed, width=960, speed=8.0, spacing=1.0)
     return Cast(seed, tuple(names[:REGISTERED]), tuple(names[REGISTERED:]), config, passes)

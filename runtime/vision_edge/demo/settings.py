@@ -91,6 +91,12 @@ def inspection_window(config: ConveyorConfig) -> Box:
     return x0, y0, x0 + side, y0 + side
 
 
+def line_view(config: ConveyorConfig) -> Box:
+    """What of a frame shows the belt: all of it but the rails, where several parts pass at once."""
+    rail = round(0.083 * config.height)
+    return 0, rail, config.width, config.height - rail
+
+
 @dataclass(frozen=True)
 class PartTruth:
     """One part in one frame.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from vision_edge.runtime.errors import (
         BundleError,
+        DetectorError,
         GalleryBusyError,
         GalleryError,
         ImageError,
@@ -61,6 +62,10 @@ if TYPE_CHECKING:
         encode_jpeg,
         read_image,
     )
+    from vision_edge.runtime.images.locating import (
+        Found,
+        Locator,
+    )
     from vision_edge.runtime.images.passed_over import (
         PassedOver,
     )
@@ -81,6 +86,10 @@ if TYPE_CHECKING:
     )
     from vision_edge.runtime.images.reading import (
         Reading,
+    )
+    from vision_edge.runtime.inference.detector import (
+        Detector,
+        DetectorSettings,
     )
     from vision_edge.runtime.inference.embedder import (
         Embedder,
@@ -105,6 +114,9 @@ if TYPE_CHECKING:
         CurrentClassifier,
         classifier_for,
     )
+    from vision_edge.runtime.pipeline.located_verdicts import (
+        located_verdicts,
+    )
     from vision_edge.runtime.pipeline.part_verdicts import (
         PartStatistics,
         part_verdicts,
@@ -115,6 +127,7 @@ if TYPE_CHECKING:
     from vision_edge.runtime.pipeline.triggers import (
         CommandTrigger,
         IntervalTrigger,
+        LocatedTrigger,
         MotionTrigger,
         PresenceTrigger,
         Trigger,
@@ -132,6 +145,7 @@ if TYPE_CHECKING:
         PrototypeClassifier,
     )
     from vision_edge.runtime.recognition.verdict import (
+        LocatedPart,
         Verdict,
     )
     from vision_edge.runtime.recognition.verification import (
@@ -189,6 +203,7 @@ _HOMES = {
     "bundles.shipped": ("asset",),
     "errors": (
         "BundleError",
+        "DetectorError",
         "GalleryBusyError",
         "GalleryError",
         "ImageError",
@@ -211,6 +226,10 @@ _HOMES = {
         "encode_jpeg",
         "read_image",
     ),
+    "images.locating": (
+        "Found",
+        "Locator",
+    ),
     "images.passed_over": ("PassedOver",),
     "images.picture_files": (
         "PictureFiles",
@@ -226,6 +245,10 @@ _HOMES = {
         "inspect_picture",
     ),
     "images.reading": ("Reading",),
+    "inference.detector": (
+        "Detector",
+        "DetectorSettings",
+    ),
     "inference.embedder": (
         "Embedder",
         "embed_frame",
@@ -245,11 +268,13 @@ _HOMES = {
         "CurrentClassifier",
         "classifier_for",
     ),
+    "pipeline.located_verdicts": ("located_verdicts",),
     "pipeline.part_verdicts": ("PartStatistics", "part_verdicts"),
     "pipeline.registration": ("register",),
     "pipeline.triggers": (
         "CommandTrigger",
         "IntervalTrigger",
+        "LocatedTrigger",
         "MotionTrigger",
         "PresenceTrigger",
         "Trigger",
@@ -260,7 +285,10 @@ _HOMES = {
         "Decision",
         "PrototypeClassifier",
     ),
-    "recognition.verdict": ("Verdict",),
+    "recognition.verdict": (
+        "LocatedPart",
+        "Verdict",
+    ),
     "recognition.verification": ("Verification",),
     "sinks.annotated": ("annotated_sink",),
     "sinks.review_folder": ("ReviewSink",),
@@ -296,9 +324,13 @@ __all__ = [
     "CsvSink",
     "CurrentClassifier",
     "Decision",
+    "Detector",
+    "DetectorError",
+    "DetectorSettings",
     "Embedder",
     "Embeddings",
     "Finding",
+    "Found",
     "Frame",
     "Gallery",
     "GalleryBusyError",
@@ -311,6 +343,9 @@ __all__ = [
     "JsonlSink",
     "LiveSettings",
     "LiveState",
+    "LocatedPart",
+    "LocatedTrigger",
+    "Locator",
     "Manifest",
     "MissingExtraError",
     "ModelIdentity",
@@ -355,6 +390,7 @@ __all__ = [
     "import_archive",
     "inspect_picture",
     "load_bundle",
+    "located_verdicts",
     "open_archive",
     "open_session",
     "open_source",

@@ -92,6 +92,10 @@ class UnsaidError(ImageError):
     """An image leaves open how it is to be read, and an option says it: never passed over."""
 
 
+class DetectorError(VisionEdgeError):
+    """A detector's file is none that is understood, or fails."""
+
+
 class SourceError(VisionEdgeError):
     """A camera, stream, video or folder cannot deliver frames."""
 

@@ -146,3 +146,25 @@ def iou(a: tuple[int, ...], b: tuple[int, ...]) -> float:
     height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
     both = sum((q[2] - q[0]) * (q[3] - q[1]) for q in (a, b))
     return width * height / (both - width * height)
+
+
+def test_an_empty_picture_of_another_size_is_said_and_parts_are_found_all_the_same() -> None:
+    small = cv2.resize(empty_scene(), (150, 150), interpolation=cv2.INTER_AREA)
+    presence = Presence(small)
+    assert presence.doubt is None
+    (found,) = presence.find_all(with_part(empty_scene(1), 80, 120))
+    assert iou(found.box, (80, 120, 170, 210)) > 0.6
+    assert presence.doubt is not None
+    assert "150x150" in presence.doubt and "300x300" in presence.doubt
+
+
+def test_an_old_empty_picture_is_said_and_no_longer_once_it_fits() -> None:
+    presence = Presence(empty_scene())
+    ramp = np.tile((np.arange(300) % 250).astype(np.uint8), (300, 1))
+    other = cv2.applyColorMap(ramp, cv2.COLORMAP_JET)
+    for _ in range(30):
+        presence.find_all(other)
+    assert presence.doubt is not None
+    assert "old" in presence.doubt
+    presence.find_all(empty_scene(2))
+    assert presence.doubt is None

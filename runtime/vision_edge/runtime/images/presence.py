@@ -9,7 +9,6 @@ that is wholly in view touches no border, so the border shows the belt however l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,22 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Image, check_image
 from vision_edge.runtime.errors import require
+from vision_edge.runtime.images.locating import Found, most_prominent
+from vision_edge.runtime.images.part_outlines import (
+    FINE,
+    Box,
+    area,
+    box_of,
+    common,
+    largest,
+    outlines,
+    regions,
+)
 
-Box = tuple[int, int, int, int]
-"""Pixel rectangle (x0, y0, x1, y1), the right and lower edges excluded."""
-
-_WORK_SIDE = 160
+_WORK_SIDE = 180
 """Pixels of the shorter side that scenes are compared at; up to half as many more."""
-MIN_SIDE = 0.033
-"""A part's least side, as a share of the view's shorter side. Tested from 0.05 to 0.95."""
-_LARGE, _SMALL_STANDS_OUT = 0.3, 3.0
-"""A part of `_LARGE` of the view's side need but differ; one of a third of that, three times so."""
+MIN_SIDE = 0.04
+"""A part's longer side at least, as a share of the view's shorter. Tested from 0.05 to 0.95."""
 _MIN_DIFFERENCE = 14.0
 """Grey levels that count as a difference, in a scene whose own changes are smaller."""
 _BORDER = 5
@@ -36,25 +41,12 @@ _GAIN_RANGE = (0.5, 2.0)
 _EDGE = 3
 """Reduced pixels from the border within which a part may go on outside: the blur's width."""
 _MARGIN = 1.3
-_NECK = 0.72
-"""Two parts touch where the outline narrows to less than this share of the thinner one's width."""
-_CONVEX = 0.93
-"""Share of its hull that a single part fills at least, to be left whole without a look."""
 _FOLLOW = 0.05
 """Share of a new look at the empty scene that is mixed into what is known of it."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """Something that is not the empty scene.
-
-    Attributes:
-        box: Where, in pixels of the image.
-        complete: Whether it lies wholly inside the image: it touches no border.
-    """
-
-    box: Box
-    complete: bool
+_FITS = 0.35
+"""Share of the border that must look as it did, or the empty scene is another one by now."""
+_LOOKS = 25
+"""Looks that the border must look otherwise for, before that is said."""
 
 
 class Presence:
@@ -63,15 +55,36 @@ class Presence:
     Args:
         empty: The empty scene, uint8 (H, W, 3), BGR.
 
+    Attributes:
+        size: The empty scene's (width, height).
+
     Raises:
         ImageError: If it is not an image.
     """
 
     def __init__(self, empty: Image) -> None:
         check_image(empty, "the empty scene")
-        self._size = _reduced_size(empty.shape[1], empty.shape[0])
-        self._reference = self._reduced(empty)
+        self.size = (empty.shape[1], empty.shape[0])
+        self._fine = _fine_size(*self.size)
+        self._small = (max(1, self._fine[0] // FINE), max(1, self._fine[1] // FINE))
+        self._reference = self._reduced(self._resized(empty))
         self._gain = np.ones(3, np.float32)
+        self._seen_size = self.size
+        self._unlike = 0
+
+    @property
+    def doubt(self) -> str | None:
+        """What speaks against the empty scene's picture; None if nothing does.
+
+        It is of another size than the frames, or it is an old one: the border, where the empty
+        scene should be to be seen, has looked otherwise for a while.
+        """
+        if self._seen_size != self.size:
+            own, seen = ("x".join(map(str, size)) for size in (self.size, self._seen_size))
+            return f"the picture of the empty scene has {own} pixels, the frames have {seen}"
+        if self._unlike >= _LOOKS:
+            return "the scene's border looks unlike the picture of the empty scene, which is old"
+        return None
 
     def find(self, image: Image) -> Found | None:
         """Find what is in an image of the same scene.
@@ -82,239 +95,121 @@ class Presence:
         Returns:
             The largest thing that is wholly in view, or else the largest; None in an empty scene.
         """
-        found = self.find_all(image)
-        whole = [one for one in found if one.complete]
-        return max(whole or found, key=lambda one: _area(one.box), default=None)
+        return most_prominent(self.find_all(image))
 
     def find_all(self, image: Image) -> list[Found]:
         """Find everything in an image of the same scene, from left to right.
 
-        Parts that touch are taken apart where their outline has a neck. Parts that lie upon each
-        other, or side by side along a straight edge, are found as one.
+        Parts that touch are taken apart where their outline has a neck, or a corner from which an
+        edge runs across. Parts that lie upon each other are found as one.
 
         Args:
             image: uint8 (H, W, 3), BGR, of the empty scene's view; of another size it is scaled.
         """
-        cv2 = require("cv2")
-        reduced = self._reduced(image)
+        self._seen_size = (image.shape[1], image.shape[0])
+        fine = self._resized(image)
+        reduced = self._reduced(fine)
         difference = self._difference(reduced)
         level = _noise(difference)
-        mask = _solid(cv2, difference, level)
-        boxes = _boxes(cv2, mask, difference, level)
-        height, width = mask.shape
-        scale = (image.shape[1] / width, image.shape[0] / height)
-        found = [_found(box, (width, height), scale) for box in sorted(boxes)]
-        self._follow(reduced, mask, bool(boxes))
+        where = regions(difference, level, MIN_SIDE)
+        mask = difference > level
+        boxes = [box for region in where for box in self._parts(fine, region, mask, level)]
+        scale = (image.shape[1] / self._fine[0], image.shape[0] / self._fine[1])
+        found = [_found(box, self._fine, scale) for box in sorted(boxes)]
+        if not self._unlike:  # what is not the same scene teaches nothing of it
+            self._follow(reduced, mask, bool(where))
         return found
+
+    def _parts(self, fine: Image, region: Box, mask: NDArray[np.bool_], level: float) -> list[Box]:
+        """Return the boxes of the parts in one region of the small picture, in fine pixels."""
+        cv2 = require("cv2")
+        (width, height), pad = self._small, 3
+        x0, y0 = max(0, region[0] - pad), max(0, region[1] - pad)
+        x1, y1 = min(width, region[2] + pad), min(height, region[3] + pad)
+        small = np.s_[y0:y1, x0:x1]
+        size = (FINE * (x1 - x0), FINE * (y1 - y0))
+        empty = cv2.resize(self._reference[small], size)
+        rough = cv2.dilate(mask[small].astype(np.uint8), np.ones((3, 3), np.uint8))
+        rough = cv2.resize(rough, size, interpolation=cv2.INTER_NEAREST)
+        left, top = FINE * x0, FINE * y0
+        picture = fine[top : top + size[1], left : left + size[0]]
+        lit = cv2.GaussianBlur(picture, (0, 0), 0.8).astype(np.float32) / self._gain
+        found = outlines(lit, empty, rough, level, min(self._fine), MIN_SIDE)
+        return [(a + left, b + top, c + left, d + top) for a, b, c, d in map(box_of, found)]
 
     def _difference(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how far each pixel is from the empty scene in this light: float32 (h, w)."""
-        self._gain = _gain(reduced, self._reference, self._gain)
-        blue, green, red = require("cv2").split(np.abs(reduced / self._gain - self._reference))
-        difference: NDArray[np.float32] = np.maximum(np.maximum(blue, green), red)
-        return difference
+        self._gain, fits = _gain(reduced, self._reference, self._gain)
+        self._unlike = 0 if fits else self._unlike + 1
+        return largest(reduced / self._gain, self._reference)
 
-    def _follow(
-        self, reduced: NDArray[np.float32], mask: NDArray[np.uint8], occupied: bool
-    ) -> None:
+    def _follow(self, reduced: NDArray[np.float32], mask: NDArray[Any], occupied: bool) -> None:
         """Let the empty scene follow what is seen of it; slowly, and nowhere near a part."""
-        share = np.float32(_FOLLOW / 5 if occupied else _FOLLOW)
         cv2 = require("cv2")
-        near = cv2.dilate(mask, np.ones((15, 15), np.uint8)) if occupied else mask
-        seen = (near == 0)[:, :, None] * share
-        self._reference += seen * (reduced / self._gain - self._reference)
+        share = _FOLLOW / 5 if occupied else _FOLLOW
+        near = mask.astype(np.uint8)
+        if occupied:
+            near = cv2.dilate(near, np.ones((15, 15), np.uint8))
+        cv2.accumulateWeighted(reduced / self._gain, self._reference, share, 1 - near)
 
-    def _reduced(self, image: Image) -> NDArray[np.float32]:
+    def _resized(self, image: Image) -> Image:
+        """Return the image at the size that outlines are drawn at: uint8 (h, w, 3)."""
+        resized: Image = require("cv2").resize(image, self._fine, interpolation=3)
+        return resized
+
+    def _reduced(self, fine: Image) -> NDArray[np.float32]:
         """Return the image small and blurred: float32 (h, w, 3)."""
         cv2 = require("cv2")
-        small = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
-        reduced: NDArray[np.float32] = cv2.GaussianBlur(small, (0, 0), 1.6).astype(np.float32)
+        small = cv2.resize(fine, self._small, interpolation=cv2.INTER_AREA)
+        reduced: NDArray[np.float32] = cv2.GaussianBlur(small, (0, 0), 1.4).astype(np.float32)
         return reduced
 
 
-def _reduced_size(width: int, height: int) -> tuple[int, int]:
-    """Return the size to compare at; a whole divisor where there is one, which is quickest."""
-    factor = min(width, height) // _WORK_SIDE
-    if factor >= 2:
-        return width // factor, height // factor
-    scale = _WORK_SIDE / min(width, height)
-    return round(width * scale), round(height * scale)
+def _fine_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size to draw outlines at, by a whole divisor, which is quickest; even."""
+    factor = max(1, round(min(width, height) / (FINE * _WORK_SIDE)))
+    return tuple(max(FINE, side // factor // FINE * FINE) for side in (width, height))  # type: ignore[return-value]
 
 
 def _ring(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the border's pixels, (n, channels)."""
+    """Return some of the border's pixels, (n, channels)."""
     k = _BORDER
-    parts = [image[:k:2], image[-k::2], image[k:-k:2, :k], image[k:-k:2, -k:]]
+    parts = [image[:k:2, ::2], image[-k::2, ::2], image[k:-k:2, :k:2], image[k:-k:2, -k::2]]
     return np.concatenate([part.reshape(-1, image.shape[-1]) for part in parts])
 
 
 def _gain(
     now: NDArray[np.float32], empty: NDArray[np.float32], last: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return by which factor each channel is brighter than the empty scene: float32 (3,).
+) -> tuple[NDArray[np.float32], bool]:
+    """Return by which factor each channel is brighter than the empty scene, float32 (3,).
 
     Of the factors that the border suggests (its median, its quarters, the last one, none at all),
-    the one in which most of the border looks as it did.
+    the one in which most of the border looks as it did; and whether enough of it does.
     """
-    border, reference = _ring(now), np.maximum(_ring(empty), 1.0)
-    ratios = np.maximum(border, 1.0) / reference
-    candidates = np.concatenate(
-        [np.quantile(ratios, (0.5, 0.25, 0.75, 0.1, 0.9), axis=0), last[None], np.ones((1, 3))]
-    )
+    border, reference = np.maximum(_ring(now), 1.0), np.maximum(_ring(empty), 1.0)
+    ratios = border / reference
+    ordered = np.sort(ratios, axis=0)
+    picks = [int(q * (len(ordered) - 1)) for q in (0.5, 0.25, 0.75, 0.1, 0.9)]
+    candidates = np.concatenate([ordered[picks], last[None], np.ones((1, 3), np.float32)])
     candidates = candidates.clip(*_GAIN_RANGE)
     errors = np.abs(border[None] / candidates[:, None] - reference[None]).max(axis=2)
-    agreeing = (errors < _MIN_DIFFERENCE).sum(axis=1)
-    best = candidates[int(agreeing.argmax())]
-    inside = np.abs(border / best - reference).max(axis=1) < _MIN_DIFFERENCE
-    if inside.sum() < 16:  # the border shows nothing of the empty scene
-        return last
-    found: NDArray[np.float32] = np.median(ratios[inside], axis=0).clip(*_GAIN_RANGE)
-    return found.astype(np.float32)
+    agreeing = errors < _MIN_DIFFERENCE
+    best = agreeing[int(agreeing.sum(axis=1).argmax())]
+    if best.sum() < 16:  # the border shows nothing of the empty scene
+        return last, False
+    found = np.median(ratios[best], axis=0).clip(*_GAIN_RANGE).astype(np.float32)
+    return found, bool(best.mean() >= _FITS)
 
 
 def _noise(difference: NDArray[np.float32]) -> float:
     """Return the level above which a difference is one: from the border's calm part."""
-    border = _ring(difference[:, :, None])[:, 0]
-    calm = border[border <= np.quantile(border, 0.6)]
-    return max(_MIN_DIFFERENCE, 6.0 * float(np.median(calm)))
-
-
-def _solid(cv2: Any, difference: NDArray[np.float32], level: float) -> NDArray[np.uint8]:
-    """Return what differs, without thin seams and with small holes closed: uint8 (h, w), 0 or 1."""
-    mask = (difference > level).astype(np.uint8)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)
-    edge = cv2.copyMakeBorder(opened, 4, 4, 4, 4, cv2.BORDER_REPLICATE)
-    closed = cv2.morphologyEx(edge, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))[4:-4, 4:-4]
-    solid: NDArray[np.uint8] = _filled(cv2, closed)
-    return solid
-
-
-def _filled(cv2: Any, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Fill the holes: a ring's middle, or a part's middle that has the belt's colour."""
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    filled: NDArray[np.uint8] = cv2.drawContours(np.zeros_like(mask), outlines, -1, 1, cv2.FILLED)
-    return filled
-
-
-def _boxes(
-    cv2: Any, mask: NDArray[np.uint8], difference: NDArray[np.float32], level: float
-) -> list[Box]:
-    """Return the box of each part; pieces of one part whose boxes overlap are one.
-
-    The smaller a piece, the more it must stand out: a belt has small marks of its own.
-    """
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
-    least = (MIN_SIDE * min(mask.shape)) ** 2
-    groups = _joined([stats[label] for label in range(1, count)], least)
-    boxes: list[Box] = []
-    for group in groups:
-        piece = np.isin(labels, [label + 1 for label in group]).astype(np.uint8)
-        x, y, width, height = cv2.boundingRect(piece)
-        inside = np.s_[y : y + height, x : x + width]
-        piece, near = piece[inside], difference[inside]
-        strength = float(np.quantile(near[piece > 0], 0.9))
-        share = float(np.sqrt(piece.sum())) / min(mask.shape)
-        if strength < level * min(_SMALL_STANDS_OUT, max(1.0, _LARGE / share)):
-            continue
-        for part in _taken_apart(cv2, piece, near, least):
-            left, top, w, h = cv2.boundingRect(part)
-            if part.sum() >= least:
-                boxes.append((x + left, y + top, x + left + w, y + top + h))
-    return boxes
-
-
-def _joined(stats: Sequence[NDArray[np.int32]], least: float) -> list[list[int]]:
-    """Group components whose boxes overlap, around each large one: a part that shade divides."""
-    order = sorted(range(len(stats)), key=lambda k: -int(stats[k][4]))
-    groups: list[list[int]] = []
-    taken: set[int] = set()
-    for first in order:
-        if first in taken or stats[first][4] < least:
-            continue
-        box = _box_of(stats[first])
-        free = [other for other in order if other not in taken]
-        group = [other for other in free if _area(_common(box, _box_of(stats[other])))]
-        taken.update(group)
-        groups.append(group)
-    return groups
-
-
-def _taken_apart(
-    cv2: Any, piece: NDArray[np.uint8], difference: NDArray[np.float32], least: float
-) -> list[NDArray[np.uint8]]:
-    """Return the outline of each part of one component, cut at its necks.
-
-    The outline is drawn where the difference is half of what it is nearby, since blur widens parts
-    and fills the gap between two. The distance to it has a peak in the middle of each part: two
-    peaks are two parts if the ridge between them falls below `_NECK` of the lower one.
-    """
-    near = cv2.dilate(difference, np.ones((9, 9), np.uint8))
-    sharp = _filled(cv2, ((difference > 0.5 * near) & (piece > 0)).astype(np.uint8))
-    if _is_convex(cv2, piece):
-        return [sharp]
-    distance = cv2.distanceTransform(cv2.copyMakeBorder(sharp, 1, 1, 1, 1, 0), cv2.DIST_L2, 3)
-    cores = _cores(cv2, distance[1:-1, 1:-1])
-    count = int(cores.max())
-    if count < 2:
-        return [sharp]
-    kind = cv2.DIST_LABEL_CCOMP
-    _, nearest = cv2.distanceTransformWithLabels(
-        (cores == 0).astype(np.uint8), cv2.DIST_L2, 3, labelType=kind
-    )
-    parts = [((nearest == label) & (sharp > 0)).astype(np.uint8) for label in range(1, count + 1)]
-    return parts if _are_parts(cv2, parts, least) else [sharp]
-
-
-def _are_parts(cv2: Any, parts: Sequence[NDArray[np.uint8]], least: float) -> bool:
-    """Whether pieces are whole parts that touch, and not the limbs of one: alike and compact."""
-    areas = [float(part.sum()) for part in parts]
-    alike = min(areas) >= max(least, max(areas) / 3)
-    return alike and all(_is_convex(cv2, part) for part in parts)
-
-
-def _is_convex(cv2: Any, piece: NDArray[np.uint8]) -> bool:
-    outlines, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    hull = cv2.contourArea(cv2.convexHull(np.concatenate(outlines)))
-    return bool(piece.sum() >= _CONVEX * hull)
-
-
-def _cores(cv2: Any, distance: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Label the middle of each part, 1 and up: int32 (h, w).
-
-    From the highest level down: a region of the distance above a level is a core of its own if
-    its peak stands out by `_NECK` from where it meets a higher one.
-    """
-    cores = np.zeros(distance.shape, np.int32)
-    found = 0
-    for level in np.geomspace(max(1.5, float(distance.max())), 1.5, 16):
-        _, labels, stats, _ = cv2.connectedComponentsWithStats((distance >= level).astype(np.uint8))
-        for label, (x, y, width, height, _) in enumerate(stats[1:], 1):
-            inside = np.s_[y : y + height, x : x + width]
-            region = labels[inside] == label
-            peak = float(distance[inside][region].max())
-            if level > _NECK * peak or cores[inside][region].any():
-                continue
-            found += 1
-            cores[inside][region] = found
-    return cores
-
-
-def _area(box: Box) -> int:
-    return max(0, box[2] - box[0]) * max(0, box[3] - box[1])
-
-
-def _common(a: Box, b: Box) -> Box:
-    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-
-
-def _box_of(stats: NDArray[np.int32]) -> Box:
-    x, y, width, height = (int(value) for value in stats[:4])
-    return x, y, x + width, y + height
+    border = np.sort(_ring(difference[:, :, None])[:, 0])
+    calm = border[: max(1, int(0.6 * len(border)))]
+    return max(_MIN_DIFFERENCE, 6.0 * float(calm[len(calm) // 2]))
 
 
 def _found(box: Box, size: tuple[int, int], scale: tuple[float, float]) -> Found:
-    low, right, bottom = _EDGE, size[0] - _EDGE, size[1] - _EDGE
+    low, right, bottom = FINE * _EDGE, size[0] - FINE * _EDGE, size[1] - FINE * _EDGE
     inside = box[0] >= low and box[1] >= low and box[2] <= right and box[3] <= bottom
     x0, x1 = (round(edge * scale[0]) for edge in (box[0], box[2]))
     y0, y1 = (round(edge * scale[1]) for edge in (box[1], box[3]))
@@ -334,6 +229,34 @@ def crop_around(image: Image, box: Box, margin: float = _MARGIN) -> Image:
     """
     x0, y0, x1, y1 = square_around((image.shape[1], image.shape[0]), box, margin)
     return np.ascontiguousarray(image[y0:y1, x0:x1])
+
+
+def crop_alone(image: Image, box: Box, others: Sequence[Box], margin: float = _MARGIN) -> Image:
+    """Return the square around a box as `crop_around`, with what other parts show of it hidden.
+
+    A neighbour in the picture of a part would make it look like neither. It is painted over with
+    the colour of the scene around, the median of what shows no part.
+
+    Args:
+        image: uint8 (H, W, 3), BGR.
+        box: What to show.
+        others: Where other parts lie.
+        margin: Side of the square, in longer sides of the box.
+    """
+    x0, y0, x1, y1 = square_around((image.shape[1], image.shape[0]), box, margin)
+    near = [other for other in others if other != box and area(common(other, (x0, y0, x1, y1)))]
+    crop = np.ascontiguousarray(image[y0:y1, x0:x1])
+    if not near:
+        return crop
+    hidden = np.zeros(crop.shape[:2], bool)
+    for a, b, c, d in near:
+        hidden[max(0, b - y0) : max(0, d - y0), max(0, a - x0) : max(0, c - x0)] = True
+    free = ~hidden
+    own = np.s_[max(0, box[1] - y0) : box[3] - y0, max(0, box[0] - x0) : box[2] - x0]
+    hidden[own], free[own] = False, False
+    crop = crop.copy()
+    crop[hidden] = np.median(crop[free][::7], axis=0) if free.sum() >= 32 else 128
+    return crop
 
 
 def square_around(size: tuple[int, int], box: Box, margin: float = _MARGIN) -> Box:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Image, check_image
 from vision_edge.runtime.errors import require
-from vision_edge.runtime.images.presence import Presence
+from vision_edge.runtime.images.locating import Found, Locator, most_prominent
 
 MIN_SIDE = 64
 DARK_LEVEL = 50.0
@@ -37,7 +37,7 @@ class Finding:
 
     Attributes:
         kind: One word: `small`, `dark`, `bright`, `blank`, `blurred`, `absent`, `cut off`,
-            `background`, `similar` or `outlier`.
+            `several`, `background`, `similar` or `outlier`.
         message: What, with the value found and its limit.
         fix: What to do about it.
     """
@@ -48,13 +48,13 @@ class Finding:
 
 
 def inspect_picture(
-    image: Image, presence: Presence | None = None, *, on_white: bool = False
+    image: Image, locator: Locator | None = None, *, on_white: bool = False
 ) -> list[Finding]:
     """Return what is wrong with a picture; nothing if it may be registered.
 
     Args:
         image: uint8 (H, W, 3), BGR.
-        presence: Knows the empty scene; without it nobody can tell whether the part is all there.
+        locator: Finds parts; without it nobody can tell whether the part is all there.
         on_white: Whether white around the part is as it should be, and not burnt out.
 
     Raises:
@@ -72,7 +72,7 @@ def inspect_picture(
         ]
     grey = _grey(image)
     found = [f for f in _light(grey) if not (on_white and f.kind == "bright")]
-    return found or _detail(grey) or _wholeness(image, presence)
+    return found or _detail(grey) or _wholeness(image, locator)
 
 
 def sharpness(grey: NDArray[np.float32]) -> float:
@@ -122,10 +122,12 @@ def _detail(grey: NDArray[np.float32]) -> list[Finding]:
     return []
 
 
-def _wholeness(image: Image, presence: Presence | None) -> list[Finding]:
-    if presence is None:
-        return []
-    found = presence.find(image)
+def _wholeness(image: Image, locator: Locator | None) -> list[Finding]:
+    return [] if locator is None else whole_part(most_prominent(locator.find_all(image)))
+
+
+def whole_part(found: Found | None) -> list[Finding]:
+    """Return what is wrong with the part that was found in a picture."""
     if found is None:
         message = "no part: it shows what the empty scene shows"
         return [Finding("absent", message, "put the part under the camera")]

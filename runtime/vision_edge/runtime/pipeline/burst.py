@@ -14,7 +14,7 @@ import numpy as np
 
 from vision_edge.runtime.errors import RegistrationError, VisionEdgeError
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
-from vision_edge.runtime.images.presence import Presence
+from vision_edge.runtime.images.locating import Locator
 from vision_edge.runtime.images.quality import Finding, picture_sharpness
 from vision_edge.runtime.inference.embedder import Embedder
 from vision_edge.runtime.pipeline.registration import Picture, read_picture, snapshot_from
@@ -35,14 +35,14 @@ class Burst:
 
     Attributes:
         seconds: How long it lasts.
-        presence: Knows the empty scene: then only a whole part counts, and is cut out.
+        locator: Finds the part: then only a whole one counts, and is cut out.
         force: Whether pictures count whatever the quality gate finds.
         frames: Frames seen.
         findings: What was wrong with those that do not count, by kind: the first, and how many.
     """
 
     seconds: float
-    presence: Presence | None = None
+    locator: Locator | None = None
     force: bool = False
     frames: int = 0
     findings: dict[str, tuple[Finding, int]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Burst:
         sharp = picture_sharpness(frame.image)
         if slot in self._slots and sharp <= self._slots[slot][0]:
             return
-        picture = read_picture(frame, self.presence)
+        picture = read_picture(frame, self.locator)
         if picture.findings and not self.force:
             first = picture.findings[0]
             known, count = self.findings.get(first.kind, (first, 0))

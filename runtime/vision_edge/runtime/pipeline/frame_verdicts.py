@@ -28,8 +28,9 @@ _END = object()
 
 @dataclass
 class RunStatistics:
-    """What a run did: counts, and seconds spent; `fewer_views` frames had one view for three.
+    """What a run did: counts, and seconds spent.
 
+    `fewer_views` frames had one view for three, and `empty` ones no part wholly in view.
     `session_seconds` were spent on `judged` pictures: frames, or parts in them.
     """
 
@@ -39,6 +40,7 @@ class RunStatistics:
     seconds: float = 0.0
     fewer_views: int = 0
     judged: int = 0
+    empty: int = 0
 
 
 def verdicts(

@@ -12,7 +12,7 @@ from vision_edge.runtime.inference.embedder import Embedder
 from vision_edge.runtime.pipeline.frame_verdicts import RunStatistics
 from vision_edge.runtime.pipeline.frame_views import FrameViews, ViewSettings, kind_of
 from vision_edge.runtime.pipeline.triggers import Trigger, View
-from vision_edge.runtime.recognition.part_consensus import PartVerdict
+from vision_edge.runtime.recognition.part_consensus import Box, PartVerdict
 from vision_edge.runtime.recognition.part_tracking import (
     PartCounts,
     PartSettings,
@@ -20,13 +20,17 @@ from vision_edge.runtime.recognition.part_tracking import (
     Sighting,
 )
 from vision_edge.runtime.recognition.prototypes import Classifier, Decision
-from vision_edge.runtime.recognition.verdict import Verdict
+from vision_edge.runtime.recognition.verdict import LocatedPart, Verdict
 from vision_edge.runtime.sources.frame import Frame, Source
 
 _KEPT = 60
 """Frames kept for evidence; of parts that stay longer the last."""
 _RATE = 25.0
 """Frames a second of a file that does not say: a folder of pictures."""
+
+
+InView = Callable[[Frame, list[LocatedPart]], None]
+"""Told of each frame which parts are in it."""
 
 
 @dataclass
@@ -88,6 +92,7 @@ def part_verdicts(
     max_age_ms: float = 1000.0,
     views: ViewSettings | None = None,
     statistics: RunStatistics | None = None,
+    in_view: InView | None = None,
 ) -> Iterator[tuple[Frame, Verdict]]:
     """Give one verdict on each part.
 
@@ -102,6 +107,7 @@ def part_verdicts(
         views: How many views a part is embedded by in each frame. With one, its frames take turns.
         statistics: Filled in along the way; `frames` counts verdicts. A `PartStatistics` also
             hears what became of the parts, and goes on from what it has.
+        in_view: Called with each frame and the located parts in it, as far as they are known.
 
     Yields:
         The frame that speaks most for a verdict, and the verdict. Its age is that frame's.
@@ -122,6 +128,8 @@ def part_verdicts(
         for verdict in _step(cameras[name], frame, at, embedder, limit, counts):
             counts.seconds = time.monotonic() - started
             yield verdict
+        if in_view is not None:
+            in_view(frame, [LocatedPart(*one) for one in cameras[name].tracker.in_view(at)])
     for camera in cameras.values():
         yield from _told(camera, camera.tracker.finish(), counts)
     counts.seconds = time.monotonic() - started
@@ -195,7 +203,21 @@ def _told(
             counts.frames += 1
             age_ms = 1000 * (time.monotonic() - best.captured)
             now = datetime.now(timezone.utc)
-            verdict = Verdict(
-                now, best.source, best.number, age_ms, part.decision, part, part.embedding
+            where = () if part.box is None else (_located(part, part.box),)
+            yield (
+                best,
+                Verdict(
+                    now,
+                    best.source,
+                    best.number,
+                    age_ms,
+                    part.decision,
+                    part,
+                    where,
+                    part.embedding,
+                ),
             )
-            yield best, verdict
+
+
+def _located(part: PartVerdict, box: Box) -> LocatedPart:
+    return LocatedPart(box, part.decision, part.number, part.embedding)

@@ -16,8 +16,9 @@ from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.images.catalogue import encode_catalogue, inspect_catalogue
 from vision_edge.runtime.images.coding import decode_image, encode_jpeg, is_jpeg, read_bytes
-from vision_edge.runtime.images.presence import Presence, crop_around
-from vision_edge.runtime.images.quality import Finding, inspect_picture
+from vision_edge.runtime.images.locating import Found, Locator, most_prominent
+from vision_edge.runtime.images.presence import crop_alone
+from vision_edge.runtime.images.quality import Finding, inspect_picture, whole_part
 from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 from vision_edge.runtime.inference.embedder import Embedder
 from vision_edge.runtime.pipeline.snapshot_embedding import kept_snapshot
@@ -47,17 +48,23 @@ class Picture:
 
 
 def read_picture(
-    item: Path | Frame, presence: Presence | None = None, reading: Reading = AS_IT_SAYS
+    item: Path | Frame,
+    locator: Locator | None = None,
+    reading: Reading = AS_IT_SAYS,
+    part: int | None = None,
 ) -> Picture:
     """Read and inspect a file, or a frame of a source.
 
     Args:
         item: An image file, or a frame.
-        presence: Knows the empty scene: the picture is checked for a whole part, and cut to it.
+        locator: Finds parts: the picture is checked for a whole one, and cut to it.
         reading: What a file does not say of its pixels.
+        part: Which of several parts that are wholly in view, from 1, from left to right. By
+            default there must be one; of several the largest is taken, with a finding.
 
     Raises:
         ImageError: If a file is not a readable image.
+        RegistrationError: If there is no such part.
     """
     if isinstance(item, Frame):
         image, jpeg, origin = item.image, None, item.source
@@ -65,11 +72,49 @@ def read_picture(
         data = read_bytes(item)
         image, origin = decode_image(data, str(item), reading), printable(item)
         jpeg = data if is_jpeg(data) else None
-    findings = tuple(inspect_picture(image, presence))
-    found = presence.find(image) if presence is not None else None
-    if found is not None:
-        image, jpeg = crop_around(image, found.box), None
-    return Picture(image, jpeg, origin, findings)
+    findings = inspect_picture(image)
+    if locator is not None:
+        found = locator.find_all(image)
+        chosen = chosen_part(found, part, origin)
+        findings = findings or whole_part(chosen) or ([] if part else several_parts(found))
+        if chosen is not None:
+            image, jpeg = crop_alone(image, chosen.box, [one.box for one in found]), None
+    return Picture(image, jpeg, origin, tuple(findings))
+
+
+def chosen_part(found: Sequence[Found], part: int | None, origin: str) -> Found | None:
+    """Return the part of a number, or without one the largest that is wholly in view.
+
+    Raises:
+        RegistrationError: If there is no part of that number.
+    """
+    if part is None:
+        return most_prominent(found)
+    whole = [one for one in found if one.complete]
+    if not 1 <= part <= len(whole):
+        raise RegistrationError(
+            f"{origin}: there is no part {part}: {len(whole)} are wholly in view{_listed(whole)}",
+            fix="give the number of one of them" if whole else "put the part wholly into view",
+        )
+    return whole[part - 1]
+
+
+def several_parts(found: Sequence[Found]) -> list[Finding]:
+    """Return the finding that it is not clear which of several parts is meant."""
+    whole = [one for one in found if one.complete]
+    if len(whole) < 2:
+        return []
+    message = f"{len(whole)} parts are wholly in view{_listed(whole)}"
+    return [Finding("several", message, "say which, from left to right, or leave one alone")]
+
+
+def _listed(whole: Sequence[Found]) -> str:
+    """Return where parts are: `: 1 at 12,40 to 90,120, 2 at ...`."""
+    said = [
+        f"{number} at {one.box[0]},{one.box[1]} to {one.box[2]},{one.box[3]}"
+        for number, one in enumerate(whole, 1)
+    ]
+    return f": {', '.join(said)}" if said else ""
 
 
 def read_catalogue_picture(path: Path, reading: Reading = AS_IT_SAYS) -> Picture:

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import require
-from vision_edge.runtime.images.presence import Box, Presence, crop_around
+from vision_edge.runtime.images.locating import Locator, most_prominent
+from vision_edge.runtime.images.part_outlines import Box
+from vision_edge.runtime.images.presence import crop_alone, crop_around
 from vision_edge.runtime.recognition.part_consensus import Method
 from vision_edge.runtime.recognition.part_tracking import PartSettings, Report
 from vision_edge.runtime.sources.frame import Frame
@@ -68,24 +70,37 @@ class Trigger(Protocol):
 
 
 class PresenceTrigger:
-    """Parts are what differs from the empty scene; the picture is cut to each.
+    """Parts are what a locator finds; the picture is cut to each.
 
     Args:
-        presence: Knows the empty scene.
+        locator: Finds parts: by the empty scene, or by a detector.
     """
 
-    def __init__(self, presence: Presence) -> None:
-        self._presence = presence
+    def __init__(self, locator: Locator) -> None:
+        self._locator = locator
 
     def look(self, frame: Frame) -> Look:
         """Return all parts; those that are not wholly in view without a picture."""
-        image = frame.image
-        return Look(
-            tuple(
-                View(crop_around(image, found.box) if found.complete else None, found.box)
-                for found in self._presence.find_all(image)
-            )
-        )
+        return Look(located_views(self._locator, frame.image))
+
+
+class LocatedTrigger:
+    """Another trigger says when, and a locator which parts are there then.
+
+    Args:
+        trigger: Says when to look.
+        locator: Finds the parts.
+    """
+
+    def __init__(self, trigger: Trigger, locator: Locator) -> None:
+        self._trigger, self._locator = trigger, locator
+
+    def look(self, frame: Frame) -> Look:
+        """Return all parts in view when the other trigger would judge the whole picture."""
+        look = self._trigger.look(frame)
+        if not look.parts:
+            return look
+        return Look(located_views(self._locator, frame.image), look.ends)
 
 
 class MotionTrigger:
@@ -139,12 +154,12 @@ class CommandTrigger:
         frames: Frames to judge after each line.
 
     Attributes:
-        presence: Knows the empty scene: the picture is cut to the part, and without a part there
-            is no verdict. None judges the whole picture, whatever it shows.
+        locator: Finds the part that the picture is cut to, the largest wholly in view; without one
+            there is no verdict. None judges the whole picture, whatever it shows.
     """
 
     def __init__(self, stream: TextIO = sys.stdin, frames: int = 5) -> None:
-        self.presence: Presence | None = None
+        self.locator: Locator | None = None
         self._stream: TextIO | None = stream
         self._frames = frames
         self._left = 0
@@ -161,9 +176,9 @@ class CommandTrigger:
 
     def _shown(self, image: Image) -> Image | None:
         """Return what to judge of a picture: the part, all of it, or nothing."""
-        if self.presence is None:
+        if self.locator is None:
             return image
-        found = self.presence.find(image)
+        found = most_prominent(self.locator.find_all(image))
         return crop_around(image, found.box) if found is not None and found.complete else None
 
     def _asked(self) -> bool:
@@ -176,6 +191,15 @@ class CommandTrigger:
                 break
             asked = True
         return asked
+
+
+def located_views(locator: Locator, image: Image) -> tuple[View, ...]:
+    """Return the parts in uint8 (H, W, 3) BGR; without a picture those not wholly in view."""
+    found = locator.find_all(image)
+    boxes = [one.box for one in found]
+    return tuple(
+        View(crop_alone(image, one.box, boxes) if one.complete else None, one.box) for one in found
+    )
 
 
 def _whole(image: Image | None, *, ends: bool = False) -> Look:

@@ -33,7 +33,7 @@ from vision_edge.runtime.recognition.part_startup import (
     StartUp,
     is_unclear,
 )
-from vision_edge.runtime.recognition.prototypes import Classifier
+from vision_edge.runtime.recognition.prototypes import Classifier, Decision
 
 Report = Literal["settled", "leave"]
 REPORTS: tuple[Report, ...] = ("settled", "leave")
@@ -149,6 +149,8 @@ class _Part:
     kinds: list[int] = field(default_factory=list)
     patches: list[Patches | None] = field(default_factory=list)
     last_answer: tuple[str | None, str | None] | None = None
+    decision: Decision | None = None
+    number: int | None = None
 
 
 class PartTracker:
@@ -255,6 +257,16 @@ class PartTracker:
         self.counts.in_view = len(self._parts)
         return verdicts
 
+    def in_view(self, time: float) -> list[tuple[Box, Decision | None, int | None]]:
+        """Return the located parts that the look at `time` saw, from left to right.
+
+        Returns:
+            Of each its box, what it is as far as that is known, and its number once reported.
+        """
+        seen = [part for part in self._parts if part.last_seen == time and part.place is not None]
+        found = [(part.place.box, part.decision, part.number) for part in seen if part.place]
+        return sorted(found, key=lambda one: one[0])
+
     def finish(self) -> list[PartVerdict]:
         """End all that is under way, and return its verdicts."""
         if self._held and (found := self._start.velocity(last=True)) is not None:
@@ -327,6 +339,7 @@ class PartTracker:
         if len(part.frames) < min(2, settings.least) and not self._leaving(part, time, size):
             return []
         answer = self._agreed(part)
+        part.decision = answer.decision
         told = answer.decision.verification
         said = (answer.decision.label, None if told is None else told.answer)
         before, part.last_answer = part.last_answer, said
@@ -404,6 +417,7 @@ class PartTracker:
         part.reported = True
         self.counts.reported += 1
         agreed = answer or self._agreed(part)
+        part.decision, part.number = agreed.decision, self.counts.reported
         evidence = tuple(part.frames[int(index)] for index in agreed.order[:EVIDENCE])
         box = part.boxes[int(agreed.order[0])]
         verdict = PartVerdict(

@@ -7,9 +7,33 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from vision_edge.runtime.arrays import Embeddings
-from vision_edge.runtime.recognition.part_consensus import PartVerdict
+from vision_edge.runtime.recognition.part_consensus import Box, PartVerdict
 from vision_edge.runtime.recognition.prototypes import Decision
 from vision_edge.runtime.recognition.verification import Verification
+
+
+@dataclass(frozen=True)
+class LocatedPart:
+    """One part in a frame.
+
+    Attributes:
+        box: Where, in pixels of the frame: x0, y0, x1, y1.
+        decision: What it is; None while it is not judged: not wholly in view, or not yet.
+        number: Which part of its camera it is, once it is reported.
+        embedding: float32 (D,) of what it was judged by; not in the document.
+    """
+
+    box: Box
+    decision: Decision | None
+    number: int | None = None
+    embedding: Embeddings | None = field(default=None, compare=False, repr=False)
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON values, by field."""
+        found: dict[str, object] = {"box": list(self.box), "number": self.number}
+        if self.decision is None:
+            return {**found, "label": None, "band": None}
+        return {**found, **answer_of(self.decision)}
 
 
 @dataclass(frozen=True)
@@ -23,7 +47,10 @@ class Verdict:
         age_ms: Age of the frame when the verdict was given, in milliseconds.
         decision: Product or unknown, score and margin.
         part: For a verdict on a part: all that it rests on; `frame` is the best evidence.
-        embedding: float32 (D,) of that frame, or of the part in it; not in the document.
+        parts: Where parts are located: those that the verdict is about, the part reported or all
+            that are wholly in view in the frame; `decision` is that of the largest.
+        embedding: float32 (D,) of that frame, or of the part that `decision` is on; not in the
+            document.
     """
 
     time: datetime
@@ -32,6 +59,7 @@ class Verdict:
     age_ms: float
     decision: Decision
     part: PartVerdict | None = None
+    parts: tuple[LocatedPart, ...] = ()
     embedding: Embeddings | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -45,19 +73,12 @@ class Verdict:
 
     def document(self) -> dict[str, object]:
         """Return the verdict as JSON values, by field."""
-        decision = self.decision
         document: dict[str, object] = {
             "time": self.time.isoformat(timespec="milliseconds"),
             "source": self.source,
             "frame": self.frame,
             "age_ms": round(self.age_ms, 3),
-            "label": decision.label,
-            "score": round(decision.score, 6),
-            "margin": _rounded(decision.margin),
-            "known": decision.known,
-            "nearest": decision.nearest,
-            "band": decision.band,
-            "stranger_rate": _rounded(decision.stranger_rate),
+            **answer_of(self.decision),
         }
         if self.verification is not None:
             document["verification"] = self.verification.document()
@@ -70,7 +91,22 @@ class Verdict:
                 "number": self.part.number,
                 "box": None if self.part.box is None else list(self.part.box),
             }
+        if self.parts:
+            document["parts"] = [part.document() for part in self.parts]
         return document
+
+
+def answer_of(decision: Decision) -> dict[str, object]:
+    """Return a decision as JSON values, by field."""
+    return {
+        "label": decision.label,
+        "score": round(decision.score, 6),
+        "margin": _rounded(decision.margin),
+        "known": decision.known,
+        "nearest": decision.nearest,
+        "band": decision.band,
+        "stranger_rate": _rounded(decision.stranger_rate),
+    }
 
 
 def _rounded(value: float | None) -> float | None:

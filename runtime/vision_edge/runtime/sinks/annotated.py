@@ -8,7 +8,7 @@ from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.runtime.images.coding import encode_jpeg
 from vision_edge.runtime.images.video_writer import VideoWriter
-from vision_edge.runtime.recognition.verdict import Verdict
+from vision_edge.runtime.recognition.verdict import LocatedPart, Verdict
 from vision_edge.runtime.sinks.sink import Sink
 from vision_edge.runtime.sources.frame import Frame
 
@@ -19,6 +19,7 @@ _VIDEOS = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mjpeg", 
 HOLD_SECONDS = 2.0
 """For so long a part's verdict stands on the frames of a film."""
 _KNOWN, _UNKNOWN = (80, 200, 80), (60, 120, 240)  # BGR: green, orange-red
+_UNJUDGED = (200, 200, 200)
 
 
 class ImageSink:
@@ -136,7 +137,10 @@ def annotated_sink(path: Path, fps: float, images: int | None, *, timed: bool = 
 
 
 def annotate(image: Image, verdict: Verdict) -> Image:
-    """Return a copy with the verdict drawn on a band along the bottom: uint8 (H, W, 3), BGR."""
+    """Return a copy with the verdict drawn on a band along the bottom: uint8 (H, W, 3), BGR.
+
+    Each located part has its box and its name; with several, the band says how many there are.
+    """
     cv2 = require("cv2")
     decision = verdict.decision
     asked = verdict.verification
@@ -145,7 +149,12 @@ def annotate(image: Image, verdict: Verdict) -> Image:
     text = f"{decision.label or 'unknown'}  {decision.score:.2f}"
     if asked is not None:
         text = f"{asked.answer.upper()}: {asked.expected}?  {text}"
+    if len(verdict.parts) > 1:
+        text = f"{len(verdict.parts)} parts"
+        colour = _KNOWN if all(p.decision and p.decision.known for p in verdict.parts) else _UNKNOWN
     picture: Image = image.copy()
+    for part in verdict.parts:
+        draw_part(picture, part)
     height, width = picture.shape[:2]
     band = max(12, min(height // 8, 48))
     picture[height - band :] = picture[height - band :] // 4
@@ -158,3 +167,22 @@ def annotate(image: Image, verdict: Verdict) -> Image:
     cv2.putText(picture, text, origin, font, scale, colour, thickness, cv2.LINE_AA)
     cv2.rectangle(picture, (0, 0), (width - 1, height - 1), colour, max(1, band // 12))
     return picture
+
+
+def draw_part(picture: Image, part: LocatedPart) -> None:
+    """Draw one part's box and name on a picture, uint8 (H, W, 3) BGR, which is changed."""
+    cv2 = require("cv2")
+    decision, (x0, y0, x1, y1) = part.decision, part.box
+    colour = _UNJUDGED if decision is None else _KNOWN if decision.known else _UNKNOWN
+    unit = max(1, round(min(picture.shape[:2]) / 360))
+    cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), colour, 2 * unit)
+    if decision is None:
+        return
+    text, font = f"{decision.label or 'unknown'} {decision.score:.2f}", cv2.FONT_HERSHEY_SIMPLEX
+    scale = 0.5 * unit
+    (length, height), low = cv2.getTextSize(text, font, scale, unit)
+    left = max(0, min(x0, picture.shape[1] - length - 4))
+    base = y0 - low if y0 > height + low + 2 else min(y1 + height + low, picture.shape[0] - low)
+    top = max(0, base - height - low)
+    picture[top : base + low, left : left + length + 4] //= 4
+    cv2.putText(picture, text, (left + 2, base), font, scale, colour, unit, cv2.LINE_AA)

@@ -6,7 +6,9 @@ import csv
 from pathlib import Path
 from typing import Any, TextIO
 
-from vision_edge.runtime.recognition.verdict import Verdict
+from vision_edge.runtime.recognition.part_consensus import Box, PartVerdict
+from vision_edge.runtime.recognition.prototypes import Decision
+from vision_edge.runtime.recognition.verdict import Verdict, answer_of
 from vision_edge.runtime.sources.frame import Frame
 
 COLUMNS = (
@@ -14,6 +16,8 @@ COLUMNS = (
     "stranger_rate", "expected", "verification", "reason", "expected_score", "wrong_rate",
     "part", "part_first", "part_last", "part_frames", "part_box",
 )  # fmt: skip
+"""A row's columns; the last five are of a part, and empty where the whole picture is judged."""
+_FRAME = ("time", "source", "frame", "age_ms")
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -73,8 +77,24 @@ class RotatingJsonlSink:
         return self._path if number == 0 else self._path.with_name(f"{self._path.name}.{number}")
 
 
+def rows_of(verdict: Verdict) -> list[dict[str, Any]]:
+    """Return a verdict as rows by `COLUMNS`: one, or one for each located part."""
+    cells = {key: value for key, value in verdict.document().items() if key in _FRAME}
+    if not verdict.parts:
+        return [{**cells, **_answer(verdict.decision), **_part(verdict.part)}]
+    rows = []
+    for part in verdict.parts:
+        assert part.decision is not None  # a verdict is about what is judged
+        own = {"part": part.number, "part_box": _box(part.box)}
+        rows.append({**cells, **_part(verdict.part), **_answer(part.decision), **own})
+    return rows
+
+
 class CsvSink:
-    """Writes one row a verdict, with a header; the file is replaced at the first verdict."""
+    """Writes a row a verdict, or a located part, with a header.
+
+    The file is replaced at the first verdict.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -88,7 +108,8 @@ class CsvSink:
             self._stream = self._path.open("w", encoding="utf-8", newline="")
             self._writer = csv.DictWriter(self._stream, COLUMNS)
             self._writer.writeheader()
-        self._writer.writerow({key: as_cell(value) for key, value in _cells(verdict).items()})
+        for row in rows_of(verdict):
+            self._writer.writerow({key: as_cell(value) for key, value in row.items()})
         self._stream.flush()
 
     def close(self) -> None:
@@ -97,20 +118,15 @@ class CsvSink:
             self._stream.close()
 
 
-def _cells(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict by column; those of a part, or of what is expected, are empty without."""
-    cells = {key: value for key, value in verdict.document().items() if key in COLUMNS}
-    cells["known"] = "true" if verdict.decision.known else "false"
-    cells.pop("verification", None)
-    cells.pop("part", None)
-    return {**cells, **_expected(verdict), **_part(verdict)}
-
-
-def _expected(verdict: Verdict) -> dict[str, Any]:
-    if verdict.verification is None:
-        return {}
-    told = verdict.verification.document()
+def _answer(decision: Decision) -> dict[str, Any]:
+    """Return what something is, by column; those of what is expected are empty without."""
+    cells = {key: value for key, value in answer_of(decision).items() if key in COLUMNS}
+    cells["known"] = "true" if decision.known else "false"
+    if decision.verification is None:
+        return cells
+    told = decision.verification.document()
     return {
+        **cells,
         "expected": told["expected"],
         "verification": told["answer"],
         "reason": told["reason"],
@@ -119,8 +135,7 @@ def _expected(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _part(verdict: Verdict) -> dict[str, Any]:
-    part = verdict.part
+def _part(part: PartVerdict | None) -> dict[str, Any]:
     if part is None:
         return {}
     return {
@@ -128,8 +143,12 @@ def _part(verdict: Verdict) -> dict[str, Any]:
         "part_first": part.first,
         "part_last": part.last,
         "part_frames": part.frames,
-        "part_box": "" if part.box is None else " ".join(map(str, part.box)),
+        "part_box": "" if part.box is None else _box(part.box),
     }
+
+
+def _box(box: Box) -> str:
+    return " ".join(map(str, box))
 
 
 class JsonlSink:

@@ -37,7 +37,7 @@ def take_burst(
         NoFrameError: If the source showed nothing new.
         RegistrationError: If no frame of it can be registered.
     """
-    burst = Burst(seconds, line.presence)
+    burst = Burst(seconds, line.locator)
     began, last = time.monotonic(), line.latest
     while (second := time.monotonic() - began) < seconds and not stopped():
         frame = line.latest

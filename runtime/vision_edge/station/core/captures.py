@@ -8,12 +8,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.images.coding import decode_image, encode_jpeg, is_jpeg
-from vision_edge.runtime.images.presence import Presence, square_around
+from vision_edge.runtime.images.locating import Found, Locator, most_prominent
+from vision_edge.runtime.images.presence import square_around
 from vision_edge.runtime.images.quality import inspect_picture
 from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 from vision_edge.runtime.pipeline.registration import Picture, catalogue_picture, read_picture
@@ -47,7 +49,7 @@ class Capture:
         size: Width and height.
         jpeg: The picture encoded: as it was uploaded, if that was a JPEG.
         origin: Where it came from.
-        presence: Knows the empty scene of its source, if that is known.
+        locator: Finds the parts of its source, if anything does.
         others: More views of the part, as JPEG: of a burst.
         reading: What an upload does not say of its pixels.
         expires: When it is forgotten, in seconds of `time.monotonic`.
@@ -58,7 +60,7 @@ class Capture:
     size: tuple[int, int]
     jpeg: bytes
     origin: str
-    presence: Presence | None
+    locator: Locator | None
     expires: float
     others: tuple[bytes, ...] = ()
     reading: Reading = AS_IT_SAYS
@@ -107,17 +109,27 @@ class Capture:
         if crop is not None:
             image = self._cut(crop)
             return Picture(image, None, self.origin, tuple(inspect_picture(image)))
-        if self.presence is not None:
-            return read_picture(Frame(self.image, self.origin, 0, 0.0), self.presence)
+        if self.locator is not None:
+            return read_picture(Frame(self.image, self.origin, 0, 0.0), self.locator)
         image = self.image
         as_it_came = self.jpeg if self.jpeg is self.kept else None
         return Picture(image, as_it_came, self.origin, tuple(inspect_picture(image)))
 
     def part(self) -> Crop | None:
         """Return where it is cut to without a crop, or None where that is nowhere."""
-        found = None if self.presence is None else self.presence.find(self.image)
-        if found is None:
-            return None
+        found = most_prominent(self.located)
+        return None if found is None else self._around(found)
+
+    def parts(self) -> list[Crop]:
+        """Return what it may be cut to: around each part wholly in view, from left to right."""
+        return [self._around(found) for found in self.located if found.complete]
+
+    @cached_property
+    def located(self) -> list[Found]:
+        """Its parts, if they can be told."""
+        return [] if self.locator is None else self.locator.find_all(self.image)
+
+    def _around(self, found: Found) -> Crop:
         x0, y0, x1, y1 = square_around(self.size, found.box)
         return Crop(x0, y0, x1 - x0, y1 - y0)
 
@@ -153,7 +165,7 @@ class Captures:
         image: Image,
         origin: str,
         *,
-        presence: Presence | None = None,
+        locator: Locator | None = None,
         upload: bytes | None = None,
         others: Sequence[Image] = (),
         reading: Reading = AS_IT_SAYS,
@@ -163,7 +175,7 @@ class Captures:
         Args:
             image: uint8 (H, W, 3), BGR.
             origin: Where it came from.
-            presence: Knows the empty scene of its source.
+            locator: Finds the parts of its source.
             upload: What `image` was decoded from, if it was uploaded.
             others: More views of the same part; kept encoded.
             reading: What the upload does not say of its pixels.
@@ -179,7 +191,7 @@ class Captures:
             (image.shape[1], image.shape[0]),
             jpeg,
             origin,
-            presence,
+            locator,
             time.monotonic() + self.seconds,
             tuple(encode_jpeg(other) for other in others),
             reading,

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 Event = tuple[str, dict[str, Any]]
-"""What happened (`verdict`, `state`, `view`, `gallery` or `review`), and its JSON values."""
+"""What happened, and its JSON values: `verdict`, `parts`, `state`, `view`, `gallery`, `review` or
+`counts`."""
 
 
 class Subscription:

@@ -8,16 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from vision_edge.runtime.errors import ImageError
-from vision_edge.runtime.images.coding import read_image
-from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.sources.files import ImageSource
 from vision_edge.runtime.sources.followed import FollowedFolder
 from vision_edge.runtime.sources.frame import Frame, Source
 from vision_edge.runtime.sources.live import LiveSource, LiveState
 from vision_edge.runtime.sources.opening import open_source
 from vision_edge.runtime.sources.paced import PacedSource
-from vision_edge.runtime.sources.view import ViewedSource
-from vision_edge.station.core.live_model import Model
+from vision_edge.runtime.sources.view import View, ViewedSource
 from vision_edge.station.settings.station import SourceSettings
 
 _PICTURES_A_SECOND = 2.0
@@ -28,7 +25,7 @@ def opened(
     on_error: Callable[[ImageError], None],
     on_state: Callable[[LiveState, str], None],
 ) -> Source:
-    """Open a source as its settings say: looped and paced if it is a file, and viewed.
+    """Open a source as its settings say: looped and paced if it is a file, and upright.
 
     Args:
         settings: Of the source.
@@ -56,18 +53,8 @@ def opened(
         return PacedSource(source)
 
     source = LoopedSource(plain) if settings.loop else plain()
-    return source if settings.view.changes_nothing else ViewedSource(source, settings.view)
-
-
-def empty_scene(settings: SourceSettings) -> Presence | None:
-    """Return what knows a source's empty scene, as its camera would show it.
-
-    Raises:
-        ImageError: If the picture cannot be read.
-    """
-    if settings.empty is None:
-        return None
-    return Presence(settings.view.apply(read_image(settings.empty, settings.reading)))
+    upright = View(settings.rotate, settings.flip)
+    return source if upright.changes_nothing else ViewedSource(source, upright)
 
 
 def camera_of(source: Source | None) -> LiveSource | None:
@@ -115,12 +102,12 @@ class LoopedSource:
 
 
 class Gate:
-    """Passes a source's frames on until the model changes; the next iteration goes on from there.
+    """Passes a source's frames on until what judges them changes; the next goes on from there.
 
     Args:
         source: Where frames come from.
-        current: Returns the model of the moment.
-        seen: Called with each frame.
+        current: Returns what judges them at the moment: another object whenever that changes.
+        seen: Called with each frame; returns it as it is judged.
         stopping: Ends it for good.
         max_rate: Frames a second that are passed at most; the others are seen, and no more.
         spared: Called for each of those others.
@@ -132,8 +119,8 @@ class Gate:
     def __init__(
         self,
         source: Source,
-        current: Callable[[], Model],
-        seen: Callable[[Frame], None],
+        current: Callable[[], object],
+        seen: Callable[[Frame], Frame],
         stopping: threading.Event,
         max_rate: float | None = None,
         spared: Callable[[], object] = lambda: None,
@@ -146,10 +133,10 @@ class Gate:
         self._frames = iter(source)
         self._current, self._seen, self._stopping = current, seen, stopping
         self._spared = spared
-        self._model: Model | None = None
+        self._model: object = None
         self._pending: Frame | None = None
 
-    def with_model(self, model: Model) -> Gate:
+    def with_model(self, model: object) -> Gate:
         """Return itself, to be passed while `model` is the current one."""
         self._model = model
         return self
@@ -164,9 +151,9 @@ class Gate:
             if self._current() is not self._model:
                 self._pending = frame
                 return
-            self._seen(frame)
+            shown = self._seen(frame)
             if self._is_due(frame.captured):
-                yield frame
+                yield shown
             else:
                 self._spared()
         self.over = True

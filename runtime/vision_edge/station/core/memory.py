@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.runtime.images.presence import Presence
+from vision_edge.runtime.images.locating import Locator
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.review_queue import ReviewQueue
 from vision_edge.station.core.shift_statistics import ShiftStatistics
@@ -55,19 +55,19 @@ class Memory:
             opened.pop_all()
 
     def take(
-        self, frame: Frame, record: Record, presence: Presence | None, vector: Embeddings | None
+        self, frame: Frame, record: Record, locator: Locator | None, vector: Embeddings | None
     ) -> None:
         """Take a verdict; never waits.
 
         Args:
             frame: What it rests on most.
             record: The verdict.
-            presence: Knows the empty scene of its source.
+            locator: Finds its source's parts.
             vector: Its embedding's `direction`.
         """
         self.statistics.take(record)
-        self.review.offer(frame, record, presence, vector)
-        self.history.take(frame, record, presence, vector)
+        self.review.offer(frame, record, locator, vector)
+        self.history.take(frame, record, locator, vector)
 
     def state(self, source: str, state: str) -> None:
         """Note a source's state."""

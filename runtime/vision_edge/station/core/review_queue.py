@@ -17,7 +17,9 @@ import numpy as np
 from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.images.coding import encode_jpeg
-from vision_edge.runtime.images.presence import Presence, crop_around
+from vision_edge.runtime.images.locating import Locator, most_prominent
+from vision_edge.runtime.images.part_outlines import area
+from vision_edge.runtime.images.presence import crop_alone, crop_around
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.limits import Buckets
 from vision_edge.station.core.passages import Given, Passages, Remembered
@@ -46,7 +48,7 @@ class ReviewError(VisionEdgeError):
 class _Offer:
     frame: Frame
     record: Record
-    presence: Presence | None
+    locator: Locator | None
     vector: Embeddings | None = None
 
 
@@ -106,7 +108,7 @@ class ReviewQueue:
         self,
         frame: Frame,
         record: Record,
-        presence: Presence | None = None,
+        locator: Locator | None = None,
         vector: Embeddings | None = None,
     ) -> None:
         """Keep a picture if its verdict was unknown or doubtful; never waits.
@@ -114,11 +116,11 @@ class ReviewQueue:
         Args:
             frame: What the verdict rests on.
             record: The verdict; where it is right, whatever else it is called, there is no doubt.
-            presence: Knows the empty scene: the picture is cut to the part.
+            locator: Finds its source's parts: the picture is cut to the one that it is about.
             vector: Its embedding's `direction`; without it, it is compared with no other.
         """
         source, in_view = record["source_name"], record.get("in_view", True)
-        offer = _Offer(frame, record, presence, vector)
+        offer = _Offer(frame, record, locator, vector)
         right = (record.get("verification") or {}).get("answer") == "right"
         wanted = in_view and not record["known"] and not right
         if vector is None or "part" in record:
@@ -250,7 +252,7 @@ class ReviewQueue:
 
     def _keep(self, offer: _Offer) -> None:
         record = offer.record
-        jpeg = encode_jpeg(shown_of(offer.frame, record, offer.presence))
+        jpeg = encode_jpeg(shown_of(offer.frame, record, offer.locator))
         values = (
             record["id"], record["time"], record["source_name"], record["nearest"],
             record["score"], record["margin"], record["band"], jpeg,
@@ -288,20 +290,19 @@ class ReviewQueue:
         self._changed(self._pending)
 
 
-def shown_of(frame: Frame, record: Record, presence: Presence | None) -> Image:
+def shown_of(frame: Frame, record: Record, locator: Locator | None) -> Image:
     """Return what a person is to see of a verdict: the part, where it is known, or the frame.
 
     Args:
         frame: What the verdict rests on most.
-        record: The verdict; the box of its part counts most.
-        presence: Knows the empty scene.
+        record: The verdict; of its located parts the largest counts, which its answer is about.
+        locator: Finds parts of a picture that was judged whole.
 
     Returns:
         uint8 (H, W, 3), BGR.
     """
-    box = (record.get("part") or {}).get("box")
-    if box is not None:
-        x0, y0, x1, y1 = box
-        return crop_around(frame.image, (x0, y0, x1, y1))
-    found = None if presence is None else presence.find(frame.image)
+    boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in (p["box"] for p in record.get("parts", ()))]
+    if boxes:
+        return crop_alone(frame.image, max(boxes, key=area), boxes)
+    found = None if locator is None else most_prominent(locator.find_all(frame.image))
     return frame.image if found is None else crop_around(frame.image, found.box)

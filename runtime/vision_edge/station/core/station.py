@@ -39,6 +39,7 @@ from vision_edge.station.core.product_codes import ProductCodes, Rename
 from vision_edge.station.core.products import Products
 from vision_edge.station.core.registrar import Registrar
 from vision_edge.station.core.review_queue import ReviewQueue
+from vision_edge.station.core.scenes import Roi
 from vision_edge.station.core.scoring import Scoring
 from vision_edge.station.core.shifts import Shifts
 from vision_edge.station.core.source_line import Line, LineEvents
@@ -140,10 +141,17 @@ class Station:
         self.registrar = Registrar(products, self._memory)
         shifts = Shifts(settings.counting.shifts, settings.counting.timezone)
         self._tally = Tally(state.path / "counts.db", shifts, self._counts_told)
-        events = LineEvents(self._verdict, self._line_state, self._missed, self._view)
+        events = LineEvents(
+            self._verdict, self._line_state, self._missed, self._view, self._parts_told
+        )
+        scenes = state.path / "scenes"
         self._lines = {
             source.name: Line(
-                source, lambda: products.model, events, partial(self.expectations.of, source.name)
+                source,
+                lambda: products.model,
+                events,
+                partial(self.expectations.of, source.name),
+                scenes,
             )
             for source in settings.sources
         }
@@ -329,7 +337,7 @@ class Station:
                 f"source {source!r} shows nothing now (it is {line.state})",
                 fix="check its cable, power and network",
             )
-        return self.captures.add(frame.image, frame.source, presence=line.presence)
+        return self.captures.add(frame.image, frame.source, locator=line.locator)
 
     def burst(self, source: str, seconds: float) -> Capture:
         """Keep sharp, different views of a part that is turned before a source, to be registered.
@@ -347,7 +355,7 @@ class Station:
         finally:
             line.bursting.release()
         return self.captures.add(
-            first.image, first.source, presence=line.presence, others=[o.image for o in others]
+            first.image, first.source, locator=line.locator, others=[o.image for o in others]
         )
 
     def switch(self, bundle: Path | str, author: str | None = None) -> None:
@@ -453,7 +461,7 @@ class Station:
         Raises:
             NotThereError: If there is no such source.
         """
-        self.line(source).scene.acknowledge()
+        self.line(source).guard.acknowledge()
 
     def line(self, source: str) -> Line:
         """Return the line of a source.
@@ -498,13 +506,13 @@ class Station:
         }
         if "part" in record:
             self.tally.count(record)
-            line.scene.part(record)
+            line.guard.part(record)
         if not line.in_view(frame, verdict):
             record["in_view"] = False
         self._records.append(record)
         self.metrics.verdict(record)
         vector = direction(verdict.embedding, self.session.bundle.centre)
-        self.memory.take(frame, record, line.presence, vector)
+        self.memory.take(frame, record, line.locator, vector)
         self.hub.publish("verdict", record)
         self.wiring.verdict(record)
         line.answers.verdict(record)
@@ -540,6 +548,39 @@ class Station:
                 if event.kind == "rename" and event.label and event.argument
             ]
             self.codes.follow(list(gallery.state()), renames)
+
+    def _parts_told(self, parts: dict[str, Any]) -> None:
+        if self.hub.subscribers:
+            self.hub.publish("parts", parts)
+
+    def take_empty(self, source: str, author: str) -> None:
+        """Take a source's latest frame as the picture of its scene empty.
+
+        Raises:
+            StationError: If there is no such source, or it shows nothing now.
+        """
+        line = self.line(source)
+        line.scene.take_empty(self._whole(line).image, author)
+
+    def set_roi(self, source: str, roi: Roi | None) -> None:
+        """Set a source's region of interest; None returns to the settings'.
+
+        Raises:
+            StationError: If there is no such source, or it shows nothing now.
+            CropError: If the region is not inside its picture.
+        """
+        line = self.line(source)
+        image = self._whole(line).image
+        line.scene.set_roi(roi, (image.shape[1], image.shape[0]))
+
+    def _whole(self, line: Line) -> Frame:
+        frame = line.whole
+        if frame is None:
+            raise NoFrameError(
+                f"source {line.name!r} shows nothing yet (it is {line.state})",
+                fix="check its cable, power and network",
+            )
+        return frame
 
     def _gallery_told(self, version: int, products: int) -> None:
         self._give_codes()

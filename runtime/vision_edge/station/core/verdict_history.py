@@ -15,7 +15,7 @@ from typing import Any
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.images.coding import encode_jpeg
-from vision_edge.runtime.images.presence import Presence
+from vision_edge.runtime.images.locating import Locator
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.limits import Buckets
 from vision_edge.station.core.passages import NEAR_SECONDS, Given, Passages, Remembered
@@ -88,7 +88,7 @@ class HistoryQuery:
 class _Shown:
     frame: Frame
     record: Record
-    presence: Presence | None
+    locator: Locator | None
 
 
 class VerdictHistory:
@@ -127,7 +127,7 @@ class VerdictHistory:
         self,
         frame: Frame,
         record: Record,
-        presence: Presence | None = None,
+        locator: Locator | None = None,
         vector: Embeddings | None = None,
     ) -> None:
         """Take a verdict; never waits.
@@ -135,11 +135,11 @@ class VerdictHistory:
         Args:
             frame: What the verdict rests on.
             record: The verdict. That nothing is in view is not kept.
-            presence: Knows the empty scene: the picture is cut to the part.
+            locator: Finds its source's parts: the picture is cut to the one that it is about.
             vector: Its embedding's `direction`; without it, it is kept for itself.
         """
         wanted = record.get("in_view", True)
-        shown = _Shown(frame, record, presence)
+        shown = _Shown(frame, record, locator)
         if vector is None or "part" in record:
             if wanted:
                 self._offer(shown)
@@ -262,7 +262,7 @@ class VerdictHistory:
 
     def _keep(self, shown: _Shown) -> None:
         record = shown.record
-        jpeg = encode_jpeg(shown_of(shown.frame, record, shown.presence))
+        jpeg = encode_jpeg(shown_of(shown.frame, record, shown.locator))
         values = (
             record["id"], record["time"], record["source_name"], record["label"],
             record["nearest"], record["score"], record["margin"], record["stranger_rate"],

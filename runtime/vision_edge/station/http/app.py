@@ -18,6 +18,7 @@ from vision_edge.station.http.api import (
     probes,
     products,
     review,
+    scenes,
     scoring,
     session,
     sources,
@@ -36,8 +37,8 @@ from vision_edge.station.http.readings import StationReadings
 from vision_edge.station.http.streams import Streams
 
 _TOPICS = (
-    verdicts, counts, sources, captures, products, review, kept, statistics, cohort, scoring,
-    session,
+    verdicts, counts, sources, scenes, captures, products, review, kept, statistics, cohort,
+    scoring, session,
 )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from vision_edge.runtime.images.locating import Locator
+from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.pipeline.camera_check import CameraCheck, CameraReport
 from vision_edge.station.core.errors import NoFrameError
 from vision_edge.station.core.source_line import Line
@@ -20,6 +22,7 @@ class _Watched:
     """What is under way for one source."""
 
     check: CameraCheck
+    locator: Locator | None
     asked: float
     looked: float | None = None
     seen: tuple[int, float] | None = None
@@ -57,11 +60,12 @@ class CameraChecks:
         now = time.monotonic()
         with self._lock:
             watched = self._watched.get(line.name)
-            if watched is None or now - watched.asked > FORGET_SECONDS:
+            known = watched is not None and watched.locator is line.locator
+            if watched is None or not known or now - watched.asked > FORGET_SECONDS:
+                locator = line.locator
                 # a copy: the line's own follows the scene in the line's thread
-                watched = _Watched(
-                    CameraCheck(copy.deepcopy(line.presence), every_frame=False), now
-                )
+                presence = copy.deepcopy(locator) if isinstance(locator, Presence) else None
+                watched = _Watched(CameraCheck(presence, every_frame=False), locator, now)
                 self._watched[line.name] = watched
             watched.asked = now
             return watched

@@ -95,6 +95,11 @@ def offered(width: int) -> int:
     return next((offer for offer in WIDTHS if offer >= width), WIDTHS[-1])
 
 
+def frame_jpeg(image: Image) -> bytes:
+    """Return a whole picture as JPEG, at most as wide as the widest preview."""
+    return _encoded(image, WIDTHS[-1])
+
+
 def _encoded(image: Image, width: int) -> bytes:
     cv2: Any = require("cv2")
     if image.shape[1] > width:

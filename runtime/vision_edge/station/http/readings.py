@@ -63,7 +63,7 @@ class StationReadings(Collector):
             labels=["source"],
         )  # fmt: skip
         for line in self._station.lines:
-            changed.add_metric([line.name], float(line.scene.change is not None))
+            changed.add_metric([line.name], float(line.guard.change is not None))
             frames.add_metric([line.name], line.frames)
             stale.add_metric([line.name], line.statistics.stale)
             spared.add_metric([line.name], line.spared)

@@ -19,7 +19,9 @@ from pydantic_settings import (
 )
 
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.images.locating import Locate
 from vision_edge.runtime.images.reading import AS_IT_SAYS, WHITE, Reading, parse_colour
+from vision_edge.runtime.inference.detector import Colour, DetectorSettings, Values
 from vision_edge.runtime.inference.options import SessionOptions
 from vision_edge.runtime.inference.runner import Precision
 from vision_edge.runtime.pipeline.frame_views import Views, ViewSettings
@@ -84,8 +86,16 @@ class SourceSettings(Section):
         backend: What reads streams.
         trigger: `"none"` gives a verdict a frame, the others one a part.
         interval: Seconds a part, with `interval`.
+        locate: Where parts are: `"whole"`, the picture is one; `"presence"`, by the empty scene;
+            `"detector"`. By default what the trigger needs.
         empty: Picture of the empty scene, for `presence`; parts are cut out where it is given, and
-            with the other triggers a verdict says whether anything is in view.
+            with `"whole"` a verdict says whether anything is in view. One that is taken on the
+            page holds against it.
+        detector: ONNX file of a detector.
+        detector_score: Least score of a part, 0 to 1.
+        detector_overlap: Of parts that overlap more (intersection over union), one counts.
+        detector_values: Pixels as it takes them: `"auto"`, `"0-1"`, `"0-255"` or `"imagenet"`.
+        detector_colour: Order of its channels: `"auto"`, `"rgb"` or `"bgr"`.
         max_rate: Frames a second that are judged at most, with trigger `none`; by default all.
         consensus: How the frames of a part agree.
         report: When a part is reported: `"settled"`, as soon as its frames agree, or `"leave"`.
@@ -117,7 +127,13 @@ class SourceSettings(Section):
     backend: Backend = "auto"
     trigger: Trigger = "none"
     interval: Annotated[float, Field(ge=0.01, le=3600)] = 2.0
+    locate: Locate | None = None
     empty: Path | None = None
+    detector: Path | None = None
+    detector_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    detector_overlap: Annotated[float, Field(ge=0.05, le=1)] | None = None
+    detector_values: Values | None = None
+    detector_colour: Colour | None = None
     max_rate: Annotated[float, Field(gt=0, le=1000)] | None = None
     consensus: Method = "mean"
     report: Report = "settled"
@@ -137,8 +153,15 @@ class SourceSettings(Section):
     @model_validator(mode="after")
     def _fits(self) -> SourceSettings:
         _checked(lambda: self.view)
-        if self.trigger == "presence" and self.empty is None:
+        if self.trigger == "presence" and self.locate is None and self.empty is None:
             raise ValueError('trigger = "presence" needs empty = "PICTURE of the empty scene"')
+        if self.trigger == "presence" and self.locate == "whole":
+            raise ValueError('trigger = "presence" judges what is located: not locate = "whole"')
+        if self.locate == "detector" and self.detector is None:
+            raise ValueError('locate = "detector" needs detector = "FILE.onnx"')
+        said = [k for k in type(self).model_fields if k.startswith("detector") and getattr(self, k)]
+        if said and self.locate != "detector":
+            raise ValueError(f'{said[0]} is for locate = "detector"')
         if self.view_budget_ms is not None and self.views == 1:
             raise ValueError("view_budget_ms is for views = 3: one view is what there is at least")
         if self.max_rate is not None and self.trigger != "none":
@@ -155,6 +178,25 @@ class SourceSettings(Section):
         if self.follow and (self.loop or self.realtime or self.fps or self.trigger != "none"):
             raise ValueError('follow takes trigger = "none", and no loop, realtime or fps')
         return self
+
+    @property
+    def located(self) -> Locate:
+        """How parts are located."""
+        return self.locate or ("presence" if self.trigger == "presence" else "whole")
+
+    @property
+    def detector_settings(self) -> DetectorSettings | None:
+        """The detector, if there is one."""
+        if self.detector is None:
+            return None
+        given = {
+            "score": self.detector_score,
+            "overlap": self.detector_overlap,
+            "values": self.detector_values,
+            "colour": self.detector_colour,
+        }
+        said: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return DetectorSettings(self.detector, **said)
 
     @property
     def frame_views(self) -> ViewSettings:

@@ -77,7 +77,7 @@ def test_a_station_shows_a_change_until_it_is_acknowledged(
 ) -> None:
     line = {"name": "line", "address": shots, "loop": True, "fps": 1, "trigger": "motion"}
     with served(settings_for(bundle_path, registered, line)) as running:
-        scene = running.station.line("line").scene
+        scene = running.station.line("line").guard
         show(scene, 110)
         show(scene, 50, 0.4, 110)
 

@@ -104,6 +104,11 @@ class SourceStatus(Answer):
     reconnects: int = Field(examples=[0])
     message: str = Field(examples=[""])
     trigger: str = Field(examples=["presence"])
+    locate: Literal["whole", "presence", "detector"] = Field(examples=["presence"])
+    doubt: str | None = Field(
+        description="What speaks against how parts are located: an old empty picture, say.",
+        examples=[None],
+    )
     verdicts: int = Field(examples=[120])
     stale_frames: int = Field(examples=[0])
     missed_parts: int = Field(
@@ -116,7 +121,8 @@ class SourceStatus(Answer):
     expected: Expected
     in_view: int | None = Field(
         default=None,
-        description="Parts in view; null where nothing tells: only the trigger `presence` does.",
+        description="Parts in view; null where nothing tells: the trigger `presence` does, and "
+        "locating in every frame.",
         examples=[1],
     )
     view_since: str | None = Field(
@@ -275,6 +281,35 @@ class Verification(Answer):
     )
 
 
+class LocatedPart(Answer):
+    """A part in a frame: where, and what it is as far as that is known."""
+
+    box: list[int] = Field(
+        description="x0, y0, x1, y1 in pixels of the frame.", examples=[[310, 120, 420, 236]]
+    )
+    number: int | None = Field(
+        description="Which part of its source, once it is reported.", examples=[12]
+    )
+    label: str | None = Field(examples=["bolt M8"])
+    band: Literal["accept", "review", "unknown"] | None = Field(
+        description="Null while it is not judged: not wholly in view, or not yet."
+    )
+    score: float | None = Field(default=None, examples=[0.91])
+    margin: float | None = Field(default=None, examples=[0.42])
+    known: bool | None = None
+    nearest: str | None = Field(default=None, examples=["bolt M8"])
+    stranger_rate: float | None = Field(default=None, examples=[0.002])
+
+
+class PartsInView(Answer):
+    """The parts in a source's latest frame."""
+
+    source_name: str = Field(examples=["camera"])
+    frame: int = Field(examples=[4711])
+    size: list[int] = Field(description="Width and height in pixels.", examples=[[1280, 720]])
+    parts: list[LocatedPart]
+
+
 class Verdict(BaseModel):
     """A verdict on a frame or a part."""
 
@@ -299,6 +334,10 @@ class Verdict(BaseModel):
     part: Part | None = None
     verification: Verification | None = Field(
         default=None, description="Null where no product is expected."
+    )
+    parts: list[LocatedPart] = Field(
+        default=[],
+        description="The located parts that it is about; its own fields are the largest one's.",
     )
 
 
@@ -327,9 +366,31 @@ class CaptureAnswer(Answer):
     crop: CropAnswer | None = Field(
         description="What it is cut to if no crop is given: the part, where that can be told."
     )
+    parts: list[CropAnswer] = Field(
+        default=[], description="Around each part wholly in view, from left to right: choose one."
+    )
     pictures: int = Field(
         default=1, description="How many views of the part: several after a burst.", examples=[5]
     )
+
+
+Origin = Literal["page", "settings", "none"]
+
+
+class SceneAnswer(Answer):
+    """A source's region of interest and its empty picture; the page's hold against settings."""
+
+    roi: list[int] | None = Field(
+        description="x, y, width, height of the upright picture.", examples=[[100, 0, 640, 480]]
+    )
+    size: list[int] | None = Field(
+        description="Width and height of its latest picture before that.", examples=[[1280, 720]]
+    )
+    roi_from: Origin
+    empty_from: Origin
+    empty_size: list[int] | None = Field(examples=[[1280, 720]])
+    empty_taken: str | None = Field(examples=["2026-01-01T12:00:00+00:00"])
+    empty_author: str | None = Field(examples=["anna"])
 
 
 class BurstAsked(Asked):
@@ -345,6 +406,12 @@ class CropModel(Asked):
     y: Pixel = Field(examples=[80])
     width: Annotated[Pixel, Field(ge=1)] = Field(examples=[640])
     height: Annotated[Pixel, Field(ge=1)] = Field(examples=[480])
+
+
+class RoiAsked(Asked):
+    """A region of interest of the upright picture; null returns to the settings'."""
+
+    roi: CropModel | None
 
 
 class CheckAsked(Asked):

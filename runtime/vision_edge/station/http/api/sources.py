@@ -148,5 +148,6 @@ def captured(capture: Capture, captures: Captures) -> CaptureAnswer:
         height=height,
         expires_s=captures.seconds,
         crop=None if part is None else CropAnswer(**vars(part)),
+        parts=[CropAnswer(**vars(one)) for one in capture.parts()],
         pictures=1 + len(capture.others),
     )

@@ -16,8 +16,8 @@ from vision_edge.station.http.streams import Streams
 router = APIRouter(tags=["verdicts"])
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Events `verdict`, `state`, `view`, `gallery`, `review`, `counts`, as they "
-        "happen.",
+        "description": "Events `verdict`, `parts` in view, `state`, `view`, `gallery`, `review`, "
+        "`counts`, as they happen.",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},

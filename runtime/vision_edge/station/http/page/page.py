@@ -33,6 +33,9 @@ PAGES = {
 }
 """Path of each page that needs a visitor, in the order of the navigation."""
 
+WITHOUT_TAB = {"view": "/view"}
+"""The same, of pages that others lead to."""
+
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -92,7 +95,7 @@ def page_router(
     """
     pages = _Pages(host, visitor, sign_in, texts, contexts or {})
     router = APIRouter(include_in_schema=False)
-    for name, path in PAGES.items():
+    for name, path in (PAGES | WITHOUT_TAB).items():
         router.add_api_route(path, pages.view(name), methods=["GET"])
     router.add_api_route("/login", pages.login, methods=["GET"])
     router.add_api_route("/static/chart.css", _chart_rules, methods=["GET"])

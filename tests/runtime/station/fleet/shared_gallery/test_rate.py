@@ -24,7 +24,13 @@ def test_frames_are_passed_at_the_rate(rate: float | None, passed: int) -> None:
     frames = [Frame(BLACK, "fake", number, 5.0 + number / 30) for number in range(90)]
     seen: list[Frame] = []
     model = cast(Model, object())
-    gate = Gate(FakeSource(frames), lambda: model, seen.append, threading.Event(), rate)
+    gate = Gate(
+        FakeSource(frames),
+        lambda: model,
+        lambda frame: (seen.append(frame), frame)[1],
+        threading.Event(),
+        rate,
+    )
     got = list(gate.with_model(model))
     assert len(seen) == 90
     assert abs(len(got) - passed) <= 1

@@ -13,7 +13,12 @@ const SHOWN = 60;
 export const answerOf = (record) => (record && record.verification) || null;
 
 /** The band that a verdict is drawn in: that of its answer where there is one. */
-export const bandOf = (record) => (answerOf(record) ? BANDS[answerOf(record).answer] : record.band);
+export function bandOf(record) {
+  if (answerOf(record)) return BANDS[answerOf(record).answer];
+  const parts = record.parts || [];  // of several, the band that most needs a person
+  if (parts.length < 2) return record.band;
+  return ["unknown", "review", "accept"].find((band) => parts.some((part) => part.band === band));
+}
 
 /** The mark of a verdict: a wrong part is crossed out. */
 export function markOf(record) {

@@ -10,6 +10,7 @@ import { ago, announce, byId, clock, el, icon, say, score, setIcon, t, tOr } fro
 import { answerOf, bandOf, Expectation, judgedOtherwise, markOf, reasonOf } from "./expect.js";
 import { toast } from "./notices.js";
 import { Preview } from "./preview.js";
+import { PartBoxes } from "./boxes.js";
 import { VerdictStream } from "./stream.js";
 import { band as bandText, verdictName } from "./words.js";
 
@@ -34,6 +35,7 @@ class Tile {
     this.record = null;
     this.source = null;
     this.preview = new Preview(node.querySelector("[data-preview]"), this.name);
+    this.boxes = new PartBoxes(node.querySelector("[data-boxes]"));
     this.verdict = node.querySelector(".verdict");
     this.expectation = new Expectation(node, this.name);
     this.trigger = node.querySelector("[data-trigger]");
@@ -78,6 +80,10 @@ class Tile {
 
   draw(connected) {
     this.drawCamera(connected);
+    this.boxes.tidy(connected);
+    const doubt = this.source && this.source.doubt;
+    this.node.querySelector("[data-doubt]").hidden = !doubt;
+    say(this.node.querySelector("[data-doubt]"), doubt || "");
     const scene = this.scene();
     const why = this.staleness(connected, scene);
     const shown = products === 0 ? null : this.record;
@@ -107,8 +113,9 @@ class Tile {
   bandWord(record, why) {
     if (!record) return products === 0 ? t("verdict.no-products") : why ?? t("verdict.waiting");
     const told = answerOf(record);
+    const band = bandOf(record);
     if (told) return why === null ? t("expect.asked", { label: told.expected }) : `${why} – ${t("expect.asked", { label: told.expected })}`;
-    return why === null ? t(`band.${record.band}`) : `${why} – ${t(`was.${record.band}`)}`;
+    return why === null ? t(`band.${band}`) : `${why} – ${t(`was.${band}`)}`;
   }
 
   drawCamera(connected) {
@@ -137,6 +144,7 @@ function factsOf(record) {
     if (record.nearest && record.nearest !== told.expected) facts.push(t("fact.nearest", { label: record.nearest }));
     return facts.join(" · ");
   }
+  if (record.parts && record.parts.length > 1) return facts[0];
   if (record.band === "unknown" && record.nearest) facts.push(t("fact.nearest", { label: record.nearest }));
   if (record.nearest) facts.push(t("fact.score", { score: score(record.score) }));
   return facts.join(" · ");
@@ -177,7 +185,8 @@ class Recent {
   add(record) {
     if (record.in_view === false) return;
     const told = answerOf(record);
-    const key = JSON.stringify([record.source_name, told && [told.expected, told.answer, record.nearest], record.label, record.band, record.nearest && record.band === "review" ? record.nearest : null]);
+    const several = record.parts && record.parts.length > 1;
+    const key = JSON.stringify([record.source_name, told && [told.expected, told.answer, record.nearest], several ? record.parts.map((part) => part.label) : record.label, record.band, record.nearest && record.band === "review" ? record.nearest : null]);
     const same = this.rows.find((row) => row.source === record.source_name);
     if (same && same.key === key) Object.assign(same, { record, times: same.times + 1 });
     else this.rows.unshift({ key, record, times: 1, source: record.source_name });
@@ -283,6 +292,7 @@ new VerdictStream({
     if (tile && tile.source) Object.assign(tile.source, told);
     draw();
   },
+  parts: (told) => tiles.get(told.source_name)?.boxes.show(told),
   changed: refreshStatus,
   connected: (now) => { streaming = now; if (now) catchUp(); draw(); },
 });

@@ -51,6 +51,8 @@ async function take(from) {
   clearError(problem);
   capture = null;
   crop.close();
+  byId("part-choices").replaceChildren();
+  byId("several").hidden = true;
   byId("crop").toggleAttribute("data-empty", true);
   byId("views").hidden = true;
   say(byId("crop-wait"), t("register.wait"));
@@ -71,6 +73,7 @@ function display(taken) {
       capture = taken;
       byId("crop").toggleAttribute("data-empty", false);
       crop.open(taken.width, taken.height, taken.crop);
+      drawParts(taken);
       byId("views").hidden = taken.pictures < 2;
       say(byId("views"), tn("register.views", taken.pictures));
       checkNow();
@@ -79,6 +82,24 @@ function display(taken) {
     picture.onerror = () => reject(Object.assign(new Error(), { what: t("register.no-picture"), fix: t("register.again.fix") }));
     picture.src = `/api/v1/captures/${encodeURIComponent(taken.capture)}.jpg`;
   });
+}
+
+/** Several parts in view: each with its number, to be chosen by a tap. */
+function drawParts({ parts = [], width, height }) {
+  const several = parts.length > 1;
+  byId("several").hidden = !several;
+  say(byId("several"), several ? t("register.several", { n: parts.length }) : "");
+  byId("part-choices").replaceChildren(...(several ? parts : []).map((part, index) => {
+    const choice = button(String(index + 1), { kind: "part-choice", run: () => { crop.set(part); crop.suggested = null; chosenPart(index); checkNow(); } });
+    choice.setAttribute("aria-label", t("register.part", { n: index + 1 }));
+    choice.addEventListener("pointerdown", (event) => event.stopPropagation());
+    Object.assign(choice.style, { left: `${(100 * (part.x + part.width / 2)) / width}%`, top: `${(100 * (part.y + part.height / 2)) / height}%` });
+    return choice;
+  }));
+}
+
+function chosenPart(index) {
+  for (const [other, node] of [...byId("part-choices").children].entries()) node.setAttribute("aria-pressed", String(other === index));
 }
 
 function checkSoon() {

@@ -6,11 +6,11 @@ const GRACE_MS = 1500;
 
 export class VerdictStream {
   /**
-   * `verdict(record)` gets each verdict, `view(told)` what comes into view or leaves it, `changed()` is called on any other event, and
-   * `connected(now)` when the connection comes or has been away for more than a moment.
+   * `verdict(record)` gets each verdict, `view(told)` what comes into view or leaves it, `parts(told)` the parts in view of a source,
+   * `changed()` is called on any other event, and `connected(now)` when the connection comes or has been away for more than a moment.
    */
-  constructor({ verdict, changed, connected, view = () => {} }) {
-    Object.assign(this, { verdict, changed, connected, view });
+  constructor({ verdict, changed, connected, view = () => {}, parts = () => {} }) {
+    Object.assign(this, { verdict, changed, connected, view, parts });
     this.lost = null;
     document.addEventListener("visibilitychange", () => (document.hidden ? this.close() : this.open()));
     window.addEventListener("pagehide", () => this.close());
@@ -29,6 +29,7 @@ export class VerdictStream {
     this.source.addEventListener("error", () => this.failed());
     this.source.addEventListener("verdict", (event) => this.read(event, this.verdict));
     this.source.addEventListener("view", (event) => this.read(event, this.view));
+    this.source.addEventListener("parts", (event) => this.read(event, this.parts));
     for (const name of ["state", "gallery", "review"]) this.source.addEventListener(name, () => this.soon());
   }
 
@@ -44,7 +45,7 @@ export class VerdictStream {
     try {
       tell(JSON.parse(event.data));
     } catch (error) {
-      console.error("unreadable verdict", error);
+      console.error(`unreadable ${event.type}`, error);
     }
   }
 

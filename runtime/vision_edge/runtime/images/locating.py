@@ -1,0 +1,46 @@
+"""Locating: where in a picture are the parts? What answers that, and what the answer is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from vision_edge.runtime.arrays import Image
+from vision_edge.runtime.images.part_outlines import Box, area
+
+Locate = Literal["whole", "presence", "detector"]
+LOCATES: tuple[Locate, ...] = ("whole", "presence", "detector")
+"""How parts are located: the whole picture is one; by the empty scene; by a detector's model."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A part in a picture.
+
+    Attributes:
+        box: Where, in pixels of the picture.
+        complete: Whether it lies wholly inside the picture: it touches no border.
+        score: How sure it is that it is a part, 0 to 1; 1 where nobody can tell.
+    """
+
+    box: Box
+    complete: bool
+    score: float = 1.0
+
+
+class Locator(Protocol):
+    """Anything that finds parts in pictures of one scene, one picture at a time."""
+
+    def find_all(self, image: Image) -> list[Found]:
+        """Return all parts in uint8 (H, W, 3) BGR, from left to right."""
+
+    @property
+    def doubt(self) -> str | None:
+        """What speaks against what it was given to know; None if nothing does."""
+
+
+def most_prominent(found: Sequence[Found]) -> Found | None:
+    """Return the largest that is wholly in view, or else the largest; None of nothing."""
+    whole = [one for one in found if one.complete]
+    return max(whole or found, key=lambda one: area(one.box), default=None)

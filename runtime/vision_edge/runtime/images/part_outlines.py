@@ -1,0 +1,264 @@
+"""From how a picture differs from the empty scene to the outline of each part in it.
+
+Twice: on a small picture, where belt texture does not count, to know where something is; and on a
+larger one around it, to draw its outline and to see the gap between two parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision_edge.runtime.errors import require
+from vision_edge.runtime.images.touching import FULL, Ground, Outline, fullness, taken_apart
+
+Box = tuple[int, int, int, int]
+"""Pixel rectangle (x0, y0, x1, y1), the right and lower edges excluded."""
+Difference = NDArray[np.float32]
+
+FINE = 2
+"""How much finer the larger picture is."""
+_LARGE, _STRONG, _STANDS_OUT, _SHARP = 0.3, 3.0, 1.3, 1.7
+"""A part of `_LARGE` of the view's side need but differ. A smaller one must do so by `_STRONG`
+levels; or by `_STANDS_OUT`, and its outline be `_SHARP` times as much of an edge as the belt around
+it: marks of a belt, which it carries to where its picture shows none, are soft (stains have 1.45
+at most, small parts 2.4 and more)."""
+_WITHIN, _SCRAP, _SCRAP_WITHIN = 0.7, 0.1, 0.3
+"""A piece belongs to a larger one if so much of its box lies in that one's. One of less than
+`_SCRAP` of its pixels does so with less, and does not widen it."""
+_NEAR = 0.45
+"""What may be shade counts only if it differs by so much of the largest difference nearby: the
+shade of a part is no part of it, and fills the gap between two."""
+_SHADE, _GREY = 0.55, 0.12
+"""Shade leaves so much of the light at least, and of each colour the same but for so much."""
+_SHADOW = 0.5
+"""Share of an outline that is shade, from which on a soft one is a shadow's."""
+_EDGE_LEVEL = 26.0
+"""Grey levels from one side of an edge to the other."""
+
+
+def least_pixels(side: int, least_side: float) -> float:
+    """Return the pixels of the smallest part: a narrow one, half as wide as a square would be."""
+    return (0.5 * least_side * side) ** 2
+
+
+def regions(difference: Difference, level: float, least_side: float) -> list[Box]:
+    """Return where something is, on the small picture: one box for parts that are near each other.
+
+    Args:
+        difference: float32 (h, w), grey levels.
+        level: From which on it counts.
+        least_side: Longer side of the smallest part, as a share of the view's shorter side.
+    """
+    cv2 = require("cv2")
+    mask = _solid(cv2, difference, level)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+    side = min(mask.shape)
+    least = least_pixels(side, least_side)
+    found = []
+    for label in range(1, count):
+        x, y, width, height, area = (int(value) for value in stats[label])
+        if area < least / 2 or max(width, height) < 0.7 * least_side * side:
+            continue
+        inside = np.s_[y : y + height, x : x + width]
+        values = difference[inside][labels[inside] == label]
+        if _upper(values) >= level * (_STANDS_OUT if area < (_LARGE * side) ** 2 else 1.0):
+            found.append((x, y, x + width, y + height))
+    return _merged(found)
+
+
+def outlines(
+    picture: NDArray[np.float32],
+    empty: NDArray[np.float32],
+    rough: NDArray[np.uint8],
+    level: float,
+    side: int,
+    least_side: float,
+) -> list[Outline]:
+    """Return the outline of each part in one region of the larger picture.
+
+    Args:
+        picture: float32 (h, w, 3), BGR, in the light of the empty scene: the region.
+        empty: float32 (h, w, 3): the empty scene there.
+        rough: uint8 (h, w), 1 where the small picture has something.
+        level: Grey levels from which on a difference counts.
+        side: The larger picture's shorter side.
+        least_side: Longer side of the smallest part, as a share of it.
+    """
+    cv2 = require("cv2")
+    difference = largest(picture, empty)
+    sharp, shade = _sharp(cv2, picture, empty, difference, level)
+    sharp &= rough
+    longest = least_side * side
+    found = _drawn(cv2, sharp, longest)
+    if not found:
+        return []
+    ground = Ground(picture, _edges(cv2, picture))
+    calm = ground.edges[rough == 0]
+    around = float(np.median(calm)) if len(calm) else 0.0
+    if any(_is_shadow(cv2, outline, ground, shade, around) for outline in found):
+        found = _drawn(cv2, sharp & (1 - shade), longest)
+    found = [o for o in found if _is_part(cv2, o, ground, difference, level, side, around)]
+    areas = [float(cv2.contourArea(outline)) for outline in found]
+    least = least_pixels(side, least_side)
+    groups = _joined([_box(cv2, outline) for outline in found], areas, least)
+    parts: list[Outline] = []
+    for group in groups:
+        pieces = [found[group[0]]]
+        if fullness(pieces[0]) < FULL:
+            pieces = taken_apart(pieces[0], ground, least)
+        whole = len(pieces) == 1
+        parts += [np.concatenate([found[k] for k in group])] if whole else pieces
+    return parts
+
+
+def _drawn(cv2: Any, mask: NDArray[np.uint8], longest: float) -> list[Outline]:
+    """Return the outlines in a mask, without thin seams, of those that are long enough."""
+    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(2, (3, 3)))
+    edge = cv2.copyMakeBorder(opened, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
+    solid = cv2.morphologyEx(edge, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))[2:-2, 2:-2]
+    found, _ = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return [outline for outline in found if max(cv2.boundingRect(outline)[2:]) >= longest]
+
+
+def _is_shadow(
+    cv2: Any, outline: Outline, ground: Ground, shade: NDArray[np.uint8], around: float
+) -> bool:
+    """Whether an outline is mostly that of a shadow: what it encloses is shade, its edge soft."""
+    x, y, width, height = cv2.boundingRect(outline)
+    inside = np.zeros((height, width), np.uint8)
+    cv2.drawContours(inside, [outline], -1, 1, cv2.FILLED, offset=(-x, -y))
+    share = float(shade[y : y + height, x : x + width][inside > 0].mean())
+    edge = float(np.median(ground.edges[outline[:, 0, 1], outline[:, 0, 0]]))
+    return share > _SHADOW and edge < _SHARP * around
+
+
+def _sharp(
+    cv2: Any,
+    picture: NDArray[np.float32],
+    empty: NDArray[np.float32],
+    difference: Difference,
+    level: float,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return what differs and is no part's shade, and what may be shade: uint8 (h, w), 0 or 1."""
+    differs = difference > level
+    ratio = cv2.split(picture / np.maximum(empty, 1.0))
+    low = cv2.min(cv2.min(ratio[0], ratio[1]), ratio[2])
+    high = cv2.max(cv2.max(ratio[0], ratio[1]), ratio[2])
+    shade = (low >= _SHADE) & (high <= 1.02) & (high - low <= _GREY)
+    near = cv2.dilate(difference, np.ones((15, 15), np.uint8))
+    sharp: NDArray[np.uint8] = (differs & ~(shade & (difference < _NEAR * near))).astype(np.uint8)
+    return sharp, shade.astype(np.uint8)
+
+
+def largest(a: NDArray[np.float32], b: NDArray[np.float32]) -> Difference:
+    """Return how far two pictures are apart in the channel where they are furthest: (h, w)."""
+    cv2 = require("cv2")
+    blue, green, red = cv2.split(cv2.absdiff(a, b))
+    found: Difference = cv2.max(cv2.max(blue, green), red)
+    return found
+
+
+def box_of(outline: Outline) -> Box:
+    """Return the box around an outline."""
+    return _box(require("cv2"), outline)
+
+
+def _box(cv2: Any, outline: Outline) -> Box:
+    x, y, width, height = cv2.boundingRect(outline)
+    return x, y, x + width, y + height
+
+
+def _edges(cv2: Any, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return where the picture has an edge within two pixels: float32 (h, w), 1 is an edge."""
+    levels = cv2.convertScaleAbs(picture)
+    gradient = cv2.morphologyEx(levels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    blue, green, red = cv2.split(gradient)
+    strength = cv2.dilate(cv2.max(cv2.max(blue, green), red), np.ones((5, 5), np.uint8))
+    wide: NDArray[np.float32] = strength.astype(np.float32) / _EDGE_LEVEL
+    return wide
+
+
+def _solid(cv2: Any, difference: Difference, level: float) -> NDArray[np.uint8]:
+    """Return what differs, without thin seams and with small holes closed: uint8 (h, w), 0 or 1."""
+    mask = (difference > level).astype(np.uint8)
+    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    edge = cv2.copyMakeBorder(opened, 3, 3, 3, 3, cv2.BORDER_REPLICATE)
+    solid: NDArray[np.uint8] = cv2.morphologyEx(edge, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    return np.ascontiguousarray(solid[3:-3, 3:-3])
+
+
+def _joined(boxes: Sequence[Box], areas: Sequence[float], least: float) -> list[list[int]]:
+    """Group pieces of which one lies within another's box: a part that shade divides."""
+    order = sorted(range(len(boxes)), key=lambda k: -areas[k])
+    groups: list[list[int]] = []
+    taken: set[int] = set()
+    for first in order:
+        if first in taken or areas[first] < least:
+            continue
+        group = [first]
+        for k in order:
+            if k in taken or k == first:
+                continue
+            share = area(common(boxes[k], boxes[first])) / max(area(boxes[k]), 1)
+            if share >= _WITHIN:
+                group.append(k)
+            elif share >= _SCRAP_WITHIN and areas[k] < _SCRAP * areas[first]:
+                taken.add(k)
+        taken.update(group)
+        groups.append(group)
+    return groups
+
+
+def _merged(boxes: list[Box]) -> list[Box]:
+    """Return the boxes with those that overlap made one, until none does."""
+    found: list[Box] = []
+    for box in boxes:
+        while True:
+            over = [other for other in found if area(common(box, other))]
+            if not over:
+                break
+            found = [other for other in found if other not in over]
+            for x0, y0, x1, y1 in over:
+                box = (min(box[0], x0), min(box[1], y0), max(box[2], x1), max(box[3], y1))
+        found.append(box)
+    return found
+
+
+def _is_part(
+    cv2: Any,
+    outline: Outline,
+    ground: Ground,
+    difference: Difference,
+    level: float,
+    side: int,
+    around: float,
+) -> bool:
+    """Whether what an outline encloses stands out enough for its size, and has an edge."""
+    x, y, width, height = cv2.boundingRect(outline)
+    inside = np.zeros((height, width), np.uint8)
+    cv2.drawContours(inside, [outline], -1, 1, cv2.FILLED, offset=(-x, -y))
+    values = difference[y : y + height, x : x + width][inside > 0]
+    if len(values) >= (_LARGE * side) ** 2 or _upper(values) >= _STRONG * level:
+        return True
+    edge = float(np.median(ground.edges[outline[:, 0, 1], outline[:, 0, 0]]))
+    return _upper(values) >= _STANDS_OUT * level and edge >= _SHARP * around
+
+
+def _upper(values: NDArray[np.float32]) -> float:
+    """Return the value that a tenth exceeds."""
+    k = int(0.9 * (len(values) - 1))
+    return float(np.partition(values, k)[k])
+
+
+def area(box: Box) -> int:
+    """Return a box's pixels."""
+    return max(0, box[2] - box[0]) * max(0, box[3] - box[1])
+
+
+def common(a: Box, b: Box) -> Box:
+    """Return what two boxes have in common; it may be empty."""
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])

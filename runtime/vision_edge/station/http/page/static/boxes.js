@@ -1,0 +1,50 @@
+// The parts in view, drawn over a picture: each with its box and its name.
+
+import { el, score, t } from "./dom.js";
+
+/** How long parts count as in view after they were told of. */
+const STAYS_MS = 1500;
+
+/** Where a picture of `size` lies in a frame that shows all of it in the middle. */
+export function placed(frame, [width, height]) {
+  const scale = Math.min(frame.clientWidth / width, frame.clientHeight / height);
+  return { scale, left: (frame.clientWidth - width * scale) / 2, top: (frame.clientHeight - height * scale) / 2 };
+}
+
+export class PartBoxes {
+  /** `layer` lies over the picture. */
+  constructor(layer) {
+    Object.assign(this, { layer, told: null, at: 0 });
+    new ResizeObserver(() => this.draw()).observe(layer);
+  }
+
+  show(told) {
+    this.told = told;
+    this.at = Date.now();
+    this.draw();
+  }
+
+  /** Take boxes away that nobody has confirmed for a while. */
+  tidy(current) {
+    if (this.told && (!current || Date.now() - this.at > STAYS_MS)) {
+      this.told = null;
+      this.draw();
+    }
+  }
+
+  draw() {
+    const parts = this.told ? this.told.parts : [];
+    if (!parts.length) return this.layer.replaceChildren();
+    const { scale, left, top } = placed(this.layer, this.told.size);
+    this.layer.replaceChildren(...parts.map(({ box: [x0, y0, x1, y1], label, band, score: value }) => {
+      const name = band === null ? "" : label ?? t("verdict.unknown");
+      const node = el("div", { class: "part-box", "data-band": band ?? "none" });
+      if (name) node.append(el("span", {}, value === undefined || value === null ? name : `${name} ${score(value)}`));
+      Object.assign(node.style, {
+        left: `${left + x0 * scale}px`, top: `${top + y0 * scale}px`,
+        width: `${(x1 - x0) * scale}px`, height: `${(y1 - y0) * scale}px`,
+      });
+      return node;
+    }));
+  }
+}
