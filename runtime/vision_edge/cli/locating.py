@@ -99,12 +99,13 @@ def locator_of(
             "scene, which is not known",
             fix="add --empty PICTURE",
         )
-    _presence(empty, view, reading)  # read now, so that a fault is told before any work
-    return lambda: _presence(empty, view, reading)
+    touching = locate is not None
+    _presence(empty, view, reading, touching)  # read now, so that a fault is told before any work
+    return lambda: _presence(empty, view, reading, touching)
 
 
-def _presence(empty: Path, view: View, reading: Reading) -> Locator:
-    presence = presence_of(empty, view, reading)
+def _presence(empty: Path, view: View, reading: Reading, touching: bool) -> Locator:
+    presence = presence_of(empty, view, reading, touching=touching)
     assert presence is not None
     return presence
 

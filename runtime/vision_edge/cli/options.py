@@ -146,9 +146,13 @@ BACKGROUND = Option(
 READING = Group(Reading, BITS, BACKGROUND, only=(PICTURES,))
 
 
-def presence_of(empty: Path | None, view: View, reading: Reading = AS_IT_SAYS) -> Presence | None:
+def presence_of(
+    empty: Path | None, view: View, reading: Reading = AS_IT_SAYS, *, touching: bool = True
+) -> Presence | None:
     """Return what knows the empty scene of a picture file, as the camera would show it."""
-    return None if empty is None else Presence(view.apply(read_image(empty, reading)))
+    if empty is None:
+        return None
+    return Presence(view.apply(read_image(empty, reading)), touching=touching)
 
 
 # --- the session ----------------------------------------------------------------------------------

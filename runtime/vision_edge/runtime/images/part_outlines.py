@@ -77,6 +77,8 @@ def outlines(
     level: float,
     side: int,
     least_side: float,
+    *,
+    touching: bool = True,
 ) -> list[Outline]:
     """Return the outline of each part in one region of the larger picture.
 
@@ -87,6 +89,7 @@ def outlines(
         level: Grey levels from which on a difference counts.
         side: The larger picture's shorter side.
         least_side: Longer side of the smallest part, as a share of it.
+        touching: Whether parts that touch are taken apart.
     """
     cv2 = require("cv2")
     difference = largest(picture, empty)
@@ -112,7 +115,7 @@ def outlines(
     parts: list[Outline] = []
     for group in groups:
         pieces = [found[group[0]]]
-        if fullness(pieces[0]) < FULL:
+        if touching and fullness(pieces[0]) < FULL:
             pieces = taken_apart(pieces[0], ground, least)
         if len(pieces) == 1:
             parts.append(np.concatenate([found[k] for k in group]))

@@ -54,6 +54,7 @@ class Presence:
 
     Args:
         empty: The empty scene, uint8 (H, W, 3), BGR.
+        touching: Whether parts may touch, and are taken apart then; a part with necks may be, too.
 
     Attributes:
         size: The empty scene's (width, height).
@@ -62,8 +63,9 @@ class Presence:
         ImageError: If it is not an image.
     """
 
-    def __init__(self, empty: Image) -> None:
+    def __init__(self, empty: Image, *, touching: bool = True) -> None:
         check_image(empty, "the empty scene")
+        self._touching = touching
         self.size = (empty.shape[1], empty.shape[0])
         self._fine = _fine_size(*self.size)
         self._small = (max(1, self._fine[0] // FINE), max(1, self._fine[1] // FINE))
@@ -134,7 +136,8 @@ class Presence:
         left, top = FINE * x0, FINE * y0
         picture = fine[top : top + size[1], left : left + size[0]]
         lit = cv2.GaussianBlur(picture, (0, 0), 0.8).astype(np.float32) / self._gain
-        found = outlines(lit, empty, rough, level, min(self._fine), MIN_SIDE)
+        side = min(self._fine)
+        found = outlines(lit, empty, rough, level, side, MIN_SIDE, touching=self._touching)
         return [(a + left, b + top, c + left, d + top) for a, b, c, d in map(box_of, found)]
 
     def _difference(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -369,7 +369,9 @@ class Line:
         if self.settings.located == "detector" and detector is not None:
             known = self.locator
             return known if isinstance(known, Detector) else Detector(detector)
-        return None if scene.empty is None else Presence(scene.cut(scene.empty))
+        if scene.empty is None:
+            return None
+        return Presence(scene.cut(scene.empty), touching=self.settings.locate is not None)
 
     def _unjudged(self, source: Source) -> Iterator[tuple[Frame, Verdict]]:
         """Let frames pass, since it is not known what they show without parts."""
