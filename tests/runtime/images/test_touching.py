@@ -55,6 +55,15 @@ def test_boxes_side_by_side_are_mostly_cut_along_the_edge_between_them() -> None
     assert good >= 11, f"{good} of 18"
 
 
+def test_where_parts_do_not_touch_each_shape_stays_one() -> None:
+    for number, label in enumerate(PART_NAMES):
+        image, box = alone(label, number)
+        found = Presence(empty_belt(), touching=False).find_all(image)
+        assert [iou(one.box, box) > 0.6 for one in found] == [True], label
+    image, _ = row(1)
+    assert len(Presence(empty_belt(), touching=False).find_all(image)) == 1
+
+
 def test_a_full_shape_offers_no_cut() -> None:
     mask = cv2.circle(np.zeros((80, 80), np.uint8), (40, 40), 30, 1, -1)
     (outline,), _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
