@@ -12,6 +12,7 @@ from support.parts import empty_belt
 from support.runtime import FakeEmbedder, FakeSource, cohort_of, noisy, picture, weights
 
 from vision_edge.runtime.errors import RegistrationError
+from vision_edge.runtime.images.part_outlines import area
 from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.pipeline.frame_verdicts import RunStatistics
 from vision_edge.runtime.pipeline.located_verdicts import located_verdicts
@@ -73,6 +74,10 @@ def test_all_parts_of_a_frame_are_judged_in_one_call() -> None:
     assert [part.decision and part.decision.label for part in verdict.parts] == ["p0", "p1", "p2"]
     for part, (x, y) in zip(verdict.parts, PLACES, strict=True):
         assert iou(part.box, (x, y, x + 72, y + 72)) > 0.8
+    largest = max(verdict.parts, key=lambda part: area(part.box))
+    assert largest.embedding is not None
+    assert verdict.embedding is largest.embedding
+    assert sum(part.embedding is verdict.embedding for part in verdict.parts) == 1
     document = json.loads(verdict.to_json())
     assert [part["label"] for part in document["parts"]] == ["p0", "p1", "p2"]
     assert document["label"] in {"p0", "p1", "p2"}, "the fields of a single part are the largest's"
@@ -105,6 +110,8 @@ def test_a_table_has_a_row_a_part_and_a_picture_a_box_a_part(tmp_path: Path) -> 
     header, *rows = (tmp_path / "v.csv").read_text().splitlines()
     labels = [row.split(",")[header.split(",").index("label")] for row in rows]
     assert labels == ["p0", "p1", "p2"]
+    places = [row.split(",")[header.split(",").index("part_box")] for row in rows]
+    assert places == [" ".join(map(str, part.box)) for part in verdict.parts]
     drawn = annotate(THREE.image, verdict)
     for part in verdict.parts:
         x0, _, x1, y1 = part.box

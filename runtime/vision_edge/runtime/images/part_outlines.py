@@ -21,10 +21,10 @@ Difference = NDArray[np.float32]
 
 FINE = 2
 """How much finer the larger picture is."""
-_LARGE, _STRONG, _STANDS_OUT, _SHARP = 0.3, 3.0, 1.3, 1.7
+_LARGE, _STRONG, _STANDS_OUT, _SHARP = 0.3, 3.0, 1.3, 2.0
 """A part of `_LARGE` of the view's side need but differ. A smaller one must do so by `_STRONG`
 levels; or by `_STANDS_OUT`, and its outline be `_SHARP` times as much of an edge as the belt around
-it: marks of a belt, which it carries to where its picture shows none, are soft (stains have 1.45
+it: marks of a belt, which it carries to where its picture shows none, are soft (stains have 1.8
 at most, small parts 2.4 and more)."""
 _WITHIN, _SCRAP, _SCRAP_WITHIN = 0.7, 0.1, 0.3
 """A piece belongs to a larger one if so much of its box lies in that one's. One of less than
@@ -101,7 +101,11 @@ def outlines(
     around = float(np.median(calm)) if len(calm) else 0.0
     if any(_is_shadow(cv2, outline, ground, shade, around) for outline in found):
         found = _drawn(cv2, sharp & (1 - shade), longest)
-    found = [o for o in found if _is_part(cv2, o, ground, difference, level, side, around)]
+
+    def is_part(outline: Outline) -> bool:
+        return _is_part(cv2, outline, ground, difference, level, side, around)
+
+    found = [outline for outline in found if is_part(outline)]
     areas = [float(cv2.contourArea(outline)) for outline in found]
     least = least_pixels(side, least_side)
     groups = _joined([_box(cv2, outline) for outline in found], areas, least)
@@ -110,8 +114,10 @@ def outlines(
         pieces = [found[group[0]]]
         if fullness(pieces[0]) < FULL:
             pieces = taken_apart(pieces[0], ground, least)
-        whole = len(pieces) == 1
-        parts += [np.concatenate([found[k] for k in group])] if whole else pieces
+        if len(pieces) == 1:
+            parts.append(np.concatenate([found[k] for k in group]))
+        else:  # a mark beside a part may have been taken off it
+            parts += [piece for piece in pieces if is_part(piece)]
     return parts
 
 

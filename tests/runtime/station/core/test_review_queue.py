@@ -84,14 +84,14 @@ def test_what_is_decided_is_gone_and_what_is_not_survives(
     again.close()
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_part_is_cut_out_where_it_is_located(queue: ReviewQueue, told: bool) -> None:
+@pytest.mark.parametrize("located", [True, False])
+def test_a_part_is_cut_out_where_it_is_located(queue: ReviewQueue, located: bool) -> None:
     scene = sharp(3, 240).copy()
     scene[:] = 120
     shown = scene.copy()
     shown[80:160, 90:150] = 250
     small, large = {"box": [10, 10, 40, 40]}, {"box": [90, 80, 150, 160]}
-    parts = {"parts": [small, large]} if told else {}
+    parts = {"parts": [small, large]} if located else {}
     queue.offer(Frame(shown, "cam", 0, 0.0), {**record(1), **parts}, Presence(scene))
     queue.flush()
     height, width = decode_image(queue.jpeg(f"{1:024x}"), "x").shape[:2]

@@ -24,7 +24,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     tokens = folder / "tokens"
     tokens.write_text("o" * 43 + " operator anna\n" + "e" * 43 + " engineer emil\n")
     source = {"address": pictures, "loop": True, "fps": 5.0, "locate": "presence"}
-    tables = [{**source, "name": "belt", "empty": empty}, {**source, "name": "bare"}]
+    whole = {"address": pictures, "loop": True, "fps": 5.0, "name": "whole"}
+    tables = [{**source, "name": "belt", "empty": empty}, {**source, "name": "bare"}, whole]
     settings = settings_for(
         asset("bundle"), folder / "p.db", *tables, server={"token_file": tokens}
     )
@@ -45,6 +46,9 @@ def test_the_parts_in_view_are_told(running: Served) -> None:
     assert len(found["parts"]) == len(NAMES)
     record = eventually(lambda: running.station.records(1, "belt"), 20)[0]
     assert len(record["parts"]) == len(NAMES)
+    states = {line["name"]: line for line in running.station.status()["sources"]}
+    assert states["belt"]["in_view"] == len(NAMES)
+    assert states["bare"]["in_view"] is None, "nothing tells until the empty scene is known"
     capture = call(running, "POST", "belt/freeze").json()
     assert len(capture["parts"]) == len(NAMES)
 
@@ -76,6 +80,17 @@ def test_a_source_without_an_empty_picture_says_so_until_one_is_taken(running: S
     eventually(lambda: line.status()["doubt"] is None, 20)
     assert call(running, "POST", "bare/scene/empty/forget", "o").json()["empty_from"] == "none"
     assert call(running, "GET", "nowhere/scene", "o").status_code == 404
+
+
+def test_an_empty_picture_of_the_page_tells_when_nothing_is_in_view(running: Served) -> None:
+    """It holds for whole pictures, too, and for the guard, to whom another scene is no change."""
+    told = lambda: [r.get("in_view", True) for r in running.station.records(3, "whole")]  # noqa: E731
+    eventually(lambda: told() == [True] * 3, 20)
+    call(running, "POST", "whole/scene/empty", "o")
+    eventually(lambda: told() == [False] * 3, 20)
+    assert running.station.line("whole").status()["change"] is None
+    call(running, "POST", "whole/scene/empty/forget", "o")
+    eventually(lambda: told() == [True] * 3, 20)
 
 
 def test_a_scene_outlives_a_restart(tmp_path: Path) -> None:

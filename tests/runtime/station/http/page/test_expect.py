@@ -68,7 +68,7 @@ def test_a_product_is_expected_by_keys_and_by_touch_and_the_answer_is_big(
     until(lambda: page.text(f"{TILE} .label") == "WRONG")
     assert page.one(f"{TILE} .verdict").get_attribute("data-band") == "unknown"
     assert page.one(f"{TILE} .mark use").get_attribute("href") == "#i-wrong"
-    assert "nearest: hex nut M8" in page.text(f"{TILE} .facts")
+    assert "looks most like hex nut M8" in page.text(f"{TILE} .facts")
     until(lambda: "WRONG" in page.text("#recent"))
     page.click(".toast .button", "Undo")
     until(lambda: page.text(f"{TILE} .label") == "RIGHT")
