@@ -182,11 +182,11 @@ def check_refusal(where: str, flag: str, got: Outcome) -> None:
 def test_every_option_is_used_or_refused_by_its_name(full: str, mode: str, tmp_path: Path) -> None:
     silent, used = idle(full, mode, tmp_path)
     assert not silent, f"{full}, {mode}: in silence, these do nothing: {silent}"
-    USED.setdefault(full, set()).update(used)
+    USED[full, mode] = set(used)
 
 
-USED: dict[str, set[str]] = {}
-"""By command, what the test above found to be used."""
+USED: dict[tuple[str, str], set[str]] = {}
+"""By command and mode, what the test above found to be used, in this process."""
 
 
 def test_every_command_has_its_modes_here() -> None:
@@ -195,9 +195,10 @@ def test_every_command_has_its_modes_here() -> None:
 
 @pytest.mark.parametrize("full", MODES)
 def test_every_option_counts_in_some_mode(full: str, tmp_path: Path) -> None:
-    used = USED.get(full) or {
-        flag for mode in MODES[full] for flag in idle(full, mode, tmp_path / mode)[1]
-    }
+    used = set()
+    for mode in MODES[full]:
+        known = USED.get((full, mode))
+        used |= set(idle(full, mode, tmp_path / mode)[1]) if known is None else known
     given = {word for words in MODES[full].values() for word in words}
     assert {p.opts[0] for p in options_of(full)} <= used | given
 

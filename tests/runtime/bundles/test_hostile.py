@@ -192,7 +192,7 @@ def test_a_vast_manifest_is_refused_quickly(tmp_path: Path, field: str) -> None:
     document[field] = (
         {**document[field], "centre": ["x"] * 2_000_000} if field == "scoring" else vast
     )
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(BundleError, match=r"over the limit|too many"):
         Manifest.from_bytes(json.dumps(document).encode(), "it")
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
