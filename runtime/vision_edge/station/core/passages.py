@@ -70,6 +70,7 @@ class _Passage(Generic[T]):
         began: When, in seconds.
         last: Its last frame's time.
         still: How like its stillest frame is to one before, with that frame and what it shows.
+        mark: What its first frame is told by.
         told: When its picture was given out last; None if it was not.
         dropped: Whether it is not to be kept.
     """
@@ -78,6 +79,7 @@ class _Passage(Generic[T]):
     began: float
     last: float
     still: tuple[float, Embeddings, T | None]
+    mark: str
     told: float | None = None
     dropped: bool = False
 
@@ -93,6 +95,7 @@ class Given(Generic[T]):
         still: How like the picture is to the one before; -1 of a single one.
         at: Until when the passage is known to last, in seconds.
         first: Whether the passage gives it for the first time; else it goes on, or is over.
+        mark: That of the passage's first frame.
     """
 
     vector: Embeddings
@@ -101,6 +104,7 @@ class Given(Generic[T]):
     still: float
     at: float
     first: bool
+    mark: str = ""
 
 
 class Passages(Generic[T]):
@@ -112,7 +116,13 @@ class Passages(Generic[T]):
         self._lock = threading.Lock()
 
     def look(
-        self, source: str, at: float, vector: Embeddings, shown: T | None, answer: object = None
+        self,
+        source: str,
+        at: float,
+        vector: Embeddings,
+        shown: T | None,
+        answer: object = None,
+        mark: str = "",
     ) -> list[Given[T]]:
         """Take a frame; return what a passage that it ends, or that rests, is to be kept by.
 
@@ -122,6 +132,7 @@ class Passages(Generic[T]):
             vector: Its `direction`.
             shown: What is kept if it is the stillest; None where the passage is not to be kept.
             answer: Another answer is another passage.
+            mark: What the frame is told by, if it is its passage's first.
         """
         with self._lock:
             passage = self._under_way.get(source)
@@ -129,7 +140,7 @@ class Passages(Generic[T]):
             done = [] if passage is None or same else [_given(passage)]
             still = self._stillness(source, at, vector)
             if passage is None or not same:
-                passage = _Passage(answer, at, at, (-2.0, vector, shown))
+                passage = _Passage(answer, at, at, (-2.0, vector, shown), mark)
                 self._under_way[source] = passage
             if still > passage.still[0]:
                 passage.still = (still, vector, shown)
@@ -169,7 +180,7 @@ def _given(passage: _Passage[T]) -> Given[T]:
     still, vector, shown = passage.still
     first, passage.told = passage.told is None, passage.last
     shown = None if passage.dropped else shown
-    return Given(vector, shown, passage.answer, max(-1.0, still), passage.last, first)
+    return Given(vector, shown, passage.answer, max(-1.0, still), passage.last, first, passage.mark)
 
 
 class Remembered:

@@ -18,6 +18,7 @@ from vision_edge.runtime.images.coding import encode_jpeg
 from vision_edge.runtime.images.locating import Locator
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.limits import Buckets
+from vision_edge.station.core.passage_pictures import PassagePictures
 from vision_edge.station.core.passages import NEAR_SECONDS, Given, Passages, Remembered
 from vision_edge.station.core.review_queue import shown_of
 from vision_edge.station.core.tables import Tables
@@ -115,6 +116,7 @@ class VerdictHistory:
         self._buckets = Buckets(settings.per_minute / 60, max(5.0, settings.per_minute / 4))
         self._passages: Passages[_Shown] = Passages()
         self._remembered = Remembered(NEAR_SECONDS)
+        self._pictures: PassagePictures[_Shown] = PassagePictures()
         self._tables = Tables(path, _SCHEMA, "the history of verdicts", HistoryError)
         [(self._count, self._held)] = self._tables.rows(
             "SELECT count(*), coalesce(sum(length(jpeg)), 0) FROM kept"
@@ -147,9 +149,10 @@ class VerdictHistory:
         doubt = record["nearest"] if record["band"] == "review" else bool(record["nearest"])
         answer = (record["band"], record["label"] or doubt, wanted)
         source = record["source_name"]
-        self._offer_given(
-            self._passages.look(source, frame.captured, vector, shown if wanted else None, answer)
+        given = self._passages.look(
+            source, frame.captured, vector, shown if wanted else None, answer, record["id"]
         )
+        self._offer_given(source, given)
 
     def find(self, query: HistoryQuery, limit: int) -> list[dict[str, Any]]:
         """Return the verdicts that are asked for, newest first, as JSON values."""
@@ -161,6 +164,46 @@ class VerdictHistory:
             "ORDER BY id DESC LIMIT ?7",
             [*values, limit],
         )
+        return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+
+    def kept_of(self, source: str, identifier: str) -> dict[str, Any]:
+        """Return what is kept of a verdict: itself, or the picture of the passage it belongs to.
+
+        A passage that shows the same as an earlier one is kept when somebody asks, while its
+        picture is at hand: another passage's picture never stands for it.
+
+        Args:
+            source: Whose verdict it is.
+            identifier: Which.
+
+        Raises:
+            HistoryError: If no picture of it is kept (any more).
+        """
+        self._settle(float("inf"))
+        self.flush()
+        picture, shown = self._pictures.of(source, identifier)
+        wanted = [identifier] if picture is None else [identifier, picture]
+        found = self._rows_of(source, wanted)
+        if not found and shown is not None and self._writer.put(shown):
+            self.flush()
+            found = self._rows_of(source, wanted)
+        if not found:
+            raise HistoryError(
+                f"no picture of the verdict {identifier[:40]!r} of {source[:40]!r} is kept",
+                fix="look for another of the same part in the history",
+            )
+        return found[0]
+
+    def _rows_of(self, source: str, identifiers: Sequence[str]) -> list[dict[str, Any]]:
+        """Return those that are kept, in the order of `identifiers`."""
+        rows = [
+            row
+            for one in identifiers
+            for row in self._tables.rows(
+                f"SELECT {', '.join(_COLUMNS)} FROM kept WHERE id = ? AND source = ?",  # noqa: S608
+                (one, source),
+            )
+        ]
         return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
 
     def jpeg(self, identifier: str) -> bytes:
@@ -240,11 +283,14 @@ class VerdictHistory:
             self._tables.close()
 
     def _settle(self, now: float) -> None:
-        self._offer_given([passage for _, passage in self._passages.overdue(now)])
+        for source, passage in self._passages.overdue(now):
+            self._offer_given(source, [passage])
 
-    def _offer_given(self, passages: Sequence[Given[_Shown]]) -> None:
+    def _offer_given(self, source: str, passages: Sequence[Given[_Shown]]) -> None:
         for passage in passages:
             shown = passage.shown
+            picture = None if shown is None else shown.record["id"]
+            self._pictures.note(source, passage.mark, picture, shown)
             if shown is None:
                 continue
             key = f"{shown.record['source_name']} {passage.answer}"

@@ -12,7 +12,12 @@ from vision_edge.station.core.verdict_history import HistoryQuery
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
 from vision_edge.station.http.api.models import IdsAsked
 from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
-from vision_edge.station.http.api.shift_models import CorrectAsked, CorrectedAnswer, KeptAnswer
+from vision_edge.station.http.api.shift_models import (
+    CorrectAsked,
+    CorrectedAnswer,
+    KeptAnswer,
+    KeptVerdict,
+)
 
 router = APIRouter(prefix="/kept", tags=["history"])
 Identifier = Annotated[str, Path(pattern="^[0-9a-f]{24}$", examples=["01a20d60f29900006954fc3c"])]
@@ -51,6 +56,18 @@ def find(
 def picture(request: Request, identifier: Identifier, _user: Operator) -> Response:
     """What a verdict rests on: the part, or the frame."""
     return Response(station_of(request).memory.history.jpeg(identifier), media_type="image/jpeg")
+
+
+@router.get("/{identifier}", responses=failures(*READING, 404, 413))
+def kept_of(
+    request: Request,
+    identifier: Identifier,
+    _user: Operator,
+    source: Annotated[str, Query(max_length=40, description="Whose verdict it is.")],
+) -> KeptVerdict:
+    """What is kept of one verdict: itself, or the picture of the passage that it belongs to."""
+    history = station_of(request).memory.history
+    return KeptVerdict.model_validate(history.kept_of(source, identifier))
 
 
 @router.post("/assign", responses=failures(*CHANGING, 404))

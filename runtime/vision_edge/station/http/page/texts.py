@@ -227,8 +227,8 @@ ENGLISH: Mapping[str, str] = {
     "correct.done": "This one is {label}: added to its snapshots.",
     "correct.rejected": "This one shows no product.",
     "correct.wrong": "Wrong?",
-    "correct.gone": "Its picture is not kept (any more).",
-    "correct.gone.fix": "Look for it under History.",
+    "correct.gone": "No picture of this verdict was kept.",
+    "correct.gone.fix": "Look under History for another of this part.",
     # shift
     "shift.csv": "Save as table",
     "shift.span": "How far back",

@@ -161,17 +161,13 @@ function shownName(record) {
   return told ? t(`expect.${told.answer}`) : verdictName(record);
 }
 
-/** Open what is kept of a verdict: itself, or the one on the same part that says the same. */
+/** Open what is kept of this very verdict or of its passage; never another part's picture. */
 async function putRight(record) {
   try {
-    const query = new URLSearchParams({ source: record.source_name, until: record.time, limit: 10 });
-    const { verdicts } = await get(`kept?${query}`);
-    const like = (item) => item.band === record.band && item.label === record.label;
-    const item = verdicts.find((one) => one.id === record.id) || verdicts.find(like);
-    if (!item) throw { what: t("correct.gone"), fix: t("correct.gone.fix") };
-    await correct(item);
+    const query = new URLSearchParams({ source: record.source_name });
+    await correct(await get(`kept/${encodeURIComponent(record.id)}?${query}`));
   } catch (error) {
-    failed(error);
+    failed(error.status === 404 ? { what: t("correct.gone"), fix: t("correct.gone.fix") } : error);
   }
 }
 
