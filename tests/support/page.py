@@ -52,6 +52,33 @@ for (const e of document.querySelectorAll("button, a[href], input, select, [tabi
 for (const part of ["main", "header", "h1"])
   if (document.querySelectorAll(part === "header" ? "body > header" : part).length !== 1)
     found.push("not one " + part);
+for (const e of document.querySelectorAll(".button, .tab")) {
+  if (!shown(e)) continue;
+  const box = e.getBoundingClientRect();
+  for (const child of e.querySelectorAll("*")) {
+    if (!shown(child) || child.matches(".unseen, .badge")) continue;
+    const own = child.getBoundingClientRect();
+    const out = own.left < box.left - 0.5 || own.right > box.right + 0.5
+      || own.top < box.top - 0.5 || own.bottom > box.bottom + 0.5;
+    if (out) found.push(`${said(child)} lies outside ${said(e)} ${e.textContent.trim()}`);
+  }
+}
+for (const e of document.querySelectorAll(".actions")) {
+  const own = [...e.querySelectorAll(".button")].filter(shown);
+  const cut = own.filter((b) => !b.hasAttribute("data-set")
+    && [b, ...b.querySelectorAll("span")].some((c) => c.scrollWidth > c.clientWidth + 1));
+  for (const b of cut) found.push("cut: " + b.textContent.trim());
+  const boxes = own.map((b) => b.getBoundingClientRect());
+  for (const [i, a] of boxes.entries()) for (const b of boxes.slice(i + 1))
+    if (a.left < b.right - 0.5 && b.left < a.right - 0.5
+        && a.top < b.bottom - 0.5 && b.top < a.bottom - 0.5)
+      found.push("buttons overlap: " + e.textContent.trim());
+  const verdict = e.closest(".source").querySelector(".verdict").getBoundingClientRect();
+  for (const b of boxes)
+    if (b.left < verdict.right - 1 && b.right > verdict.left + 1
+        && b.top < verdict.bottom - 1 && b.bottom > verdict.top + 1)
+      found.push("a button lies on the verdict");
+}
 if (!document.documentElement.lang || !document.title) found.push("no language or title");
 let level = 1;
 for (const e of document.querySelectorAll("main :is(h1, h2, h3, h4)")) {

@@ -31,10 +31,10 @@ def passes(history: VerdictHistory, numbers: range, vector: Any) -> None:
 
 def test_an_unknown_parts_picture_is_its_own_passages(tmp_path: Path) -> None:
     history = VerdictHistory(tmp_path / "h.db", HistorySettings(per_minute=6000))
-    passes(history, range(0, 4), PLATE)
+    passes(history, range(4), PLATE)
     passes(history, range(4, 8), RING)
     passes(history, range(8, 12), PLATE)  # like the first: not kept until somebody asks
-    for asked, passage in ((1, range(0, 4)), (7, range(4, 8)), (10, range(8, 12))):
+    for asked, passage in ((1, range(4)), (7, range(4, 8)), (10, range(8, 12))):
         found = history.kept_of("cam", f"{asked:024x}")
         assert int(found["id"], 16) in passage, (asked, found)
         assert history.jpeg(found["id"])

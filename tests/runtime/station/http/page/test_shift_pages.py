@@ -24,6 +24,7 @@ from vision_edge.runtime.pipeline.registration import read_picture, snapshot_fro
 from vision_edge.runtime.sources.frame import Frame
 
 SMALL, PANEL = (800, 480), (1024, 600)
+WIDE = (1600, 800)
 SCREENS = (TABLET, PANEL, SMALL, PHONE)
 GEOMETRY = """
 const box = (e) => {
@@ -100,6 +101,70 @@ def test_the_live_view_fits_every_panel(page: Page, width: int, height: int) -> 
     assert all(bottom <= height for _, _, _, bottom in seen["buttons"]), seen["buttons"]
     for verdict, words in zip(seen["verdicts"], seen["words"], strict=True):
         assert words[1] >= verdict[1] - 1 and words[3] <= verdict[3] + 1, (verdict, words)
+
+
+@pytest.mark.parametrize("sources", [("nut", "elbow"), ("nut",)])
+def test_every_button_keeps_its_words(
+    shared_page: Page, tmp_path: Path, sources: tuple[str, ...]
+) -> None:
+    """All four buttons of a tile: Register, Judge now, Expect a product, Wrong?"""
+    pictures = {"nut": "hex_nut", "elbow": "pipe_elbow"}
+    shown = {name: rendered(tmp_path / name, pictures[name]) for name in sources}
+    asked = {name: {"trigger": "command"} for name in sources}
+    page, own = shared_page, shared_page.url
+    with serving(tmp_path, shown, tables=asked) as running:
+        with running.station.gallery("test") as gallery:
+            gallery.add("hex nut M8", [snapshot(running, "hex_nut")])
+        page.url = running.url
+        try:
+            page.open("/")
+            for source in sources:
+                page.click(tile(source, "[data-trigger]"))
+                page.one(tile(source, "[data-wrong]"))
+            for screen in (*SCREENS, WIDE):
+                page.screen(screen)
+                assert len(page.all(".actions .button")) == 4 * len(sources)
+                assert page.faults() == [], screen
+                first = page.js(GEOMETRY)["buttons"][: 1 if screen == PHONE else None]
+                assert all(bottom <= screen[1] for _, _, _, bottom in first), (screen, first)
+        finally:
+            page.screen(TABLET)
+            page.url = own
+            page.open("/health")
+
+
+def test_the_correction_fits_small_panels_on_live(page: Page) -> None:
+    """Of an unknown part too its own picture is shown, beside the product's, above the fold."""
+    page.open("/")
+    until(lambda: page.text(tile("elbow", ".label")) == "Not recognised")
+    page.click(tile("elbow", "[data-wrong]"))
+    page.one("dialog .compare .seen")
+    assert page.one("dialog figcaption", "elbow, ")
+    box = (
+        "const r = document.querySelector(arguments[0]).getBoundingClientRect();"
+        "return [r.left, r.top, r.right, r.bottom]"
+    )
+    for screen in (PANEL, SMALL, PHONE):
+        page.screen(screen)
+        for part in ("dialog input", "dialog .primary"):
+            assert page.js(box, part)[3] <= screen[1], (screen, part)
+        seen, known = page.js(box, "dialog .seen"), page.js(box, "dialog .known-views")
+        assert seen[2] <= known[0] and abs(seen[1] - known[1]) < 1, screen
+    page.click("dialog .button", "Close")
+
+
+def test_a_notice_on_a_phone_moves_nothing(page: Page) -> None:
+    page.screen(PHONE)
+    page.open("/")
+    page.one(tile("nut", "[data-register]"))
+    before = page.js(GEOMETRY)["buttons"]
+    script = "import('/static/notices.js').then((n) => n.toast('registered', {actions: []}))"
+    page.js(script)
+    page.one(".toast")
+    seen = page.js(GEOMETRY)
+    assert [b[0::2] for b in seen["buttons"]] == [b[0::2] for b in before]
+    assert seen["buttons"][0][1] == pytest.approx(before[0][1], abs=1)
+    page.click(".toast .square")
 
 
 @pytest.mark.parametrize("screen", [PANEL, SMALL])

@@ -135,7 +135,16 @@ function drawWarnings(problems, similar, about) {
   }
   byId("warnings").replaceChildren(...notes);
   drawName();
+  if (warned !== null && document.activeElement === name) showWarnings();
 }
+
+/** Whether what speaks against it is on the screen; what is not seen cannot be accepted. */
+function warningsSeen() {
+  const { top, bottom } = byId("warnings").getBoundingClientRect();
+  return top < innerHeight && bottom > 0;
+}
+
+const showWarnings = () => byId("warnings").scrollIntoView({ block: "nearest" });
 
 function note(message, fix) {
   const words = el("div", {}, el("p", { class: "what" }, message));
@@ -171,6 +180,10 @@ function choose(text) {
 async function submit() {
   if (confirm.disabled) return;
   const accept = warned !== null && warned === subject();
+  if (accept && !warningsSeen()) {
+    showWarnings();
+    return;
+  }
   const body = { label: label(), capture: capture.capture, crop: crop.value, accept_warnings: accept, catalogue: catalogue() };
   clearError(problem);
   confirm.disabled = true;
@@ -180,8 +193,10 @@ async function submit() {
   } catch (error) {
     turn += 1;
     const { problems, similar } = error.body || {};
-    if (error.status === 409 && problems) drawWarnings(problems, similar || [], subject());
-    else showError(problem, error);
+    if (error.status === 409 && problems) {
+      drawWarnings(problems, similar || [], subject());
+      showWarnings();
+    } else showError(problem, error);
     drawName();
   }
 }
