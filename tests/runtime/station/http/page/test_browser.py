@@ -213,6 +213,32 @@ def test_warnings_are_said_and_can_be_accepted(page: Page, station: Served) -> N
     assert labels(station) == {"first": 1, "second": 1}
 
 
+def test_on_a_phone_a_warning_is_seen_before_it_is_accepted(page: Page, station: Served) -> None:
+    """The button covers no field, and registers nothing while its warning is out of sight."""
+    register(page, "nut", "first")
+    box = (
+        "const r = document.querySelector(arguments[0]).getBoundingClientRect();"
+        "return [r.top, r.bottom]"
+    )
+    page.screen(PHONE)
+    page.open("/register?source=nut")
+    page.one("#crop-box").send_keys("-")
+    until(lambda: page.one("#confirm"))
+    assert page.js(box, "#name")[1] <= page.js(box, "#confirm")[0]
+    page.one("#name").send_keys("second")
+    page.one("#confirm", "Register anyway")
+    tabs = page.js(box, ".tabs")[0]
+    until(lambda: page.js(box, "#confirm")[1] <= tabs)
+    assert 0 < page.js(box, "#name")[0] < page.js(box, "#warnings")[0]
+
+    page.js(
+        "document.body.style.paddingTop = '200dvh'; scrollTo(0, 0);"
+        "document.querySelector('#form').requestSubmit()"
+    )
+    until(lambda: page.js(box, "#warnings")[0] < PHONE[1])
+    assert labels(station) == {"first": 1}
+
+
 def test_an_error_is_said_and_the_name_stays(page: Page, station: Served) -> None:
     page.open("/register?source=nut")
     page.one("#crop-box")

@@ -50,6 +50,7 @@ async function turnPart() {
 async function take(from) {
   clearError(problem);
   capture = null;
+  drawName();  // without a picture there is nothing to register
   crop.close();
   byId("part-choices").replaceChildren();
   byId("several").hidden = true;
@@ -144,7 +145,10 @@ function warningsSeen() {
   return top < innerHeight && bottom > 0;
 }
 
-const showWarnings = () => byId("warnings").scrollIntoView({ block: "nearest" });
+/** Bring them to the screen, with the button below them where there is room. */
+function showWarnings() {
+  for (const node of [confirm, byId("warnings")]) node.scrollIntoView({ block: "nearest" });
+}
 
 function note(message, fix) {
   const words = el("div", {}, el("p", { class: "what" }, message));
