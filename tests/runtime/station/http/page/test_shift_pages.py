@@ -246,6 +246,37 @@ def test_a_wrong_green_verdict_is_put_right_from_live_and_from_the_history(
     )
 
 
+OUTAGE = """
+const table = document.createElement("table");
+table.id = "outages";
+const [head, body] = [table.createTHead(), table.createTBody()];
+const rows = [["Camera", "From", "Until"], ["camera-1", "27.11. 22:30:01", "27.11. 22:31:02"]];
+for (const [part, words] of [[head, rows[0]], [body, rows[1]]]) {
+  const row = part.insertRow();
+  for (const [at, word] of words.entries()) {
+    const cell = document.createElement(part === head || at === 0 ? "th" : "td");
+    row.append(Object.assign(cell, { textContent: word }));
+  }
+}
+document.querySelector("#outages-title").parentElement.append(table);
+"""
+
+
+def test_no_word_of_the_outages_is_broken(page: Page) -> None:
+    page.open("/shift")
+    page.one("#outages-title")
+    page.js(OUTAGE)
+    lines = (
+        "return [...document.querySelectorAll('#outages th')].map((e) => {"
+        "const r = document.createRange(); r.selectNodeContents(e);"
+        "return new Set([...r.getClientRects()].map((c) => Math.round(c.top))).size; })"
+    )
+    for screen in (*SCREENS, WIDE):
+        page.screen(screen)
+        assert page.js(lines) == [1, 1, 1, 1], screen
+        assert page.js("return document.documentElement.scrollWidth") <= screen[0]
+
+
 def test_the_numbers_of_the_page_are_those_of_the_api(page: Page, station: Served) -> None:
     """The sources go on meanwhile, so the table is of the very span that the page shows."""
     page.open("/shift?hours=1")
