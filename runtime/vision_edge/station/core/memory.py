@@ -14,7 +14,7 @@ from vision_edge.runtime.images.locating import Locator
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.review_queue import ReviewQueue
 from vision_edge.station.core.shift_statistics import ShiftStatistics
-from vision_edge.station.core.verdict_history import VerdictHistory
+from vision_edge.station.core.verdict_history import NO_PRODUCT, VerdictHistory
 from vision_edge.station.core.wire import Record
 from vision_edge.station.settings.station import StationSettings
 
@@ -86,7 +86,8 @@ class Memory:
             version: The gallery's version that it made.
         """
         waited = self.review.some(identifiers)
-        self.review.remove(identifiers)
+        # what is no product stays unknown, and would ask again at once if it were forgotten
+        self.review.remove(identifiers, forget=right != NO_PRODUCT)
         at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         decided = self.history.decide(identifiers, right, author, at, version)
         kept = {row["id"]: row for row in decided}

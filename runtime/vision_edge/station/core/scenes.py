@@ -67,8 +67,8 @@ class Scene:
         held_wide, held_high = self.empty.shape[1::-1]
         if min(x, y) < 0 or x + wide > held_wide or y + high > held_high:
             raise ImageError(
-                f"empty: {self.file} is {held_wide}x{held_high} pixels and does not hold the region "
-                f"of interest, roi = {list(self.roi)}; it must be the whole picture "
+                f"empty: {self.file} is {held_wide}x{held_high} pixels and does not hold the "
+                f"region of interest, roi = {list(self.roi)}; it must be the whole picture "
                 f"(GET sources/NAME/whole.jpg), or one of exactly {wide}x{high}, cut to roi",
                 fix="take it anew",
             )

@@ -16,6 +16,9 @@ from vision_edge.runtime.images.coding import decode_image
 from vision_edge.station.core.shift_report import shift_report
 from vision_edge.station.core.shift_statistics import OTHER, ShiftStatistics, Span
 from vision_edge.station.core.verdict_history import HistoryQuery, VerdictHistory
+from vision_edge.station.http.api.kept import _accepted
+from vision_edge.station.http.api.shift_models import RejectAsked
+from vision_edge.station.http.users import User
 from vision_edge.station.settings.history import HistorySettings, StatisticsSettings
 
 HOUR = 3600.0
@@ -46,7 +49,12 @@ def test_a_wrong_green_verdict_is_put_right_and_that_is_undone(live: Served) -> 
     eventually(lambda: kept(live, product="bolt", band="accept"))
     wrong = kept(live, product="bolt", band="accept")[0]
     version = live.station.products.version
-    made = live.ok(live.post("/kept/assign", {"ids": [wrong["id"]], "label": "new bolt"}))
+    asked = {"ids": [wrong["id"]], "label": "new bolt"}
+    refused = live.ok(live.post("/kept/assign", asked), 409)  # the bolt's only picture is shown
+    assert (refused["error"]["code"], refused["removes"]) == ("last_picture", ["bolt"])
+    assert "'bolt'" in refused["error"]["what"]
+    assert live.station.products.version == version
+    made = live.ok(live.post("/kept/assign", {**asked, "accept_removal": True}))
     assert made["version"] > version
     labels = {one["label"] for one in live.ok(live.get("/products"))["products"]}
     assert labels == {"new bolt", "nut", "washer"}  # the very snapshot of the bolt was shown
@@ -71,11 +79,18 @@ def test_a_wrong_green_verdict_is_put_right_and_that_is_undone(live: Served) -> 
 def test_what_is_no_product_is_unknown_from_then_on(live: Served) -> None:
     eventually(lambda: kept(live, product="nut", band="accept"))
     [row] = kept(live, product="nut", band="accept", limit=1)
-    live.ok(live.post("/kept/reject", {"ids": [row["id"]]}))
+    assert live.post("/kept/reject", {"ids": [row["id"]]}).status_code == 409
+    live.ok(live.post("/kept/reject", {"ids": [row["id"]], "accept_removal": True}))
     assert kept(live, corrected=True)[0]["right"] == ""
     eventually(lambda: "nut" not in {r["label"] for r in live.station.records(6, "good")})
     live.ok(live.post("/rollback", {"version": 3}))
     assert kept(live, corrected=True) == []
+
+
+def test_an_operator_cannot_remove_a_product_by_a_correction() -> None:
+    asked = RejectAsked(ids=["0" * 24], accept_removal=True)
+    assert not _accepted(asked, User("anna", "operator"))
+    assert _accepted(asked, User("emil", "engineer"))
 
 
 def test_what_waits_is_decided_in_the_history_too(live: Served) -> None:
