@@ -222,3 +222,14 @@ def test_the_history_keeps_within_its_bounds(tmp_path) -> None:
     again = VerdictHistory(tmp_path / "h.db", settings)
     assert again.size() == (count, held)
     again.close()
+
+
+def test_what_was_said_to_be_no_product_does_not_come_again(live: Served) -> None:
+    """It stays unknown, and passes again within a second: it is counted with what was decided."""
+    eventually(lambda: live.station.review.pending == 3)
+    ids = [item["id"] for item in live.ok(live.get("/review"))["items"]]
+    live.ok(live.post("/review/reject", {"ids": ids}))
+    passed = live.station.review.grouped
+    eventually(lambda: live.station.review.grouped > passed + 6, 10)
+    live.station.review.flush()
+    assert live.station.review.pending == 0
