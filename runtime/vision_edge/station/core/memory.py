@@ -13,6 +13,7 @@ from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.images.locating import Locator
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.review_queue import ReviewQueue
+from vision_edge.station.core.second_look import Judged
 from vision_edge.station.core.shift_statistics import ShiftStatistics
 from vision_edge.station.core.verdict_history import NO_PRODUCT, VerdictHistory
 from vision_edge.station.core.wire import Record
@@ -55,7 +56,12 @@ class Memory:
             opened.pop_all()
 
     def take(
-        self, frame: Frame, record: Record, locator: Locator | None, vector: Embeddings | None
+        self,
+        frame: Frame,
+        record: Record,
+        locator: Locator | None,
+        vector: Embeddings | None,
+        judged: Judged | None = None,
     ) -> None:
         """Take a verdict; never waits.
 
@@ -64,9 +70,10 @@ class Memory:
             record: The verdict.
             locator: Finds its source's parts.
             vector: Its embedding's `direction`.
+            judged: That embedding.
         """
         self.statistics.take(record)
-        self.review.offer(frame, record, locator, vector)
+        self.review.offer(frame, record, locator, vector, judged)
         self.history.take(frame, record, locator, vector)
 
     def state(self, source: str, state: str) -> None:

@@ -233,3 +233,17 @@ def test_what_was_said_to_be_no_product_does_not_come_again(live: Served) -> Non
     eventually(lambda: live.station.review.grouped > passed + 6, 10)
     live.station.review.flush()
     assert live.station.review.pending == 0
+
+
+def test_what_waits_and_is_registered_elsewhere_waits_no_longer(live: Served) -> None:
+    """The strangers are registered by pictures of their own: none of the queue is decided on."""
+    eventually(lambda: live.station.review.pending == 3)
+    ids = [item["id"] for item in live.ok(live.get("/review"))["items"]]
+    shown = live.get(f"/review/{ids[0]}.jpg").content
+    form = {"label": "odd one", "accept_warnings": "true"}
+    live.ok(live.post("/products/upload", data=form, files={"images": shown}), 201)
+    eventually(lambda: live.station.review.answered, 10)
+    left = {item["id"] for item in live.ok(live.get("/review"))["items"]}
+    assert ids[0] not in left
+    assert set(ids[1:]) <= left, "what is still unknown waits on"
+    assert "vision_edge_review_answered_total 1" in live.client.get("/metrics").text
