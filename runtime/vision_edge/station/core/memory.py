@@ -15,6 +15,7 @@ from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.review_queue import ReviewQueue
 from vision_edge.station.core.second_look import Judged
 from vision_edge.station.core.shift_statistics import ShiftStatistics
+from vision_edge.station.core.tables import NEWEST
 from vision_edge.station.core.verdict_history import NO_PRODUCT, VerdictHistory
 from vision_edge.station.core.wire import Record
 from vision_edge.station.settings.station import StationSettings
@@ -101,10 +102,15 @@ class Memory:
         for row in ({item["id"]: item for item in waited} | kept).values():
             self.statistics.corrected(row, right, author, version)
 
-    def returned(self, version: int) -> None:
-        """Take back what was decided after a version of the gallery, to which it has returned."""
-        self.history.withdraw(version)
-        self.statistics.withdraw(version)
+    def returned(self, version: int, before: int = NEWEST) -> None:
+        """Take back what was decided after a version of the gallery, to which it has returned.
+
+        Args:
+            version: That one.
+            before: The version that it made by returning; what was decided from then on stays.
+        """
+        self.history.withdraw(version, before)
+        self.statistics.withdraw(version, before)
 
     def close(self) -> None:
         """Write all, and close the files."""

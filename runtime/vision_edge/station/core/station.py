@@ -86,6 +86,7 @@ class Station:
         self._lines: dict[str, Line] = {}
         self._products: Products | None = None
         self._memory: Memory | None = None
+        self._followed = 0  # the gallery's version up to which corrections follow it
         self.codes: ProductCodes | None = None
         self._audit: AuditLog | None = None
         self._tally: Tally | None = None
@@ -139,7 +140,7 @@ class Station:
             self.codes = ProductCodes(path, settings.modbus.products, settings.modbus.first_code)
             self._give_codes()
         self._memory = Memory(state.path, settings, self._review_told, self.wiring.picture)
-        self._memory.review.judge_again(products.steady)  # what was registered while it was off
+        self._gallery_changed(self._memory)  # while it was off
         self.registrar = Registrar(products, self._memory)
         shifts = Shifts(settings.counting.shifts, settings.counting.timezone)
         self._tally = Tally(state.path / "counts.db", shifts, self._counts_told)
@@ -595,8 +596,21 @@ class Station:
             classifier.labels if classifier is not None else (), self._renamed
         )
         if self._memory is not None:
-            self._memory.review.judge_again(self.products.steady)
+            self._gallery_changed(self._memory)
         self.hub.publish("gallery", {"version": version, "products": products})
+
+    def _gallery_changed(self, memory: Memory) -> None:
+        """Let what is remembered follow the gallery, whoever changed it."""
+        memory.review.judge_again(self.products.steady)
+        try:
+            with self.products.opened() as gallery:
+                events = gallery.events(self._followed)
+            for event in events:
+                if event.kind == "rollback":
+                    memory.returned(int(event.argument or 0), event.version)
+                self._followed = event.version
+        except VisionEdgeError as error:
+            log.warning("corrections follow the gallery at its next change: %s", error.what)
 
     def _renamed(self, label: str) -> str:
         """Say in words what a product is called now that is gone."""

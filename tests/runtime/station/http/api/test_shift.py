@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.station import Served, eventually
 
+from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.images.coding import decode_image
 from vision_edge.station.core.shift_report import shift_report
 from vision_edge.station.core.shift_statistics import OTHER, ShiftStatistics, Span
@@ -247,3 +248,21 @@ def test_what_waits_and_is_registered_elsewhere_waits_no_longer(live: Served) ->
     assert ids[0] not in left
     assert set(ids[1:]) <= left, "what is still unknown waits on"
     assert "vision_edge_review_answered_total 1" in live.client.get("/metrics").text
+
+
+def test_a_roll_back_by_another_program_takes_corrections_back(live: Served) -> None:
+    """What is decided after it stays, though its version is above the one returned to."""
+    eventually(lambda: len(kept(live, product="bolt", band="accept")) >= 1)
+    eventually(lambda: kept(live, product="nut", band="accept"))
+    bolt, nut = (kept(live, product=name, band="accept")[0]["id"] for name in ("bolt", "nut"))
+    version = live.station.products.version
+    asked = {"label": "other", "accept_removal": True}
+    live.ok(live.post("/kept/assign", {"ids": [bolt], **asked}))
+    with Gallery(live.station.products.path, None, author="shell") as gallery:
+        gallery.rollback(version)
+    eventually(lambda: not kept(live, corrected=True))
+    assert live.ok(live.get("/statistics"))["corrections"] == []
+    live.ok(live.post("/kept/assign", {"ids": [nut], **asked}))
+    live.station._followed = 0
+    live.station._gallery_changed(live.station.memory)
+    assert [row["id"] for row in kept(live, corrected=True)] == [nut]
