@@ -52,6 +52,12 @@ class WarningsError(StationError):
     code = "warnings"
 
 
+class LastPictureError(StationError):
+    """A product's only picture would be moved away; `more` says whose: `removes`."""
+
+    code = "last_picture"
+
+
 class ExpectationError(StationError):
     """A product cannot be expected: it is not registered, or it cannot be kept."""
 

@@ -13,8 +13,10 @@ from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.images.locating import Locator
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.review_queue import ReviewQueue
+from vision_edge.station.core.second_look import Judged
 from vision_edge.station.core.shift_statistics import ShiftStatistics
-from vision_edge.station.core.verdict_history import VerdictHistory
+from vision_edge.station.core.tables import NEWEST
+from vision_edge.station.core.verdict_history import NO_PRODUCT, VerdictHistory
 from vision_edge.station.core.wire import Record
 from vision_edge.station.settings.station import StationSettings
 
@@ -55,7 +57,12 @@ class Memory:
             opened.pop_all()
 
     def take(
-        self, frame: Frame, record: Record, locator: Locator | None, vector: Embeddings | None
+        self,
+        frame: Frame,
+        record: Record,
+        locator: Locator | None,
+        vector: Embeddings | None,
+        judged: Judged | None = None,
     ) -> None:
         """Take a verdict; never waits.
 
@@ -64,9 +71,10 @@ class Memory:
             record: The verdict.
             locator: Finds its source's parts.
             vector: Its embedding's `direction`.
+            judged: That embedding.
         """
         self.statistics.take(record)
-        self.review.offer(frame, record, locator, vector)
+        self.review.offer(frame, record, locator, vector, judged)
         self.history.take(frame, record, locator, vector)
 
     def state(self, source: str, state: str) -> None:
@@ -86,17 +94,23 @@ class Memory:
             version: The gallery's version that it made.
         """
         waited = self.review.some(identifiers)
-        self.review.remove(identifiers)
+        # what is no product stays unknown, and would ask again at once if it were forgotten
+        self.review.remove(identifiers, forget=right != NO_PRODUCT)
         at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         decided = self.history.decide(identifiers, right, author, at, version)
         kept = {row["id"]: row for row in decided}
         for row in ({item["id"]: item for item in waited} | kept).values():
             self.statistics.corrected(row, right, author, version)
 
-    def returned(self, version: int) -> None:
-        """Take back what was decided after a version of the gallery, to which it has returned."""
-        self.history.withdraw(version)
-        self.statistics.withdraw(version)
+    def returned(self, version: int, before: int = NEWEST) -> None:
+        """Take back what was decided after a version of the gallery, to which it has returned.
+
+        Args:
+            version: That one.
+            before: The version that it made by returning; what was decided from then on stays.
+        """
+        self.history.withdraw(version, before)
+        self.statistics.withdraw(version, before)
 
     def close(self) -> None:
         """Write all, and close the files."""

@@ -14,7 +14,7 @@ from vision_edge.runtime.images.quality import Finding
 from vision_edge.runtime.pipeline.gallery_classifier import as_compared
 from vision_edge.runtime.pipeline.registration import Picture, resemblance, snapshot_from
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
-from vision_edge.station.core.errors import WarningsError
+from vision_edge.station.core.errors import LastPictureError, WarningsError
 from vision_edge.station.core.memory import Memory
 from vision_edge.station.core.products import Products
 from vision_edge.station.core.verdict_history import NO_PRODUCT
@@ -100,7 +100,13 @@ class Registrar:
                 return _added(gallery, label, snapshots)
 
     def assign(
-        self, identifiers: Sequence[str], label: str, author: str, *, among: Pictures | None = None
+        self,
+        identifiers: Sequence[str],
+        label: str,
+        author: str,
+        *,
+        among: Pictures | None = None,
+        accept_removal: bool = False,
     ) -> Registered:
         """Register pictures as a product, whatever speaks against it.
 
@@ -109,8 +115,10 @@ class Registrar:
             label: The product.
             author: Who says so.
             among: Where the pictures are: the review queue by default, or the history.
+            accept_removal: Whether products that hold no other picture may go.
 
         Raises:
+            LastPictureError: If a product would go, unless that is accepted.
             VisionEdgeError: If one of them is not there (any more), or the gallery refuses.
         """
         with self._products.steady():
@@ -118,7 +126,7 @@ class Registrar:
             with self._products.changing(author) as gallery:
                 held = set(gallery.state().get(label, ()))
                 new = [s for s in snapshots if _held(gallery, s) not in held]
-                _taken_out(gallery, new)
+                _taken_out(gallery, new, accept_removal=accept_removal)
                 added = (
                     _added(gallery, label, new) if new else Registered(label, gallery.version, [])
                 )
@@ -126,7 +134,12 @@ class Registrar:
         return added
 
     def reject(
-        self, identifiers: Sequence[str], author: str, *, among: Pictures | None = None
+        self,
+        identifiers: Sequence[str],
+        author: str,
+        *,
+        among: Pictures | None = None,
+        accept_removal: bool = False,
     ) -> int:
         """Keep pictures as what is no product; return the gallery's new version.
 
@@ -134,8 +147,10 @@ class Registrar:
             identifiers: Of pictures under review, or of verdicts.
             author: Who says so.
             among: Where the pictures are: the review queue by default, or the history.
+            accept_removal: Whether products that hold no other picture may go.
 
         Raises:
+            LastPictureError: If a product would go, unless that is accepted.
             VisionEdgeError: If one of them is not there (any more), or the gallery refuses.
         """
         with self._products.steady():
@@ -143,7 +158,7 @@ class Registrar:
             with self._products.changing(author) as gallery:
                 held = gallery.contents().negatives
                 new = [s for s in snapshots if _held(gallery, s) not in held]
-                _taken_out(gallery, new)
+                _taken_out(gallery, new, accept_removal=accept_removal)
                 version = gallery.add_negatives(None, new) if new else gallery.version
             self._memory.decided(identifiers, NO_PRODUCT, author, version)
         return version
@@ -167,9 +182,18 @@ def _held(gallery: Gallery, snapshot: Snapshot) -> int | None:
     return gallery.snapshots.find(hashlib.sha256(snapshot.jpeg).hexdigest())
 
 
-def _taken_out(gallery: Gallery, snapshots: Sequence[Snapshot]) -> None:
+def _taken_out(gallery: Gallery, snapshots: Sequence[Snapshot], *, accept_removal: bool) -> None:
     """Take pictures out of where they are: what a person says now is what they show."""
-    for identifier in {_held(gallery, snapshot) for snapshot in snapshots}:
+    taken = {_held(gallery, snapshot) for snapshot in snapshots}
+    gone = sorted(label for label, ids in gallery.state().items() if taken.issuperset(ids))
+    if gone and not accept_removal:
+        named = ", ".join(repr(label) for label in gone)
+        raise LastPictureError(
+            f"nothing was changed: it is the only picture of {named}, which would be gone",
+            fix=f"register another picture of {named} first; or rename or remove the product",
+            more={"removes": gone},
+        )
+    for identifier in taken:
         if identifier is not None and identifier in gallery.contents().places():
             gallery.drop(identifier)
 

@@ -23,6 +23,7 @@ from vision_edge.runtime.images.presence import crop_alone, crop_around
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.limits import Buckets
 from vision_edge.station.core.passages import Given, Passages, Remembered
+from vision_edge.station.core.second_look import SCHEMA, Judged, SecondLook, Steady
 from vision_edge.station.core.tables import Tables
 from vision_edge.station.core.wire import Record
 from vision_edge.station.core.writer import Writer
@@ -50,6 +51,7 @@ class _Offer:
     record: Record
     locator: Locator | None
     vector: Embeddings | None = None
+    judged: Judged | None = None
 
 
 @dataclass(frozen=True)
@@ -76,22 +78,24 @@ class ReviewQueue:
         dropped: Pictures that were pushed out by newer ones since the start.
         skipped: Pictures that came too quickly to be kept.
         grouped: Pictures that showed what waited, or was dismissed, already.
+        answered: Pictures that waited, and are recognised since the gallery has changed.
     """
 
     def __init__(
         self, path: Path, settings: ReviewSettings, changed: Callable[[int], None]
     ) -> None:
-        self.dropped = self.skipped = self.grouped = 0
+        self.dropped = self.skipped = self.grouped = self.answered = 0
         self._settings, self._changed = settings, changed
         rate = settings.per_minute / 60
         self._buckets = Buckets(rate, max(3.0, settings.per_minute / 4))
         self._passages: Passages[_Offer] = Passages()
         self._remembered = Remembered()
-        self._tables = Tables(path, _SCHEMA, "the review queue", ReviewError)
+        self._tables = Tables(path, _SCHEMA + SCHEMA, "the review queue", ReviewError)
+        self._second_look = SecondLook(self._tables, self._answered)
         self._recall()
         self._pending = self._count()
         self._writer: Writer[_Offer | _Again] = Writer(
-            "review", self._write, self._lost, lambda: self._settle(time.monotonic())
+            "review", self._write, self._lost, self._idle
         )
 
     @property
@@ -110,6 +114,7 @@ class ReviewQueue:
         record: Record,
         locator: Locator | None = None,
         vector: Embeddings | None = None,
+        judged: Judged | None = None,
     ) -> None:
         """Keep a picture if its verdict was unknown or doubtful; never waits.
 
@@ -118,9 +123,10 @@ class ReviewQueue:
             record: The verdict; where it is right, whatever else it is called, there is no doubt.
             locator: Finds its source's parts: the picture is cut to the one that it is about.
             vector: Its embedding's `direction`; without it, it is compared with no other.
+            judged: What it was judged by; without it, it is not judged anew.
         """
         source, in_view = record["source_name"], record.get("in_view", True)
-        offer = _Offer(frame, record, locator, vector)
+        offer = _Offer(frame, record, locator, vector, judged)
         right = (record.get("verification") or {}).get("answer") == "right"
         wanted = in_view and not record["known"] and not right
         if vector is None or "part" in record:
@@ -215,10 +221,15 @@ class ReviewQueue:
             for identifier in dict.fromkeys(identifiers):
                 done = db.execute("DELETE FROM items WHERE id = ?", (identifier,))
                 db.execute("DELETE FROM seen WHERE id = ?", (identifier,))
+                db.execute("DELETE FROM judged WHERE id = ?", (identifier,))
                 gone += [identifier] * done.rowcount
         (self._remembered.forget if forget else self._remembered.dismiss)(set(identifiers))
         self._recount()
         return gone
+
+    def judge_again(self, steady: Steady) -> None:
+        """Take off what waits and is recognised by now, soon, since the gallery has changed."""
+        self._second_look.ask(steady)
 
     def flush(self, timeout: float = 2.0) -> None:
         """Wait until what was offered is written."""
@@ -229,6 +240,13 @@ class ReviewQueue:
         self._settle(float("inf"))
         if self._writer.close():
             self._tables.close()
+
+    def _idle(self) -> None:
+        self._settle(time.monotonic())
+        self._second_look.take()
+
+    def _answered(self, identifiers: list[str]) -> None:
+        self.answered += len(self.remove(identifiers))
 
     def _settle(self, now: float) -> None:
         """Take the passages that are over, though no frame has said so."""
@@ -243,7 +261,11 @@ class ReviewQueue:
     def _write(self, item: _Offer | _Again) -> None:
         if isinstance(item, _Offer):
             self._keep(item)
-            return
+        else:
+            self._count_again(item)
+        self._second_look.take()  # where pictures come without a pause
+
+    def _count_again(self, item: _Again) -> None:
         with self._tables.changing() as db:
             db.execute(
                 "UPDATE seen SET times = times + 1, last = ? WHERE id = ?",
@@ -264,12 +286,15 @@ class ReviewQueue:
                 "INSERT OR IGNORE INTO seen VALUES (?, 1, ?, ?)",
                 (record["id"], record["time"], direction),
             )
+            if offer.judged is not None:
+                self._second_look.keep(db, record["id"], offer.judged)
             excess = db.execute(
                 "DELETE FROM items WHERE id NOT IN (SELECT id FROM items ORDER BY id DESC LIMIT ?)",
                 (self._settings.most,),
             ).rowcount
             if excess > 0:
                 db.execute("DELETE FROM seen WHERE id NOT IN (SELECT id FROM items)")
+                db.execute("DELETE FROM judged WHERE id NOT IN (SELECT id FROM items)")
         self.dropped += max(0, excess)
         self._recount()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.errors import VisionEdgeError, require
+from vision_edge.runtime.errors import ImageError, VisionEdgeError, require
 from vision_edge.runtime.images.coding import read_image
 from vision_edge.runtime.sources.view import View
 from vision_edge.runtime.system.files import atomic_file
@@ -36,10 +36,13 @@ class Scene:
     Attributes:
         roi: The region of interest of the upright picture, or None for all of it.
         roi_from: Who says so.
-        empty: The whole upright picture of the empty scene, uint8 (H, W, 3) BGR, if there is one.
+        empty: The upright picture of the empty scene, uint8 (H, W, 3) BGR, if there is one: whole,
+            or already cut to the settings' region.
         empty_from: Who says so.
         taken: When it was taken on the page, UTC, as ISO 8601.
         author: Who took it.
+        corner: Where the empty picture's upper left corner is in the whole picture, (x, y).
+        file: The empty picture's file, to name it.
     """
 
     roi: Roi | None
@@ -48,6 +51,28 @@ class Scene:
     empty_from: Origin
     taken: str | None = None
     author: str | None = None
+    corner: tuple[int, int] = (0, 0)
+    file: str = "empty"
+
+    def empty_cut(self) -> Image | None:
+        """Return what the region of interest shows of the empty scene; None without a picture.
+
+        Raises:
+            ImageError: If the empty picture does not hold the region.
+        """
+        if self.empty is None or self.roi is None:
+            return self.empty
+        x, y = self.roi[0] - self.corner[0], self.roi[1] - self.corner[1]
+        wide, high = self.roi[2:]
+        held_wide, held_high = self.empty.shape[1::-1]
+        if min(x, y) < 0 or x + wide > held_wide or y + high > held_high:
+            raise ImageError(
+                f"empty: {self.file} is {held_wide}x{held_high} pixels and does not hold the "
+                f"region of interest, roi = {list(self.roi)}; it must be the whole picture "
+                f"(GET sources/NAME/whole.jpg), or one of exactly {wide}x{high}, cut to roi",
+                fix="take it anew",
+            )
+        return self.empty[y : y + high, x : x + wide]
 
     def cut(self, image: Image) -> Image:
         """Return the region of interest of an upright picture.
@@ -186,10 +211,22 @@ class SceneKeeper:
                 log.warning("%s; the settings' empty picture holds", error.what)
         if settings.empty is None:
             return Scene(roi, roi_from, None, "none")
-        upright = View(settings.rotate, settings.flip).apply(
-            read_image(settings.empty, settings.reading)
-        )
-        return Scene(roi, roi_from, upright, "settings")
+        return self._of_settings(roi, roi_from, settings.empty)
+
+    def _of_settings(self, roi: Roi | None, roi_from: Origin, path: Path) -> Scene:
+        """Return the scene with the settings' empty picture.
+
+        One of the size of the settings' region is what `frame.jpg` gives: upright, and cut to it.
+        """
+        settings = self._settings
+        image = read_image(path, settings.reading)
+        turned = settings.rotate != 0 or settings.flip != "none"
+        cut = settings.roi is not None and image.shape[1::-1] == settings.roi[2:]
+        if settings.roi is not None and cut and not (turned and settings.roi[:2] == (0, 0)):
+            corner = settings.roi[:2]
+            return Scene(roi, roi_from, image, "settings", corner=corner, file=path.name)
+        upright = View(settings.rotate, settings.flip).apply(image)
+        return Scene(roi, roi_from, upright, "settings", file=path.name)
 
 
 def _origin(value: object) -> Origin:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.station.core.tables import Tables
+from vision_edge.station.core.tables import NEWEST, Tables
 from vision_edge.station.core.wire import Record
 from vision_edge.station.core.writer import Writer
 from vision_edge.station.settings.history import StatisticsSettings
@@ -132,10 +132,17 @@ class ShiftStatistics:
         with self._tables.changing() as db:
             db.execute("INSERT INTO corrections VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
-    def withdraw(self, version: int) -> None:
-        """Take back the corrections after a version of the gallery, to which it has returned."""
+    def withdraw(self, version: int, before: int = NEWEST) -> None:
+        """Take back the corrections after a version of the gallery, to which it has returned.
+
+        Args:
+            version: That one.
+            before: The version that it made by returning; what was put right from then on stays.
+        """
         with self._tables.changing() as db:
-            db.execute("DELETE FROM corrections WHERE version > ?", (version,))
+            db.execute(
+                "DELETE FROM corrections WHERE version > ? AND version < ?", (version, before)
+            )
 
     def flush(self) -> None:
         """Write what was counted."""

@@ -275,7 +275,7 @@ class Line:
 
     def _judge(self, backoff: Backoff) -> None:
         """Give verdicts until the source ends; with another model it goes on with that."""
-        self.scene.current()  # an empty picture that cannot be read is told before the camera
+        self.scene.current().empty_cut()  # one that is unfit is told before the camera
         source = opened(self.settings, self._unreadable, self._live_state)
         with closing(source), self._in_use(source):
             rate = self.settings.max_rate
@@ -369,9 +369,10 @@ class Line:
         if self.settings.located == "detector" and detector is not None:
             known = self.locator
             return known if isinstance(known, Detector) else Detector(detector)
-        if scene.empty is None:
+        empty = scene.empty_cut()
+        if empty is None:
             return None
-        return Presence(scene.cut(scene.empty), touching=self.settings.locate is not None)
+        return Presence(empty, touching=self.settings.locate is not None)
 
     def _unjudged(self, source: Source) -> Iterator[tuple[Frame, Verdict]]:
         """Let frames pass, since it is not known what they show without parts."""

@@ -41,6 +41,7 @@ from vision_edge.station.core.registrar import Registrar
 from vision_edge.station.core.review_queue import ReviewQueue
 from vision_edge.station.core.scenes import Roi
 from vision_edge.station.core.scoring import Scoring
+from vision_edge.station.core.second_look import Judged
 from vision_edge.station.core.shifts import Shifts
 from vision_edge.station.core.source_line import Line, LineEvents
 from vision_edge.station.core.state_folder import StateFolder
@@ -85,6 +86,7 @@ class Station:
         self._lines: dict[str, Line] = {}
         self._products: Products | None = None
         self._memory: Memory | None = None
+        self._followed = 0  # the gallery's version up to which corrections follow it
         self.codes: ProductCodes | None = None
         self._audit: AuditLog | None = None
         self._tally: Tally | None = None
@@ -138,6 +140,7 @@ class Station:
             self.codes = ProductCodes(path, settings.modbus.products, settings.modbus.first_code)
             self._give_codes()
         self._memory = Memory(state.path, settings, self._review_told, self.wiring.picture)
+        self._gallery_changed(self._memory)  # while it was off
         self.registrar = Registrar(products, self._memory)
         shifts = Shifts(settings.counting.shifts, settings.counting.timezone)
         self._tally = Tally(state.path / "counts.db", shifts, self._counts_told)
@@ -511,8 +514,12 @@ class Station:
             record["in_view"] = False
         self._records.append(record)
         self.metrics.verdict(record)
-        vector = direction(verdict.embedding, self.session.bundle.centre)
-        self.memory.take(frame, record, line.locator, vector)
+        bundle = self.session.bundle
+        vector = direction(verdict.embedding, bundle.centre)
+        judged = None
+        if vector is not None and verdict.embedding is not None:
+            judged = Judged(bundle.manifest.identity.fingerprint, verdict.embedding)
+        self.memory.take(frame, record, line.locator, vector, judged)
         self.hub.publish("verdict", record)
         self.wiring.verdict(record)
         line.answers.verdict(record)
@@ -588,7 +595,22 @@ class Station:
         self.expectations.registered(
             classifier.labels if classifier is not None else (), self._renamed
         )
+        if self._memory is not None:
+            self._gallery_changed(self._memory)
         self.hub.publish("gallery", {"version": version, "products": products})
+
+    def _gallery_changed(self, memory: Memory) -> None:
+        """Let what is remembered follow the gallery, whoever changed it."""
+        memory.review.judge_again(self.products.steady)
+        try:
+            with self.products.opened() as gallery:
+                events = gallery.events(self._followed)
+            for event in events:
+                if event.kind == "rollback":
+                    memory.returned(int(event.argument or 0), event.version)
+                self._followed = event.version
+        except VisionEdgeError as error:
+            log.warning("corrections follow the gallery at its next change: %s", error.what)
 
     def _renamed(self, label: str) -> str:
         """Say in words what a product is called now that is gone."""

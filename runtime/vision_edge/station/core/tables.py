@@ -14,6 +14,8 @@ from typing import Any
 from vision_edge.runtime.errors import VisionEdgeError
 
 log = logging.getLogger(__name__)
+NEWEST = 2**63 - 1
+"""Above every version of a gallery that is kept."""
 
 
 class Tables:

@@ -21,7 +21,7 @@ from vision_edge.station.core.limits import Buckets
 from vision_edge.station.core.passage_pictures import PassagePictures
 from vision_edge.station.core.passages import NEAR_SECONDS, Given, Passages, Remembered
 from vision_edge.station.core.review_queue import shown_of
-from vision_edge.station.core.tables import Tables
+from vision_edge.station.core.tables import NEWEST, Tables
 from vision_edge.station.core.wire import Record
 from vision_edge.station.core.writer import Writer
 from vision_edge.station.settings.history import HistorySettings
@@ -259,13 +259,18 @@ class VerdictHistory:
             )
         return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
 
-    def withdraw(self, version: int) -> None:
-        """Take back what was decided after a version of the gallery, to which it has returned."""
+    def withdraw(self, version: int, before: int = NEWEST) -> None:
+        """Take back what was decided after a version of the gallery, to which it has returned.
+
+        Args:
+            version: That one.
+            before: The version that it made by returning; what was decided from then on stays.
+        """
         with self._tables.changing() as db:
             db.execute(
                 "UPDATE kept SET decided = NULL, right = NULL, author = NULL, version = NULL "
-                "WHERE version > ?",
-                (version,),
+                "WHERE version > ? AND version < ?",
+                (version, before),
             )
 
     def size(self) -> tuple[int, int]:

@@ -33,6 +33,9 @@ class StationReadings(Collector):
         yield _gauge("review_pending", "Pictures that wait for a person.", review.pending)
         yield _counter("review_dropped", "Pictures pushed out of a full queue.", review.dropped)
         yield _counter("review_skipped", "Pictures that came too quickly.", review.skipped)
+        yield _counter(
+            "review_answered", "Pictures that waited and are recognised since.", review.answered
+        )
         yield _counter("review_grouped", "Pictures like one that waits.", review.grouped)
         yield _gauge("subscribers", "Event streams that are open.", hub.subscribers)
         yield _counter("events_dropped", "Events that slow subscribers lost.", hub.dropped)

@@ -74,3 +74,27 @@ def test_what_is_damaged_is_told_and_the_settings_hold(
 def test_settings_that_do_not_fit_are_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises((ValueError, VisionEdgeError), match=said):
         SourceSettings(name="cam", address="0", **wrong)
+
+
+@pytest.mark.parametrize("turn", [{}, {"rotate": 180}])
+def test_an_empty_picture_of_the_regions_size_is_taken_as_cut_to_it(
+    tmp_path: Path, turn: dict[str, Any]
+) -> None:
+    """It is what `frame.jpg` gives: upright already; a region within it on the page still fits."""
+    keeper = SceneKeeper(settings(tmp_path, roi=(100, 40, 80, 80), **turn), None)
+    cut = keeper.current().empty_cut()
+    assert cut is not None
+    assert np.array_equal(cut, picture(1, 80))
+    keeper.set_roi((110, 50, 40, 40), (640, 480))
+    within = keeper.current().empty_cut()
+    assert within is not None
+    assert np.array_equal(within, picture(1, 80)[10:50, 10:50])
+    keeper.set_roi((0, 0, 60, 60), (640, 480))
+    with pytest.raises(VisionEdgeError, match=r"empty: empty\.png is 80x80"):
+        keeper.current().empty_cut()
+
+
+def test_an_empty_picture_that_misses_the_region_is_named_with_both_sizes(tmp_path: Path) -> None:
+    keeper = SceneKeeper(settings(tmp_path, roi=(100, 40, 90, 80)), None)
+    with pytest.raises(VisionEdgeError, match=r"empty\.png is 80x80.*\[100, 40, 90, 80\].*90x80"):
+        keeper.current().empty_cut()

@@ -10,14 +10,15 @@ from pydantic import AwareDatetime
 
 from vision_edge.station.core.verdict_history import HistoryQuery
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
-from vision_edge.station.http.api.models import IdsAsked
 from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
 from vision_edge.station.http.api.shift_models import (
     CorrectAsked,
     CorrectedAnswer,
     KeptAnswer,
     KeptVerdict,
+    RejectAsked,
 )
+from vision_edge.station.http.users import User
 
 router = APIRouter(prefix="/kept", tags=["history"])
 Identifier = Annotated[str, Path(pattern="^[0-9a-f]{24}$", examples=["01a20d60f29900006954fc3c"])]
@@ -72,21 +73,35 @@ def kept_of(
 
 @router.post("/assign", responses=failures(*CHANGING, 404))
 def assign(request: Request, asked: CorrectAsked, user: Operator) -> CorrectedAnswer:
-    """These show that product, whatever was said of them: they become snapshots of it."""
+    """These show that product, whatever was said of them: they become snapshots of it.
+
+    Refused (`last_picture`, `removes`) if a product holds no other picture, until an engineer says
+    `accept_removal`.
+    """
     noted(request, ids=asked.ids, label=asked.label)
     station = station_of(request)
     history = station.memory.history
-    made = station.registrar.assign(asked.ids, asked.label, user.name, among=history)
+    made = station.registrar.assign(
+        asked.ids, asked.label, user.name, among=history, accept_removal=_accepted(asked, user)
+    )
     return CorrectedAnswer(version=made.version, pending=station.review.pending)
 
 
 @router.post("/reject", responses=failures(*CHANGING, 404))
-def reject(request: Request, asked: IdsAsked, user: Operator) -> CorrectedAnswer:
-    """These show no product: what is like them will be unknown."""
+def reject(request: Request, asked: RejectAsked, user: Operator) -> CorrectedAnswer:
+    """These show no product: what is like them will be unknown. `accept_removal` as above."""
     noted(request, ids=asked.ids)
     station = station_of(request)
-    version = station.registrar.reject(asked.ids, user.name, among=station.memory.history)
+    history = station.memory.history
+    version = station.registrar.reject(
+        asked.ids, user.name, among=history, accept_removal=_accepted(asked, user)
+    )
     return CorrectedAnswer(version=version, pending=station.review.pending)
+
+
+def _accepted(asked: RejectAsked, user: User) -> bool:
+    """Whether products may go by a correction: an engineer has said so."""
+    return asked.accept_removal and user.may("engineer")
 
 
 def _text(when: datetime | None) -> str | None:

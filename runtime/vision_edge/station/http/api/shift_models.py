@@ -38,10 +38,18 @@ class KeptAnswer(Answer):
     verdicts: list[KeptVerdict]
 
 
-class CorrectAsked(Asked):
-    """Verdicts, and the product that they show."""
+class RejectAsked(Asked):
+    """Verdicts that show no product."""
 
     ids: ReviewIds
+    accept_removal: bool = Field(
+        default=False, description="An engineer's: products that hold no other picture may go."
+    )
+
+
+class CorrectAsked(RejectAsked):
+    """Verdicts, and the product that they show."""
+
     label: Label
 
 

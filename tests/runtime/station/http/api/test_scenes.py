@@ -107,3 +107,26 @@ def test_a_scene_outlives_a_restart(tmp_path: Path) -> None:
         assert scene.empty is not None
         assert scene.empty.shape == empty_belt().shape
         assert cv2.imread(str(empty)) is not None
+
+
+@pytest.mark.parametrize("path", ["whole.jpg", "frame.jpg"])
+def test_what_the_api_shows_of_an_empty_belt_serves_as_its_empty_picture(
+    tmp_path: Path, path: str
+) -> None:
+    """As docs/how-to/line-engineer.md has it, with a region of interest."""
+    pictures, _ = several(tmp_path / "belt")
+    cv2.imwrite(str(tmp_path / "clear.png"), empty_belt())
+    source: dict[str, Any] = {"loop": True, "fps": 5.0, "locate": "presence"}
+    source |= {"roi": (20, 40, 600, 400), "name": "cam"}
+    clear = settings_for(
+        asset("bundle"), tmp_path / "p.db", {**source, "address": tmp_path / "clear.png"}
+    )
+    with served(clear) as first:
+        eventually(lambda: first.station.line("cam").latest, 20)
+        file = tmp_path / "empty.jpg"
+        file.write_bytes(first.client.get(f"{API}/sources/cam/{path}").content)
+    table = {**source, "address": pictures, "empty": tmp_path / "empty.jpg"}
+    with served(settings_for(asset("bundle"), tmp_path / "q.db", table)) as again:
+        line = again.station.line("cam")
+        eventually(lambda: line.parts_in_view, 20)
+        assert (line.status()["state"], line.status()["doubt"]) == ("live", None)

@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 from support.station import Served, eventually
 
+from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.images.coding import decode_image
 from vision_edge.station.core.shift_report import shift_report
 from vision_edge.station.core.shift_statistics import OTHER, ShiftStatistics, Span
 from vision_edge.station.core.verdict_history import HistoryQuery, VerdictHistory
+from vision_edge.station.http.api.kept import _accepted
+from vision_edge.station.http.api.shift_models import RejectAsked
+from vision_edge.station.http.users import User
 from vision_edge.station.settings.history import HistorySettings, StatisticsSettings
 
 HOUR = 3600.0
@@ -46,7 +50,12 @@ def test_a_wrong_green_verdict_is_put_right_and_that_is_undone(live: Served) -> 
     eventually(lambda: kept(live, product="bolt", band="accept"))
     wrong = kept(live, product="bolt", band="accept")[0]
     version = live.station.products.version
-    made = live.ok(live.post("/kept/assign", {"ids": [wrong["id"]], "label": "new bolt"}))
+    asked = {"ids": [wrong["id"]], "label": "new bolt"}
+    refused = live.ok(live.post("/kept/assign", asked), 409)  # the bolt's only picture is shown
+    assert (refused["error"]["code"], refused["removes"]) == ("last_picture", ["bolt"])
+    assert "'bolt'" in refused["error"]["what"]
+    assert live.station.products.version == version
+    made = live.ok(live.post("/kept/assign", {**asked, "accept_removal": True}))
     assert made["version"] > version
     labels = {one["label"] for one in live.ok(live.get("/products"))["products"]}
     assert labels == {"new bolt", "nut", "washer"}  # the very snapshot of the bolt was shown
@@ -71,11 +80,18 @@ def test_a_wrong_green_verdict_is_put_right_and_that_is_undone(live: Served) -> 
 def test_what_is_no_product_is_unknown_from_then_on(live: Served) -> None:
     eventually(lambda: kept(live, product="nut", band="accept"))
     [row] = kept(live, product="nut", band="accept", limit=1)
-    live.ok(live.post("/kept/reject", {"ids": [row["id"]]}))
+    assert live.post("/kept/reject", {"ids": [row["id"]]}).status_code == 409
+    live.ok(live.post("/kept/reject", {"ids": [row["id"]], "accept_removal": True}))
     assert kept(live, corrected=True)[0]["right"] == ""
     eventually(lambda: "nut" not in {r["label"] for r in live.station.records(6, "good")})
     live.ok(live.post("/rollback", {"version": 3}))
     assert kept(live, corrected=True) == []
+
+
+def test_an_operator_cannot_remove_a_product_by_a_correction() -> None:
+    asked = RejectAsked(ids=["0" * 24], accept_removal=True)
+    assert not _accepted(asked, User("anna", "operator"))
+    assert _accepted(asked, User("emil", "engineer"))
 
 
 def test_what_waits_is_decided_in_the_history_too(live: Served) -> None:
@@ -207,3 +223,46 @@ def test_the_history_keeps_within_its_bounds(tmp_path) -> None:
     again = VerdictHistory(tmp_path / "h.db", settings)
     assert again.size() == (count, held)
     again.close()
+
+
+def test_what_was_said_to_be_no_product_does_not_come_again(live: Served) -> None:
+    """It stays unknown, and passes again within a second: it is counted with what was decided."""
+    eventually(lambda: live.station.review.pending == 3)
+    ids = [item["id"] for item in live.ok(live.get("/review"))["items"]]
+    live.ok(live.post("/review/reject", {"ids": ids}))
+    passed = live.station.review.grouped
+    eventually(lambda: live.station.review.grouped > passed + 6, 10)
+    live.station.review.flush()
+    assert live.station.review.pending == 0
+
+
+def test_what_waits_and_is_registered_elsewhere_waits_no_longer(live: Served) -> None:
+    """The strangers are registered by pictures of their own: none of the queue is decided on."""
+    eventually(lambda: live.station.review.pending == 3)
+    ids = [item["id"] for item in live.ok(live.get("/review"))["items"]]
+    shown = live.get(f"/review/{ids[0]}.jpg").content
+    form = {"label": "odd one", "accept_warnings": "true"}
+    live.ok(live.post("/products/upload", data=form, files={"images": shown}), 201)
+    eventually(lambda: live.station.review.answered, 10)
+    left = {item["id"] for item in live.ok(live.get("/review"))["items"]}
+    assert ids[0] not in left
+    assert set(ids[1:]) <= left, "what is still unknown waits on"
+    assert "vision_edge_review_answered_total 1" in live.client.get("/metrics").text
+
+
+def test_a_roll_back_by_another_program_takes_corrections_back(live: Served) -> None:
+    """What is decided after it stays, though its version is above the one returned to."""
+    eventually(lambda: len(kept(live, product="bolt", band="accept")) >= 1)
+    eventually(lambda: kept(live, product="nut", band="accept"))
+    bolt, nut = (kept(live, product=name, band="accept")[0]["id"] for name in ("bolt", "nut"))
+    version = live.station.products.version
+    asked = {"label": "other", "accept_removal": True}
+    live.ok(live.post("/kept/assign", {"ids": [bolt], **asked}))
+    with Gallery(live.station.products.path, None, author="shell") as gallery:
+        gallery.rollback(version)
+    eventually(lambda: not kept(live, corrected=True))
+    assert live.ok(live.get("/statistics"))["corrections"] == []
+    live.ok(live.post("/kept/assign", {"ids": [nut], **asked}))
+    live.station._followed = 0
+    live.station._gallery_changed(live.station.memory)
+    assert [row["id"] for row in kept(live, corrected=True)] == [nut]
