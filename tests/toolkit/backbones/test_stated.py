@@ -149,9 +149,42 @@ def test_a_name_that_says_it_needs_nothing_more(name: str, tmp_path: Path) -> No
     assert _chosen(tmp_path, None, name).arguments == {}
 
 
-def test_an_activation_that_nothing_here_has_is_refused(tmp_path: Path) -> None:
-    with refusal(BackboneError, "config.json", "mish", "--activation"):
-        _chosen(tmp_path, {"hidden_act": "mish"})
+@pytest.mark.parametrize("name", ["mish", "relu", "silu", "swish", "selu"])
+@pytest.mark.parametrize("model", [CLIP, "vit_tiny_patch16_224"])
+def test_an_activation_that_nothing_here_has_is_refused(
+    name: str, model: str, tmp_path: Path
+) -> None:
+    with refusal(BackboneError, "config.json", name, "--activation"):
+        _chosen(tmp_path, {"hidden_act": name}, model)
+    assert _chosen(tmp_path, {"hidden_act": name}, model, "gelu").arguments == {"act_layer": "gelu"}
+
+
+@pytest.mark.parametrize(
+    ("gate", "activation", "taken"),
+    [
+        ("mlp.weights_in.weight", "silu", True),
+        ("mlp.gate_proj.weight", "silu", True),
+        ("mlp.weights_in.weight", "gelu", True),
+        ("mlp.weights_in.weight", "relu", False),
+        ("mlp.fc1.weight", "silu", False),
+    ],
+)
+def test_gated_mlps_alone_have_silu(
+    gate: str, activation: str, taken: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_act": activation}))
+    path, name = tmp_path / "w.safetensors", "vit_giant_patch14_dinov2"
+    tensors = {f"blocks.0.{gate}": torch.zeros(1)}
+    if taken:
+        assert not choose(name, path, WeightsMetadata(), read_stated(path), tensors, None).arguments
+        return
+    with refusal(BackboneError, "config.json", activation, name):
+        choose(name, path, WeightsMetadata(), read_stated(path), tensors, None)
+
+
+def test_a_model_of_gelu_alone_takes_no_file_that_states_another(tmp_path: Path) -> None:
+    with refusal(BackboneError, "config.json", "quick_gelu", "gelu alone"):
+        _chosen(tmp_path, {"hidden_act": "quick_gelu"}, "beit_base_patch16_224")
 
 
 def test_a_model_of_one_activation_takes_no_other(tmp_path: Path) -> None:

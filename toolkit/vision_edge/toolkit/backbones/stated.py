@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vision_edge.runtime.errors import BackboneError
 from vision_edge.runtime.images.preprocess import Triple
+from vision_edge.toolkit.backbones.activations import check_activation, stated_activation
 from vision_edge.toolkit.backbones.families import is_clip
 from vision_edge.toolkit.backbones.timm_config import timm_arguments
 from vision_edge.toolkit.backbones.transformers_config import (
@@ -28,22 +29,9 @@ from vision_edge.toolkit.backbones.weights import WeightsMetadata
 CONFIG_FILE = "config.json"
 PREPROCESSOR_FILE = "preprocessor_config.json"
 MAX_BYTES = 1 << 20
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "quick_gelu": "quick_gelu",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_new": "gelu_tanh",
-    "gelu_tanh": "gelu_tanh",
-}
-"""transformers' and timm's names of activations, and timm's."""
-_DEFAULTS = {
-    "clip": "quick_gelu",
-    "clip_vision_model": "quick_gelu",
-    "siglip": "gelu_pytorch_tanh",
-    "siglip_vision_model": "gelu_pytorch_tanh",
-}
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}
 _INTERPOLATIONS = ("bilinear", "bicubic")
+_GATES = ("mlp.weights_in.weight", "mlp.fc1_g.weight", "mlp.gate_proj.weight")
 _TRIPLE: TypeAdapter[Triple] = TypeAdapter(Triple)
 
 
@@ -52,7 +40,7 @@ class Stated:
     """What files say; None where none does.
 
     Attributes:
-        activation: timm's name of it.
+        activation: timm's name of it, or the file's own where timm has none here.
         mean: Mean per RGB channel of pixels in [0, 1].
         std: Standard deviation per RGB channel of the same.
         interpolation: `"bilinear"` or `"bicubic"`.
@@ -84,7 +72,7 @@ def read_stated(weights: Path) -> Stated:
     preprocessor = _document(weights.with_name(PREPROCESSOR_FILE))
     pretrained = config.get("pretrained_cfg", {})
     pretrained = pretrained if isinstance(pretrained, Mapping) else {}
-    activation = _activation(config, weights.with_name(CONFIG_FILE))
+    activation = stated_activation(config)
     mean, std = (_triple(preprocessor, f"image_{kind}", weights) for kind in ("mean", "std"))
     source = PREPROCESSOR_FILE
     if mean is None and std is None:
@@ -122,35 +110,6 @@ def _document(path: Path) -> Mapping[str, Any]:
             fix="copy it again, or move it away from the weights",
         )
     return document
-
-
-def _activation(config: Mapping[str, Any], path: Path) -> str | None:
-    """Return the activation that `config.json` states, by timm's name of it."""
-    vision = config.get("vision_config")
-    inner = vision if isinstance(vision, Mapping) else config
-    arguments = config.get("model_args")
-    stated = inner.get("hidden_act")
-    if stated is None and isinstance(arguments, Mapping):
-        stated = arguments.get("act_layer")
-    if stated is None and "quickgelu" in str(config.get("architecture", "")):
-        stated = "quick_gelu"
-    if stated is None:  # transformers may leave out what is its default
-        stated = _DEFAULTS.get(str(config.get("model_type")))
-    if stated is None:
-        return None
-    if not isinstance(stated, str) or stated not in ACTIVATIONS:
-        return _other(stated, path)
-    return ACTIVATIONS[stated]
-
-
-def _other(stated: object, path: Path) -> str | None:
-    """Refuse an activation that no backbone here has; gated MLPs state theirs otherwise."""
-    if stated in ("silu", "swish", "relu"):
-        return None
-    raise BackboneError(
-        f"{path}: states the activation {stated!r}; known are {', '.join(sorted(ACTIVATIONS))}",
-        fix="give --activation, if one of these computes the same",
-    )
 
 
 def _architecture(config: Mapping[str, Any], pretrained: Mapping[str, Any]) -> str | None:
@@ -219,18 +178,23 @@ def choose(
         activation: By option, which goes before all else.
 
     Raises:
-        BackboneError: If CLIP's weights say nothing of their activation.
+        BackboneError: If CLIP's weights say nothing of their activation, or files state one that
+            the model is not made with.
     """
     notes = _named_otherwise(architecture, stated)
     found = activation or stated.activation
     if found is None and own.architecture is None:
         _ask_activation(architecture, path)
-    takes = not _is_gated(tensors) and _takes_activation(architecture)
+    gated = _is_gated(tensors)
+    takes = not gated and _takes_activation(architecture)
     if activation is not None and not takes:
         raise BackboneError(
             f"--activation {activation}: {architecture} has one activation only, inside its MLPs",
             fix="leave --activation out",
         )
+    if activation is None:
+        config = path.with_name(CONFIG_FILE)
+        check_activation(stated.activation, architecture, config, gated=gated, takes=takes)
     arguments = {"act_layer": found} if found is not None and takes else {}
     if not notes and own.architecture is None:
         arguments |= stated.arguments
@@ -276,7 +240,7 @@ def _takes_activation(architecture: str) -> bool:
 
 def _is_gated(tensors: Mapping[str, Any]) -> bool:
     """Whether the MLPs are gated, whose activation belongs to their layer in timm."""
-    return any(name.endswith(("mlp.weights_in.weight", "mlp.fc1_g.weight")) for name in tensors)
+    return any(name.endswith(_GATES) for name in tensors)
 
 
 def _ask_activation(architecture: str, path: Path) -> None:
