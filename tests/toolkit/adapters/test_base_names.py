@@ -32,7 +32,7 @@ NAMES: dict[str, tuple[str, str | None, int | None]] = {
     "openai/clip-vit-base-patch32": ("CLIP", "base", 32),
     "laion/CLIP-ViT-B-16-laion2B-s34B-b88K": ("CLIP", "base", 16),
     "vit_base_patch16_clip_224.openai": ("CLIP", "base", 16),
-    "facebook/metaclip-b32-400m": ("CLIP", None, None),
+    "facebook/metaclip-b32-400m": ("CLIP", "base", 32),
     "facebook/deit-base-patch16-224": ("DeiT", "base", 16),
     "facebook/deit-base-distilled-patch16-224": ("distilled DeiT", "base", 16),
     "deit_tiny_distilled_patch16_224.fb_in1k": ("distilled DeiT", "tiny", 16),
@@ -66,6 +66,19 @@ NAMES: dict[str, tuple[str, str | None, int | None]] = {
     "google/mobilenet_v3_small": ("mobilenet", "small", None),
     "nvidia/C-RADIOv2-B": ("radio", None, None),
     "facebook/webssl-dino300m-full2b-224": ("webssl", None, None),
+    "ibot_vitb16": ("iBOT", "base", 16),
+    "MoCo-v3-vit-b": ("MoCo", None, None),
+    "mocov3_vit_small": ("MoCo", "small", None),
+    "vit_relpos_base_patch16_224.sw_in1k": ("RelPos ViT", "base", 16),
+    "vit_srelpos_small_patch16_224": ("RelPos ViT", "small", 16),
+    "timm/vit_small_patch16_xp_224": ("XP ViT", "small", 16),
+    "vit_base_patch16_rpn_224.sw_in1k": ("RPN ViT", "base", 16),
+    "vit_base_patch16_224_miil.in21k": ("MIIL ViT", "base", 16),
+    "vit_base_patch16_224.bamboo": ("Bamboo ViT", "base", 16),
+    "vit_little_patch16_reg4_gap_256.sbb_in1k": ("ViT with registers", "little", 16),
+    "vit_intern300m_patch14_448.ogvl_dist": ("internvit", None, 14),
+    "OpenGVLab/InternViT-300M-448px": ("internvit", None, None),
+    "siglip-b16": ("SigLIP", "base", 16),
     "ViT-B-32__openai": ("CLIP", "base", 32),
     "vit_small_patch16_rope_224.naver_in1k": ("RoPE-ViT", "small", 16),
     "google/vit-base-patch16-224-in21k@refs/pr/7": ("ViT", "base", 16),
@@ -87,6 +100,27 @@ def test_a_name_tells_family_size_and_patch(name: str) -> None:
 def test_what_names_no_model_tells_nothing(name: str) -> None:
     found = parse_base(name)
     assert (found.family, found.size, found.patch, found.kin) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "family", "size"),
+    [
+        ("/models/vit/siglip-b16/model", "SigLIP", "base"),
+        ("/models/siglip/model.safetensors", "SigLIP", None),
+        ("/ckpts/mocov3/vit-b-300ep.pth.tar", "MoCo", None),
+        ("/ckpts/MoCo-v3/vit_base_patch16_224/best_model", "MoCo", "base"),
+        ("/ckpts/dinov2/vit_base_patch16_224", "DINOv2", "base"),
+        ("/ckpts/dinov2/deit_base_patch16_224", "DeiT", "base"),
+        ("/ckpts/moco_parts/vit_base_patch16_224", "ViT", "base"),
+        ("/models/vit/model", None, None),
+        ("/paperclip/vit_base_patch16_224", "ViT", "base"),
+    ],
+)
+def test_a_folder_called_as_a_family_speaks(
+    path: str, family: str | None, size: str | None
+) -> None:
+    found = parse_base(path)
+    assert (found.family, found.size) == (family, size)
 
 
 def test_open_clip_s_names_with_a_slash_are_one_name() -> None:

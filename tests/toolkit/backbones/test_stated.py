@@ -149,9 +149,42 @@ def test_a_name_that_says_it_needs_nothing_more(name: str, tmp_path: Path) -> No
     assert _chosen(tmp_path, None, name).arguments == {}
 
 
-def test_an_activation_that_nothing_here_has_is_refused(tmp_path: Path) -> None:
-    with refusal(BackboneError, "config.json", "mish", "--activation"):
-        _chosen(tmp_path, {"hidden_act": "mish"})
+@pytest.mark.parametrize("name", ["mish", "relu", "silu", "swish", "selu"])
+@pytest.mark.parametrize("model", [CLIP, "vit_tiny_patch16_224"])
+def test_an_activation_that_nothing_here_has_is_refused(
+    name: str, model: str, tmp_path: Path
+) -> None:
+    with refusal(BackboneError, "config.json", name, "--activation"):
+        _chosen(tmp_path, {"hidden_act": name}, model)
+    assert _chosen(tmp_path, {"hidden_act": name}, model, "gelu").arguments == {"act_layer": "gelu"}
+
+
+@pytest.mark.parametrize(
+    ("gate", "activation", "taken"),
+    [
+        ("mlp.weights_in.weight", "silu", True),
+        ("mlp.gate_proj.weight", "silu", True),
+        ("mlp.weights_in.weight", "gelu", True),
+        ("mlp.weights_in.weight", "relu", False),
+        ("mlp.fc1.weight", "silu", False),
+    ],
+)
+def test_gated_mlps_alone_have_silu(
+    gate: str, activation: str, taken: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_act": activation}))
+    path, name = tmp_path / "w.safetensors", "vit_giant_patch14_dinov2"
+    tensors = {f"blocks.0.{gate}": torch.zeros(1)}
+    if taken:
+        assert not choose(name, path, WeightsMetadata(), read_stated(path), tensors, None).arguments
+        return
+    with refusal(BackboneError, "config.json", activation, name):
+        choose(name, path, WeightsMetadata(), read_stated(path), tensors, None)
+
+
+def test_a_model_of_gelu_alone_takes_no_file_that_states_another(tmp_path: Path) -> None:
+    with refusal(BackboneError, "config.json", "quick_gelu", "gelu alone"):
+        _chosen(tmp_path, {"hidden_act": "quick_gelu"}, "beit_base_patch16_224")
 
 
 def test_a_model_of_one_activation_takes_no_other(tmp_path: Path) -> None:
@@ -205,6 +238,111 @@ def test_preprocessing_is_what_the_files_beside_the_weights_state(
     assert any(name in note for note in loaded.notes)
 
 
+def _said(tmp_path: Path, **document: Any) -> stated.Stated:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(document))
+    return read_stated(tmp_path / "w.safetensors")
+
+
+SYMMETRIC = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+
+
+@pytest.mark.parametrize(
+    ("document", "mean", "std"),
+    [
+        ({"do_normalize": False, **SYMMETRIC}, 0.0, 1.0),
+        ({"do_normalize": False}, 0.0, 1.0),
+        ({"do_normalize": True, "rescale_factor": 1 / 255, **SYMMETRIC}, 0.5, 0.25),
+        ({"rescale_factor": 0.00392156862745098, **SYMMETRIC}, 0.5, 0.25),
+        ({"rescale_factor": 2 / 255, **SYMMETRIC}, 0.25, 0.125),
+        ({"rescale_factor": 2 / 255, "do_normalize": False}, 0.0, 0.5),
+        ({"do_rescale": False, "image_mean": [127.5] * 3, "image_std": [51] * 3}, 0.5, 0.2),
+    ],
+)
+def test_what_scales_pixels_is_turned_into_mean_and_std(
+    document: dict[str, Any], mean: float, std: float, tmp_path: Path
+) -> None:
+    said = _said(tmp_path, **document)
+    assert said.problem is None
+    assert said.mean == pytest.approx([mean] * 3)
+    assert said.std == pytest.approx([std] * 3)
+    pixels = torch.tensor([0.0, 100.0, 255.0])  # as transformers computes it
+    scaled = pixels * (document.get("rescale_factor", 1 / 255))
+    scaled = pixels if document.get("do_rescale") is False else scaled
+    if document.get("do_normalize") is not False:
+        scaled = (scaled - document["image_mean"][0]) / document["image_std"][0]
+    torch.testing.assert_close((pixels / 255 - mean) / std, scaled, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("document", "word"),
+    [
+        ({"do_rescale": False, **SYMMETRIC}, "do_rescale"),
+        ({"do_rescale": False, "do_normalize": False}, "do_rescale"),
+        ({"rescale_factor": 1, "do_rescale": False}, "do_rescale"),
+        ({"rescale_factor": 0, **SYMMETRIC}, "rescale_factor"),
+        ({"rescale_factor": "x", **SYMMETRIC}, "rescale_factor"),
+        ({"rescale_factor": 2 / 255}, "no mean and std"),
+        ({"rescale_offset": True, **SYMMETRIC}, "rescale_offset"),
+        ({"do_flip_channel_order": True, **SYMMETRIC}, "do_flip_channel_order"),
+        (
+            {"image_mean": [123.675, 116.28, 103.53], "image_std": [58.4, 57.1, 57.4]},
+            "--mean 0.485",
+        ),
+    ],
+)
+def test_what_is_said_of_pixels_and_not_done_is_refused_unless_options_say_it(
+    document: dict[str, Any], word: str, tiny: Path
+) -> None:
+    tiny.with_name("preprocessor_config.json").write_text(json.dumps(document))
+    options = BackboneOptions(name="vit_tiny_patch16_224", weights=tiny)
+    with refusal(BackboneError, word, "--mean"):
+        load_backbone(options)
+    given = {"mean": IMAGENET[0], "std": IMAGENET[1]}
+    loaded = load_backbone(options.model_copy(update=given))
+    assert (loaded.spec.mean, loaded.spec.std) == IMAGENET
+
+
+@pytest.mark.parametrize(
+    ("resample", "kernel"),
+    [
+        (0, "nearest"), (1, "lanczos"), (2, "bilinear"), (3, "bicubic"), (4, "box"), (5, "hamming"),
+        (7, "7"), (-1, "-1"), (True, "True"), ("bilinear", "bilinear"), ("area", "area"),
+    ],
+)  # fmt: skip
+def test_a_kernel_that_the_runtime_has_not_is_refused_by_name(
+    resample: Any, kernel: str, tiny: Path
+) -> None:
+    document = {"resample": resample, **SYMMETRIC}
+    tiny.with_name("preprocessor_config.json").write_text(json.dumps(document))
+    options = BackboneOptions(name="vit_tiny_patch16_224", weights=tiny)
+    if kernel in ("bilinear", "bicubic"):
+        assert load_backbone(options).spec.interpolation == kernel
+        return
+    with refusal(BackboneError, kernel, "--interpolation"):
+        load_backbone(options)
+    given = options.model_copy(update={"interpolation": "bilinear"})
+    assert load_backbone(given).spec.interpolation == "bilinear"
+
+
+@pytest.mark.parametrize("field", ["mean", "std"])
+def test_values_of_pixels_up_to_255_are_refused_with_those_to_give(field: str) -> None:
+    with refusal(BackboneError, field, f"--{field} 0.5,0.5,0.5"):
+        load_backbone(BackboneOptions(**{field: (127.5, 127.5, 127.5)}))  # type: ignore[arg-type]
+
+
+def test_a_processor_s_nested_file_is_read_and_goes_first(tmp_path: Path) -> None:
+    nested = {"image_processor": {"image_mean": IMAGENET[0], "image_std": IMAGENET[1]}}
+    (tmp_path / "processor_config.json").write_text(json.dumps(nested))
+    for said in (read_stated(tmp_path / "w.safetensors"), _said(tmp_path, **SYMMETRIC)):
+        assert (said.mean, said.std) == IMAGENET
+        assert said.preprocessing_file == "processor_config.json"
+    (tmp_path / "processor_config.json").write_text('{"image_seq_length": 5}')
+    assert read_stated(tmp_path / "w.safetensors").mean == (0.5, 0.5, 0.5)
+    (tmp_path / "processor_config.json").write_text('{"image_processor": 5}')
+    with refusal(BackboneError, "processor_config.json", "image_processor"):
+        read_stated(tmp_path / "w.safetensors")
+
+
 @pytest.mark.parametrize("tag", ["dino", "mae"])
 def test_the_tag_of_a_name_decides_and_a_bare_name_is_remarked_upon(
     tag: str, tmp_path: Path
@@ -241,7 +379,7 @@ def test_timm_s_own_config_names_the_model(tiny: Path) -> None:
 def test_a_file_that_makes_no_sense_is_refused_by_name(tiny: Path, name: str, text: str) -> None:
     tiny.with_name(name).write_text(text)
     with refusal(BackboneError, tiny.parent):
-        read_stated(tiny)
+        load_backbone(BackboneOptions(name="vit_tiny_patch16_224", weights=tiny))
 
 
 def test_nothing_is_stated_where_there_are_no_files(tiny: Path) -> None:

@@ -23,7 +23,7 @@ from vision_edge.runtime.images.preprocess import PreprocessSpec
 from vision_edge.runtime.system.files import sha256_file
 from vision_edge.toolkit.adapters.base_check import Recorded, compare_base
 from vision_edge.toolkit.adapters.heads import Head, unfit_head
-from vision_edge.toolkit.adapters.not_here import refuse_absent
+from vision_edge.toolkit.adapters.not_here import beside_notes, refuse_absent, refuse_shard
 from vision_edge.toolkit.adapters.paper_format import is_paper_layout, parse_paper
 from vision_edge.toolkit.adapters.peft_format import (
     CONFIG_FILE,
@@ -247,7 +247,9 @@ def _parse(path: Path) -> tuple[Parsed, Path]:
         tensors, metadata = _read_tensors(weights)
         parsed = parse_peft(path, config, tensors, _own(metadata, weights))
         stated = read_preprocessing(metadata, str(weights))
-        return replace(parsed, preprocessing=stated), weights
+        notes = [*parsed.notes, *beside_notes(path)]
+        return replace(parsed, preprocessing=stated, notes=notes), weights
+    refuse_shard(path)
     tensors, metadata = _read_tensors(path)
     if not is_paper_layout(tensors):
         raise AdapterError(

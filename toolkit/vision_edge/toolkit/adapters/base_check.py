@@ -16,7 +16,7 @@ from vision_edge.toolkit.adapters.base_names import BaseName, hyphenated, parse_
 
 TRUST_OPTION = "--trust-base"
 _TEXT_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS")
-_VIT = frozenset({"ViT", "DeiT", "DINO", "MAE", "MSN"})
+_VIT = frozenset({"ViT", "DeiT", "DINO", "MAE", "MSN", "iBOT", "MoCo", "MIIL ViT"})
 _CLASSES: dict[str, frozenset[str]] = {
     "vit": _VIT,
     "vit_mae": frozenset({"MAE"}),
@@ -41,7 +41,34 @@ _TIMM_MODULES = {
     "deit": frozenset({"distilled DeiT", "DeiT"}),
     "eva": _OF_EVA,
     "beit": frozenset({"BEiT", "BEiT v2"}),
+    "vision_transformer_relpos": frozenset({"RelPos ViT"}),
 }
+_OF_CLIP = frozenset({"CLIP", "EVA-CLIP"})
+_BY_CLASS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("siglip2", _CLASSES["siglip2"]),
+    ("siglip", _CLASSES["siglip"]),
+    ("dinov2withregisters", _CLASSES["dinov2_with_registers"]),
+    ("dinov2", _CLASSES["dinov2"]),
+    ("dinov3", _CLASSES["dinov3_vit"]),
+    ("internvision", frozenset({"internvit"})),
+    ("clip", _OF_CLIP),
+    ("chineseclip", _OF_CLIP),
+    ("vitmae", _CLASSES["vit_mae"]),
+    ("vitmsn", _CLASSES["vit_msn"]),
+    ("vit(?:model|for)", _VIT),
+    ("deit(?:model|for)", _CLASSES["deit"]),
+    ("beit(?:model|for|$)", _CLASSES["beit"]),
+    ("data2vecvision", frozenset({"data2vec"})),
+    ("ijepa", frozenset({"ijepa"})),
+    ("swin", frozenset({"swin"})),
+    ("convnext", frozenset({"convnext"})),
+    ("resnet", frozenset({"resnet"})),
+    (
+        "(?:distil|al|de)?(?:ro)?bert|gpt|llama|qwen|mistral|mixtral|gemma|t5|phi\\d?for|opt(?:for|model)",
+        frozenset({"language model"}),
+    ),
+)
+"""Families by how a class's name begins, in lower case: whichever library it is of."""
 _LIBRARY = re.compile(r"(?P<library>transformers|timm)\.models\.(?P<module>\w+)")
 _LAYOUT = re.compile(
     r"(?:^|\.)(?P<name>vit|vit_mae|vit_msn|deit|beit|dinov2|dinov2_with_registers|dinov3_vit|siglip"
@@ -165,6 +192,9 @@ def _by_class(recorded: Recorded, named: bool) -> tuple[frozenset[str] | None, s
     """Return the families that class, layout or task allow (None: any), and what says so."""
     if recorded.task in _TEXT_TASKS and not named:
         return frozenset({"language model"}), f"made for the task {recorded.task}, of text"
+    if recorded.model_class and (of_class := _of_class(recorded.model_class)) is not None:
+        library = f" of {recorded.library}" if recorded.library else ""
+        return of_class, f"tuned on {recorded.model_class}{library}"
     if match := _LIBRARY.match(recorded.library or ""):
         table = _CLASSES if match["library"] == "transformers" else _TIMM_MODULES
         module = match["module"]
@@ -176,3 +206,9 @@ def _by_class(recorded: Recorded, named: bool) -> tuple[frozenset[str] | None, s
         allowed = _CLASSES.get(recorded.layout, frozenset({recorded.layout}))
         return allowed, f"tuned on a model whose layers are called {recorded.layout!r}"
     return None, ""
+
+
+def _of_class(name: str) -> frozenset[str] | None:
+    """Return the families that a class is of, None if its name tells nothing."""
+    lower = name.lower()
+    return next((found for start, found in _BY_CLASS if re.match(start, lower)), None)

@@ -2,13 +2,14 @@
 
 A recorded base is a name on a hub (`google/vit-base-patch16-224`), timm's name of a model with its
 tag (`vit_small_patch14_dinov2.lvd142m`), or a path on the machine that tuned. Only the part of a
-path that names the model speaks: folders above it are words of their owner (`/data/large_parts/`).
+path that names the model speaks: folders above it are words of their owner (`/data/large_parts/`),
+but for those that are called as a family and nothing else is (`/models/mocov3/`).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _OTHERS = (
     "swin", "swinv2", "convnext", "convnextv2", "resnet", "regnet", "efficientnet", "hiera", "sam",
@@ -45,6 +46,15 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     ("distilled DeiT", r"\bdeit\b.*\bdistill?ed\b"),
     ("DeiT", r"\bdeit\b"),
     ("MSN", r"\bmsn\b"),
+    ("iBOT", r"\bibot\b"),
+    ("MoCo", r"\bmoco(?:-?v?\d)?\b"),
+    ("internvit", r"\bvit\b.*\bintern\d+m\b|\bintern-?vit\b"),
+    ("RelPos ViT", r"\bvit\b.*\bs?relpos\b"),
+    ("XP ViT", r"\bvit\b.*\bxp\b"),
+    ("RPN ViT", r"\bvit\b.*\brpn\b"),
+    ("MIIL ViT", r"\bvit\b.*\bmiil\b"),
+    ("Bamboo ViT", r"\bvit\b.*\bbamboo\b"),
+    ("ViT with registers", r"\bvit\b.*\breg\d+\b"),
     ("MAE", r"\bmae\b"),
     ("language model", rf"\b(?:{_LANGUAGE})\b"),
     ("ViT", r"\bvit\b.*\bsam-in1k\b"),  # trained with sharpness-aware minimisation
@@ -55,6 +65,11 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
 )
 """Families by a pattern on a name in lower case whose words are joined by hyphens; the first that
 is found counts. Weights of two families never go together, even where all shapes do."""
+_SPEAK_ALONE = frozenset(
+    ("SigLIP", "SigLIP 2", "DINOv2", "DINOv3", "EVA-02", "BEiT v2", "BEiT-3", "DeiT III", "iBOT",
+     "MoCo")
+)  # fmt: skip
+"""Families whose name is no everyday word: a folder called so tells what lies in it."""
 _COMPILED = tuple((family, re.compile(pattern)) for family, pattern in _FAMILIES)
 _VARIETY = re.compile(r"\b([a-z]+vit)(?:v\d)?\b")  # mobilevit, owlvit, ...
 _KIN = re.compile(r"\b(?:like|style|ish)\b")
@@ -66,6 +81,7 @@ _SIZE_WORDS = (
 _SIZES = "|".join(sorted(_SIZE_WORDS, key=len, reverse=True))
 _BEFORE_PATCH = re.compile(rf"\b({_SIZES})-(?:distill?ed-)?patch")
 _LETTER = re.compile(r"\b(?:vit|core|spatial|lang|deit|vilt)-?([tsblhg])-?(\d{1,2})(?:plus)?\b")
+_SHORT = re.compile(r"\b([tblhg])(8|14|16|32)\b")  # siglip-b16; s16 is a stride
 _ANY_SIZE = re.compile(rf"\b({_SIZES})\b")
 _LETTERS = {"t": "tiny", "s": "small", "b": "base", "l": "large", "h": "huge", "g": "giant"}
 _PATCH = re.compile(r"\bpatch-?(\d{1,3})\b")
@@ -138,8 +154,18 @@ def parse_base(path: str) -> BaseName:
         found = _understood(part, owner)
         if index < last and not from_hub and not (found.family and found.size):
             break  # a folder's word, not a model's name
-        return found
-    return BaseName(path)
+        return _in_folder(found, parts[:index]) if found.family == "ViT" else found
+    return _in_folder(BaseName(path), parts)
+
+
+def _in_folder(found: BaseName, folders: list[str]) -> BaseName:
+    """Take the family of the nearest folder that is called as one, where a name has none itself."""
+    for part in reversed(folders[-_CLIMB:]):
+        family = _understood(part, "").family
+        pattern = dict(_COMPILED).get(family or "")
+        if family in _SPEAK_ALONE and pattern and pattern.fullmatch(hyphenated(part)):
+            return replace(found, family=family)
+    return found
 
 
 def _is_open_clip(part: str) -> bool:
@@ -172,7 +198,7 @@ def _understood(part: str, owner: str) -> BaseName:
         return BaseName(part, kin=family)
     if family is None:
         return BaseName(part)
-    letter = _LETTER.search(text)
+    letter = _LETTER.search(text) or _SHORT.search(text)
     patch = _PATCH.search(text)
     words = f"{hyphenated(owner)}-{text}".split("-")
     return BaseName(

@@ -28,6 +28,8 @@ from vision_edge.toolkit.adapters.paper_format import names_of_paper
 from vision_edge.toolkit.adapters.peft_format import CONFIG_FILE, MODEL_FILE
 
 PICKLE_FILE = "adapter_model.bin"
+SHARD = re.compile(r"adapter_model-\d+-of-\d+\.(?:safetensors|bin)$")
+"""One of several files that an adapter's tensors were divided into."""
 MAX_DEPTH = 8
 """Folders below the hub that are looked into; what lies deeper is named."""
 _NUMBERED = re.compile(r"(?:checkpoint|ckpt|epoch|step|global[-_]?step)[-_]?(\d+)$", re.IGNORECASE)
@@ -127,6 +129,8 @@ def _entries(folder: Path, hub: Path, search: Search, own: bool, depth: int) -> 
         elif not own and entry.suffix == ".safetensors":
             if depth == 0 or names_of_paper(entry):
                 search.found.append(entry)
+            elif SHARD.match(entry.name):
+                _note(search, hub, entry, f"one shard of an adapter, without its {CONFIG_FILE}")
             else:
                 _note(search, hub, entry, "safetensors, but no adapter's")
         elif not own and entry.suffix.lower() in _NOT_READ:

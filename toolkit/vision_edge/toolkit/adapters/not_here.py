@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from vision_edge.runtime.errors import AdapterError
-from vision_edge.toolkit.adapters.hub_search import PICKLE_FILE, adapters_below
+from vision_edge.toolkit.adapters.hub_search import PICKLE_FILE, SHARD, adapters_below
 from vision_edge.toolkit.adapters.peft_format import CONFIG_FILE, MODEL_FILE
 
 _CONVERSION = (
@@ -34,10 +34,12 @@ def refuse_absent(folder: Path) -> None:
 
     Raises:
         AdapterError: If it has no `adapter_model.safetensors` and something else in its place: a
-            pickle, adapters in folders below, or nothing.
+            pickle, shards, adapters in folders below, or nothing.
     """
     if (folder / MODEL_FILE).is_file():
         return
+    for path in sorted(folder.iterdir()):
+        refuse_shard(path)
     if (folder / PICKLE_FILE).is_file():
         raise AdapterError(
             f"{folder}: only {PICKLE_FILE} is here, a pickle: reading one may run any program that "
@@ -58,3 +60,24 @@ def refuse_absent(folder: Path) -> None:
         f"{folder}: no adapter here ({CONFIG_FILE} and {MODEL_FILE} are missing)",
         fix="give a PEFT directory",
     )
+
+
+def refuse_shard(path: Path) -> None:
+    """Raise if a file is one of several that an adapter's tensors were divided into.
+
+    Raises:
+        AdapterError: Naming it.
+    """
+    if SHARD.match(path.name):
+        raise AdapterError(
+            f"{path}: one shard of an adapter; alone it is not the whole, and shards are not "
+            "joined here",
+            fix=f"save the adapter again as one {MODEL_FILE} (PEFT's save_pretrained does)",
+        )
+
+
+def beside_notes(folder: Path) -> list[str]:
+    """Return what else lies beside an adapter's weights and is not read."""
+    unread = [folder / PICKLE_FILE, *(p for p in sorted(folder.iterdir()) if SHARD.match(p.name))]
+    names = ", ".join(path.name for path in unread if path.is_file())
+    return [f"{MODEL_FILE} is read, and {names} beside it is not"] if names else []

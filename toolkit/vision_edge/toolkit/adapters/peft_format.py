@@ -30,6 +30,7 @@ from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.errors import AdapterError
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 from vision_edge.toolkit.adapters.base_check import Recorded, layout_of
+from vision_edge.toolkit.adapters.effects import effect_notes, zero_notes
 from vision_edge.toolkit.adapters.heads import Head, head_root, in_pooling, read_head
 from vision_edge.toolkit.adapters.patterns import by_pattern, compiled
 from vision_edge.toolkit.adapters.peft_kinds import read_document, unknown_fields
@@ -159,8 +160,12 @@ def parse_peft(
     head, notes = read_head(heads)
     if unknown := unknown_fields(document):
         notes.append(f"{CONFIG_FILE} has fields that are not known here: {', '.join(unknown)}")
+    read = [_factors(folder, module, pair, config) for module, pair in factors.items()]
+    scales = {module: item.scale for module, item in zip(factors, read, strict=True)}
+    loras = {match["module"] for key in heads if (match := _FACTOR.match(key))} | factors.keys()
+    notes += [*effect_notes(document, loras, tensors), *zero_notes(scales)]
     return Parsed(
-        [_factors(folder, module, pair, config) for module, pair in factors.items()],
+        read,
         head,
         _recorded(config, factors),
         own,

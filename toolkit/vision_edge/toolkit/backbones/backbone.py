@@ -23,6 +23,7 @@ from vision_edge.runtime.images.preprocess import PreprocessSpec, Triple
 from vision_edge.toolkit.backbones.families import PROJECTED, Family, embedding_kind, family_of
 from vision_edge.toolkit.backbones.fused_qkv import fuse_qkv
 from vision_edge.toolkit.backbones.loading import create_model, load_weights, resized_notes
+from vision_edge.toolkit.backbones.preprocessor import KERNELS, check_range
 from vision_edge.toolkit.backbones.projection import projection_head, projection_widths
 from vision_edge.toolkit.backbones.stated import CONFIG_FILE, Chosen, choose, read_stated
 from vision_edge.toolkit.backbones.weights import (
@@ -229,6 +230,8 @@ def _from_file(options: BackboneOptions) -> Backbone:
     own, stated = read_metadata(path), read_stated(path)
     if options.name not in (None, own.name, own.architecture):
         own = WeightsMetadata()
+    if stated.problem and not ((own.mean or options.mean) and (own.std or options.std)):
+        raise stated.problem
     architecture = own.architecture or options.name or stated.architecture
     if architecture is None:
         raise BackboneError(
@@ -284,11 +287,18 @@ def _spec(model: nn.Module, options: BackboneOptions, chosen: Chosen) -> Preproc
         "interpolation": options.interpolation or chosen.interpolation or config["interpolation"],
         "crop_pct": options.crop_pct or chosen.crop_pct or 1.0,
     }
+    if fields["interpolation"] not in KERNELS:
+        raise BackboneError(
+            f"preprocessing interpolation: {fields['interpolation']!r} is not done here",
+            fix=f"give --interpolation, one of {', '.join(KERNELS)}: the nearest to it",
+        )
     try:
-        return PreprocessSpec.model_validate(fields)
+        spec = PreprocessSpec.model_validate(fields)
     except ValidationError as error:
         problem = error.errors()[0]
         raise BackboneError(
             f"preprocessing {problem['loc'][0]}: {problem['msg']}; got {problem['input']!r}",
             fix="give it by option",
         ) from error
+    check_range(spec.mean, spec.std)
+    return spec

@@ -1,6 +1,7 @@
 """What the files beside weights say of them: activation, preprocessing, architecture.
 
-Read are transformers' `config.json` and `preprocessor_config.json`, and timm's `config.json`.
+Read are transformers' `config.json`, `preprocessor_config.json` and `processor_config.json`, and
+timm's `config.json`.
 Files from outside are untrusted: at most a megabyte is read, and only what is named here.
 """
 
@@ -8,16 +9,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import timm
-from pydantic import TypeAdapter, ValidationError
 
 from vision_edge.runtime.errors import BackboneError
 from vision_edge.runtime.images.preprocess import Triple
+from vision_edge.toolkit.backbones.activations import check_activation, stated_activation
 from vision_edge.toolkit.backbones.families import is_clip
+from vision_edge.toolkit.backbones.preprocessor import (
+    PREPROCESSOR_FILE,
+    PROCESSOR_FILE,
+    Preprocessing,
+    kernel_name,
+    transformers_preprocessing,
+    triple,
+)
 from vision_edge.toolkit.backbones.timm_config import timm_arguments
 from vision_edge.toolkit.backbones.transformers_config import (
     TransformersConfig,
@@ -26,25 +35,8 @@ from vision_edge.toolkit.backbones.transformers_config import (
 from vision_edge.toolkit.backbones.weights import WeightsMetadata
 
 CONFIG_FILE = "config.json"
-PREPROCESSOR_FILE = "preprocessor_config.json"
 MAX_BYTES = 1 << 20
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "quick_gelu": "quick_gelu",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_new": "gelu_tanh",
-    "gelu_tanh": "gelu_tanh",
-}
-"""transformers' and timm's names of activations, and timm's."""
-_DEFAULTS = {
-    "clip": "quick_gelu",
-    "clip_vision_model": "quick_gelu",
-    "siglip": "gelu_pytorch_tanh",
-    "siglip_vision_model": "gelu_pytorch_tanh",
-}
-_RESAMPLE = {2: "bilinear", 3: "bicubic"}
-_INTERPOLATIONS = ("bilinear", "bicubic")
-_TRIPLE: TypeAdapter[Triple] = TypeAdapter(Triple)
+_GATES = ("mlp.weights_in.weight", "mlp.fc1_g.weight", "mlp.gate_proj.weight")
 
 
 @dataclass(frozen=True)
@@ -52,11 +44,12 @@ class Stated:
     """What files say; None where none does.
 
     Attributes:
-        activation: timm's name of it.
+        activation: timm's name of it, or the file's own where timm has none here.
         mean: Mean per RGB channel of pixels in [0, 1].
         std: Standard deviation per RGB channel of the same.
-        interpolation: `"bilinear"` or `"bicubic"`.
+        interpolation: Kernel by name, which the runtime may not have.
         architecture: timm's name of the model, with its tag where it is stated.
+        problem: Why mean and std cannot be taken, to be raised where nothing else gives them.
         preprocessing_file: Where mean and std come from.
         activation_file: Where the activation comes from.
         transformers: What transformers' `config.json` says beyond that.
@@ -68,6 +61,7 @@ class Stated:
     std: Triple | None = None
     interpolation: str | None = None
     architecture: str | None = None
+    problem: BackboneError | None = None
     preprocessing_file: str | None = None
     activation_file: str | None = None
     transformers: TransformersConfig = field(default_factory=TransformersConfig)
@@ -81,27 +75,41 @@ def read_stated(weights: Path) -> Stated:
         BackboneError: If one is there and cannot be understood.
     """
     config = _document(weights.with_name(CONFIG_FILE))
-    preprocessor = _document(weights.with_name(PREPROCESSOR_FILE))
     pretrained = config.get("pretrained_cfg", {})
     pretrained = pretrained if isinstance(pretrained, Mapping) else {}
-    activation = _activation(config, weights.with_name(CONFIG_FILE))
-    mean, std = (_triple(preprocessor, f"image_{kind}", weights) for kind in ("mean", "std"))
-    source = PREPROCESSOR_FILE
-    if mean is None and std is None:
-        mean, std = (_triple(pretrained, kind, weights) for kind in ("mean", "std"))
-        source = CONFIG_FILE
-    kernel = _RESAMPLE.get(_number(preprocessor.get("resample"))) or pretrained.get("interpolation")
+    activation = stated_activation(config)
+    source, said = _preprocessing(weights, pretrained)
     return Stated(
         activation=activation,
-        mean=mean,
-        std=std,
-        interpolation=kernel if kernel in _INTERPOLATIONS else None,
+        mean=said.mean,
+        std=said.std,
+        interpolation=said.interpolation,
         architecture=_architecture(config, pretrained),
-        preprocessing_file=source if mean or std else None,
+        problem=said.problem,
+        preprocessing_file=source if said.mean or said.std else None,
         activation_file=CONFIG_FILE if activation else None,
         transformers=transformers_config(config, weights.with_name(CONFIG_FILE)),
         arguments=timm_arguments(config, weights.with_name(CONFIG_FILE)),
     )
+
+
+def _preprocessing(weights: Path, pretrained: Mapping[str, Any]) -> tuple[str, Preprocessing]:
+    """Return what is stated, and the file that states it: as transformers, the nested one first."""
+    nested = _document(weights.with_name(PROCESSOR_FILE)).get("image_processor")
+    source = PREPROCESSOR_FILE if nested is None else PROCESSOR_FILE
+    path = weights.with_name(source)
+    document = _document(path) if nested is None else nested
+    if not isinstance(document, Mapping):
+        raise BackboneError(
+            f"{path}: its image_processor is no JSON object", fix="move it away from the weights"
+        )
+    said = transformers_preprocessing(document, str(path))
+    kernel = said.interpolation or kernel_name(pretrained.get("interpolation"))
+    if said.mean is None and said.std is None and said.problem is None:
+        source, path = CONFIG_FILE, weights.with_name(CONFIG_FILE)
+        mean, std = (triple(pretrained, kind, str(path)) for kind in ("mean", "std"))
+        said = replace(said, mean=mean, std=std)
+    return source, replace(said, interpolation=kernel)
 
 
 def _document(path: Path) -> Mapping[str, Any]:
@@ -124,59 +132,12 @@ def _document(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def _activation(config: Mapping[str, Any], path: Path) -> str | None:
-    """Return the activation that `config.json` states, by timm's name of it."""
-    vision = config.get("vision_config")
-    inner = vision if isinstance(vision, Mapping) else config
-    arguments = config.get("model_args")
-    stated = inner.get("hidden_act")
-    if stated is None and isinstance(arguments, Mapping):
-        stated = arguments.get("act_layer")
-    if stated is None and "quickgelu" in str(config.get("architecture", "")):
-        stated = "quick_gelu"
-    if stated is None:  # transformers may leave out what is its default
-        stated = _DEFAULTS.get(str(config.get("model_type")))
-    if stated is None:
-        return None
-    if not isinstance(stated, str) or stated not in ACTIVATIONS:
-        return _other(stated, path)
-    return ACTIVATIONS[stated]
-
-
-def _other(stated: object, path: Path) -> str | None:
-    """Refuse an activation that no backbone here has; gated MLPs state theirs otherwise."""
-    if stated in ("silu", "swish", "relu"):
-        return None
-    raise BackboneError(
-        f"{path}: states the activation {stated!r}; known are {', '.join(sorted(ACTIVATIONS))}",
-        fix="give --activation, if one of these computes the same",
-    )
-
-
 def _architecture(config: Mapping[str, Any], pretrained: Mapping[str, Any]) -> str | None:
     """Return timm's name of the model from timm's own `config.json`."""
     name, tag = config.get("architecture"), pretrained.get("tag")
     if not isinstance(name, str) or not name:
         return None
     return f"{name}.{tag}" if isinstance(tag, str) and tag and "." not in name else name
-
-
-def _triple(document: Mapping[str, Any], key: str, weights: Path) -> Triple | None:
-    value = document.get(key)
-    if value is None:
-        return None
-    try:
-        return _TRIPLE.validate_python(tuple(value) if isinstance(value, list) else value)
-    except ValidationError as error:
-        raise BackboneError(
-            f"{weights.parent}: a file beside the weights states {key} {value!r:.80}, which is not "
-            "three numbers",
-            fix="give --mean and --std, and move the file away",
-        ) from error
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else -1
 
 
 @dataclass(frozen=True)
@@ -219,18 +180,23 @@ def choose(
         activation: By option, which goes before all else.
 
     Raises:
-        BackboneError: If CLIP's weights say nothing of their activation.
+        BackboneError: If CLIP's weights say nothing of their activation, or files state one that
+            the model is not made with.
     """
     notes = _named_otherwise(architecture, stated)
     found = activation or stated.activation
     if found is None and own.architecture is None:
         _ask_activation(architecture, path)
-    takes = not _is_gated(tensors) and _takes_activation(architecture)
+    gated = _is_gated(tensors)
+    takes = not gated and _takes_activation(architecture)
     if activation is not None and not takes:
         raise BackboneError(
             f"--activation {activation}: {architecture} has one activation only, inside its MLPs",
             fix="leave --activation out",
         )
+    if activation is None:
+        config = path.with_name(CONFIG_FILE)
+        check_activation(stated.activation, architecture, config, gated=gated, takes=takes)
     arguments = {"act_layer": found} if found is not None and takes else {}
     if not notes and own.architecture is None:
         arguments |= stated.arguments
@@ -241,7 +207,7 @@ def choose(
         )
     if own.mean is None and stated.mean is not None:
         notes.append(f"mean and std are those of {stated.preprocessing_file} beside the weights")
-    elif own.mean is None and "." not in architecture:
+    elif own.mean is None and "." not in architecture and stated.problem is None:
         notes.append(
             f"nothing beside the weights states mean and std: those of timm's {architecture} are "
             "taken; a name with its tag (such as .mae or .dino) or --mean and --std decide"
@@ -276,7 +242,7 @@ def _takes_activation(architecture: str) -> bool:
 
 def _is_gated(tensors: Mapping[str, Any]) -> bool:
     """Whether the MLPs are gated, whose activation belongs to their layer in timm."""
-    return any(name.endswith(("mlp.weights_in.weight", "mlp.fc1_g.weight")) for name in tensors)
+    return any(name.endswith(_GATES) for name in tensors)
 
 
 def _ask_activation(architecture: str, path: Path) -> None:
