@@ -184,6 +184,58 @@ def test_what_a_file_says_of_its_bits_is_believed() -> None:
     assert np.abs(decode_image(pgm, "x")[0, :, 0].astype(int) - np.arange(256)).max() <= 1
 
 
+@pytest.mark.parametrize("opaque", [4095, 65535])
+def test_what_nobody_sees_decides_no_depth_and_alpha_has_its_own(opaque: int) -> None:
+    colours = (scene().astype(np.uint32) * 4095 // 255).astype(np.uint16)
+    alpha = np.full((HEIGHT, WIDTH), opaque, np.uint16)
+    colours[0], alpha[0] = 65535, 0
+    data = cv2.imencode(".png", np.dstack([colours, alpha]))[1].tobytes()
+    with pytest.raises(UnsaidError, match="--bits 12"):
+        decode_image(data, "x")
+    seen = decode_image(data, "x", Reading(bits=12))
+    assert (seen[0] == 255).all()
+    assert np.abs(seen[1:].astype(int) - scene()[1:]).max() <= 1
+    with pytest.raises(UnsaidError, match="more than 10 bits"):
+        decode_image(data, "x", Reading(bits=10))
+
+
+def test_a_png_that_says_its_bits_may_be_scaled_to_all_of_them() -> None:
+    low = np.tile(np.linspace(0, 4095, 256).round().astype(np.uint16), (8, 1))
+    for values in (low, low << 4, low << 4 | low >> 8):
+        stated = with_chunk(cv2.imencode(".png", values)[1].tobytes(), b"sBIT", b"\x0c")
+        for reading in (Reading(), Reading(bits=12)):
+            seen = decode_image(stated, "x", reading)[0, :, 0]
+            assert np.abs(seen.astype(int) - np.arange(256)).max() <= 1
+    dark = with_chunk(deep(12), b"sBIT", b"\x0c")
+    assert decode_image(dark, "x", Reading(bits=16)).max() == 16
+
+
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6", "P7"])
+@pytest.mark.parametrize("most", [1, 2, 15, 100, 127, 254, 600, 1000, 4095, 65534])
+def test_a_pnm_is_scaled_by_the_largest_value_that_it_says(kind: str, most: int) -> None:
+    grey = np.tile(np.arange(256), (8, 1))
+    values = np.rint(grey * most / 255).astype(np.uint8 if most < 256 else ">u2")
+    values = np.repeat(values, 3, 1) if kind in ("P3", "P6") else values
+    head = f"{kind}\n256 8\n{most}\n"
+    if kind == "P7":
+        head = f"P7\nWIDTH 256\nHEIGHT 8\nDEPTH 1\nMAXVAL {most}\nTUPLTYPE GRAYSCALE\nENDHDR\n"
+    text = " ".join(str(value) for value in values.ravel()).encode()
+    data = head.encode() + (text + b"\n" if kind in ("P2", "P3") else values.tobytes())
+    if kind == "P7" and most == 1:
+        with pytest.raises(ImageError, match="0 and 1"):
+            decode_image(data, "x")
+        return
+    expected = np.rint(np.rint(grey * most / 255) * 255 / most)
+    assert np.abs(decode_image(data, "x")[..., 0] - expected).max() <= 1
+
+
+def test_a_pnm_whose_values_exceed_what_it_says_is_damaged() -> None:
+    for most in (100, 1000):
+        pixels = np.full((4, 4), most + 1, np.uint8 if most < 256 else ">u2").tobytes()
+        with pytest.raises(ImageError, match=f"{most + 1}, more than the {most}"):
+            decode_image(f"P5\n4 4\n{most}\n".encode() + pixels, "x")
+
+
 def test_pixels_without_an_agreed_white_are_refused() -> None:
     for suffix in (".tiff", ".hdr", ".pfm"):
         data = cv2.imencode(suffix, scene().astype(np.float32))[1].tobytes()
