@@ -476,6 +476,49 @@ def test_a_tiffs_deflate_has_a_checksum() -> None:
             decode_image(changed, "x")
 
 
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (320, 240), (640, 480), (1500, 1000)])
+def test_zeros_in_a_lossy_webp_are_told_from_a_flat_picture(width: int, height: int) -> None:
+    for method, quality in ((0, 100), (2, 100), (4, 75), (6, 50)):
+        for value in (0, 128, 255):
+            flat = pillow.fromarray(np.full((height, width, 3), value, np.uint8))
+            data = saved(flat, "WEBP", quality=quality, method=method)
+            assert decode_image(data, "x").shape == (height, width, 3)
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    data = saved(pillow.fromarray(noise), "WEBP", quality=75)
+    lost = max(64, width * height * 3 // 4 // 256 + 16)
+    at = len(data) // 2
+    with pytest.raises(ImageError, match=r"zeros in a row"):
+        decode_image(data[:at] + bytes(lost) + data[at + lost :], "x")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "YCbCr"])
+@pytest.mark.parametrize("filler", ["zeros", "ones", "noise"])
+def test_a_jpeg_within_a_tiff_is_checked_as_a_jpeg_is(mode: str, filler: str) -> None:
+    picture = pillow.fromarray(scene(320, 240)).convert(mode)
+    data = saved(picture, "TIFF", compression="jpeg", quality=90)
+    assert decode_image(data, "x").shape == (240, 320, 3)
+    at, lost = data.index(b"\xff\xda") + 300, 600
+    rest = {"zeros": bytes(lost), "ones": b"\xff" * lost}.get(filler)
+    rest = rest or np.random.default_rng(0).integers(0, 255, lost, dtype=np.uint8).tobytes()
+    with pytest.raises(ImageError, match=r"TIFF that is damaged inside"):
+        decode_image(data[:at] + rest + data[at + lost :], "x")
+
+
+def test_zeros_within_group_4_are_damage_and_white_pages_are_not() -> None:
+    noise = np.random.default_rng(0).integers(0, 2, (120, 160)).astype(bool)
+    data = saved(pillow.fromarray(noise), "TIFF", compression="group4")
+    assert decode_image(data, "x").shape == (120, 160, 3)
+    at = len(data) // 2
+    with pytest.raises(ImageError, match="zeros in a row"):
+        decode_image(data[:at] + bytes(256) + data[at + 256 :], "x")
+    for value in (False, True):
+        for side in (16, 3000):
+            flat = pillow.fromarray(np.full((side, side), value))
+            assert decode_image(saved(flat, "TIFF", compression="group4"), "x").shape[0] == side
+    stripes = pillow.fromarray(np.arange(1500)[:, None] % 2 < np.ones((1, 1500)))
+    decode_image(saved(stripes, "TIFF", compression="group4"), "x")
+
+
 @pytest.mark.parametrize("options", [{}, {"RST_INTERVAL": 3}, {"PROGRESSIVE": 1}])
 def test_noise_in_the_middle_of_a_jpeg_is_damage_whatever_the_decoder_calls_it(
     options: dict[str, int],
