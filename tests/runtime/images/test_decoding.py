@@ -184,6 +184,58 @@ def test_what_a_file_says_of_its_bits_is_believed() -> None:
     assert np.abs(decode_image(pgm, "x")[0, :, 0].astype(int) - np.arange(256)).max() <= 1
 
 
+@pytest.mark.parametrize("opaque", [4095, 65535])
+def test_what_nobody_sees_decides_no_depth_and_alpha_has_its_own(opaque: int) -> None:
+    colours = (scene().astype(np.uint32) * 4095 // 255).astype(np.uint16)
+    alpha = np.full((HEIGHT, WIDTH), opaque, np.uint16)
+    colours[0], alpha[0] = 65535, 0
+    data = cv2.imencode(".png", np.dstack([colours, alpha]))[1].tobytes()
+    with pytest.raises(UnsaidError, match="--bits 12"):
+        decode_image(data, "x")
+    seen = decode_image(data, "x", Reading(bits=12))
+    assert (seen[0] == 255).all()
+    assert np.abs(seen[1:].astype(int) - scene()[1:]).max() <= 1
+    with pytest.raises(UnsaidError, match="more than 10 bits"):
+        decode_image(data, "x", Reading(bits=10))
+
+
+def test_a_png_that_says_its_bits_may_be_scaled_to_all_of_them() -> None:
+    low = np.tile(np.linspace(0, 4095, 256).round().astype(np.uint16), (8, 1))
+    for values in (low, low << 4, low << 4 | low >> 8):
+        stated = with_chunk(cv2.imencode(".png", values)[1].tobytes(), b"sBIT", b"\x0c")
+        for reading in (Reading(), Reading(bits=12)):
+            seen = decode_image(stated, "x", reading)[0, :, 0]
+            assert np.abs(seen.astype(int) - np.arange(256)).max() <= 1
+    dark = with_chunk(deep(12), b"sBIT", b"\x0c")
+    assert decode_image(dark, "x", Reading(bits=16)).max() == 16
+
+
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6", "P7"])
+@pytest.mark.parametrize("most", [1, 2, 15, 100, 127, 254, 600, 1000, 4095, 65534])
+def test_a_pnm_is_scaled_by_the_largest_value_that_it_says(kind: str, most: int) -> None:
+    grey = np.tile(np.arange(256), (8, 1))
+    values = np.rint(grey * most / 255).astype(np.uint8 if most < 256 else ">u2")
+    values = np.repeat(values, 3, 1) if kind in ("P3", "P6") else values
+    head = f"{kind}\n256 8\n{most}\n"
+    if kind == "P7":
+        head = f"P7\nWIDTH 256\nHEIGHT 8\nDEPTH 1\nMAXVAL {most}\nTUPLTYPE GRAYSCALE\nENDHDR\n"
+    text = " ".join(str(value) for value in values.ravel()).encode()
+    data = head.encode() + (text + b"\n" if kind in ("P2", "P3") else values.tobytes())
+    if kind == "P7" and most == 1:
+        with pytest.raises(ImageError, match="0 and 1"):
+            decode_image(data, "x")
+        return
+    expected = np.rint(np.rint(grey * most / 255) * 255 / most)
+    assert np.abs(decode_image(data, "x")[..., 0] - expected).max() <= 1
+
+
+def test_a_pnm_whose_values_exceed_what_it_says_is_damaged() -> None:
+    for most in (100, 1000):
+        pixels = np.full((4, 4), most + 1, np.uint8 if most < 256 else ">u2").tobytes()
+        with pytest.raises(ImageError, match=f"{most + 1}, more than the {most}"):
+            decode_image(f"P5\n4 4\n{most}\n".encode() + pixels, "x")
+
+
 def test_pixels_without_an_agreed_white_are_refused() -> None:
     for suffix in (".tiff", ".hdr", ".pfm"):
         data = cv2.imencode(suffix, scene().astype(np.float32))[1].tobytes()
@@ -422,6 +474,49 @@ def test_a_tiffs_deflate_has_a_checksum() -> None:
         changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         with pytest.raises(ImageError, match="damaged inside"):
             decode_image(changed, "x")
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (320, 240), (640, 480), (1500, 1000)])
+def test_zeros_in_a_lossy_webp_are_told_from_a_flat_picture(width: int, height: int) -> None:
+    for method, quality in ((0, 100), (2, 100), (4, 75), (6, 50)):
+        for value in (0, 128, 255):
+            flat = pillow.fromarray(np.full((height, width, 3), value, np.uint8))
+            data = saved(flat, "WEBP", quality=quality, method=method)
+            assert decode_image(data, "x").shape == (height, width, 3)
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    data = saved(pillow.fromarray(noise), "WEBP", quality=75)
+    lost = max(64, width * height * 3 // 4 // 256 + 16)
+    at = len(data) // 2
+    with pytest.raises(ImageError, match=r"zeros in a row"):
+        decode_image(data[:at] + bytes(lost) + data[at + lost :], "x")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "YCbCr"])
+@pytest.mark.parametrize("filler", ["zeros", "ones", "noise"])
+def test_a_jpeg_within_a_tiff_is_checked_as_a_jpeg_is(mode: str, filler: str) -> None:
+    picture = pillow.fromarray(scene(320, 240)).convert(mode)
+    data = saved(picture, "TIFF", compression="jpeg", quality=90)
+    assert decode_image(data, "x").shape == (240, 320, 3)
+    at, lost = data.index(b"\xff\xda") + 300, 600
+    rest = {"zeros": bytes(lost), "ones": b"\xff" * lost}.get(filler)
+    rest = rest or np.random.default_rng(0).integers(0, 255, lost, dtype=np.uint8).tobytes()
+    with pytest.raises(ImageError, match=r"TIFF that is damaged inside"):
+        decode_image(data[:at] + rest + data[at + lost :], "x")
+
+
+def test_zeros_within_group_4_are_damage_and_white_pages_are_not() -> None:
+    noise = np.random.default_rng(0).integers(0, 2, (120, 160)).astype(bool)
+    data = saved(pillow.fromarray(noise), "TIFF", compression="group4")
+    assert decode_image(data, "x").shape == (120, 160, 3)
+    at = len(data) // 2
+    with pytest.raises(ImageError, match="zeros in a row"):
+        decode_image(data[:at] + bytes(256) + data[at + 256 :], "x")
+    for value in (False, True):
+        for side in (16, 3000):
+            flat = pillow.fromarray(np.full((side, side), value))
+            assert decode_image(saved(flat, "TIFF", compression="group4"), "x").shape[0] == side
+    stripes = pillow.fromarray(np.arange(1500)[:, None] % 2 < np.ones((1, 1500)))
+    decode_image(saved(stripes, "TIFF", compression="group4"), "x")
 
 
 @pytest.mark.parametrize("options", [{}, {"RST_INTERVAL": 3}, {"PROGRESSIVE": 1}])

@@ -228,9 +228,17 @@ def test_a_damaged_picture_is_no_frame_and_nothing_is_made_up() -> None:
     good = encode_jpeg(picture(1))
     with camera("image/jpeg", good[: len(good) // 2]) as (host, _):
         source = open_source(f"http://{host}/s.jpg", live=LiveSettings(give_up_after=0.5))
-        with pytest.raises(SourceError, match=r"lost.*cut short"):
+        with pytest.raises(SourceError, match=r"lost.*cut short") as caught:
             next(iter(source))
+        assert "cable" not in str(caught.value)
+        assert "one whole, still picture" in str(caught.value)
         source.close()
+
+
+def test_an_empty_answer_is_named_as_empty() -> None:
+    for kind in ("image/jpeg", "application/octet-stream"):
+        with camera(kind, b"") as (host, _), pytest.raises(SourceError, match="an empty body"):
+            open_source(f"http://{host}/s.jpg")
 
 
 def test_an_address_that_answers_nothing_says_why() -> None:

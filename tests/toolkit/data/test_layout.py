@@ -88,6 +88,19 @@ def test_a_split_is_known_by_its_other_names(tmp_path: Path, asked: str, there: 
         ("ok-parts", "ng-parts"),
         ("gut", "schlecht"),
         ("i.O.", "n.i.O."),
+        ("non_defective", "defective"),
+        ("non-defective", "defective"),
+        ("nondefective", "defective"),
+        ("not defective", "defective"),
+        ("no_scratch", "scratch"),
+        ("ok", "not_ok"),
+        ("undamaged", "damaged"),
+        ("unbroken", "broken"),
+        ("flawless", "flawed"),
+        ("conforming", "nonconforming"),
+        ("conforme", "non conforme"),
+        ("bon", "mauvais"),
+        ("Bonne", "Mauvaise"),
     ],
 )
 def test_data_for_anomaly_detection_are_refused_with_a_word(
@@ -106,11 +119,27 @@ def test_data_for_anomaly_detection_are_refused_with_a_word(
         ("hole saw", "drill"),
         ("hole-saw", "good-morning-mug"),
         ("ok-cola", "defender"),
+        ("non-stick pan", "union jack", "defective detective mug"),
+        ("bonbon", "uncola"),
     ],
 )
 def test_products_that_only_sound_so_are_products(tmp_path: Path, folders: tuple[str, ...]) -> None:
     data = open_dataset(tree(tmp_path / "d", *folders))
     assert data.classes == tuple(sorted(folders))
+
+
+@pytest.mark.parametrize("in_zip", [False, True])
+@pytest.mark.parametrize("around", ["", "test/"])
+def test_folders_below_the_classes_are_folded_into_them_and_counted(
+    tmp_path: Path, in_zip: bool, around: str
+) -> None:
+    names = [f"{around}{brand}/{product}" for brand in ("p1", "p2") for product in ("a", "b")]
+    root = tree(tmp_path / "d", *names)
+    data = open_dataset(zipped(root, tmp_path / "d.zip") if in_zip else root, default="test")
+    assert data.classes == ("p1", "p2")
+    said = " ".join(data.found.lines())
+    assert "4 folder below a class, folded into it, since classes are the first level" in said
+    assert f"{around}p1/a" in said
 
 
 def test_a_name_is_one_class_in_either_form(tmp_path: Path) -> None:

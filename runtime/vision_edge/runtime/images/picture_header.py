@@ -42,6 +42,8 @@ class Header:
         pictures: How many pictures it holds; 2 may stand for more.
         key: The one grey value that is transparent (PNG), as stored; None where there is none.
         premultiplied: Whether the decoder gives colours times alpha (libtiff does, of 8 bits).
+        most: The value that stands for white, as decoded, where the file says another than that
+            of all its bits (PNM); else None.
     """
 
     kind: str
@@ -54,6 +56,11 @@ class Header:
     pictures: int = 1
     key: int | None = None
     premultiplied: bool = False
+    most: int | None = None
+
+
+_STRETCHED = frozenset({b"P1", b"P2", b"P3", b"P4"})
+"""Kinds of PNM whose 8-bit values OpenCV stretches to 255 by itself."""
 
 
 class _NotReadError(Exception):
@@ -245,12 +252,16 @@ def _pnm(data: bytes) -> Header:
             raise ValueError("no size")
         numbers, alpha = [*(int(group) for group in match.groups()), 1][:3], False
     width, height, most = numbers
-    if most > 255 and (most + 1) & most:
-        raise _NotReadError(f"its largest value, {most}, is none of a whole number of bits")
+    if not 0 < most < 1 << 16:
+        raise ValueError(f"a largest value of {most}")
+    if data[:2] == b"P7" and most == 1:
+        raise _NotReadError("a PAM of 0 and 1, which OpenCV shows as black")
     deep = most > 255
+    stretched = not deep and data[:2] in _STRETCHED
     return Header(
-        "PNM", width, height, 16 if deep else 8, _fewer(most.bit_length()) if deep else None, alpha
-    )
+        "PNM", width, height, 16 if deep else 8, alpha=alpha,
+        most=None if stretched or most in (255, 65535) else most,
+    )  # fmt: skip
 
 
 def _sun(data: bytes) -> Header:

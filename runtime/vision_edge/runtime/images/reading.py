@@ -80,10 +80,13 @@ def as_seen(pixels: NDArray[np.generic], header: Header, reading: Reading, name:
         raise ImageError(
             f"{name}: pixels of {pixels.dtype} have no agreed white", fix="save it with 8 bits"
         )
-    alpha = _alpha(pixels, header, name)
+    opacity = _opacity(pixels, header, name)
     colours = pixels if pixels.ndim == 2 else pixels[..., : 3 if pixels.shape[2] > 2 else 1]
-    eight = _to_eight(colours, header, reading, name)
+    visible = colours if opacity is None else colours[opacity > 0]
+    full = _full(pixels.dtype, int(visible.max(initial=0)), header, reading, name)
+    eight = _to_eight(colours, full)
     bgr = np.repeat(eight.reshape(*eight.shape[:2], -1), 3, axis=2) if _grey(eight) else eight
+    alpha = None if opacity is None else _alpha(opacity, full)
     laid = bgr if alpha is None else _laid_on(bgr, alpha, header, reading.background)
     return np.ascontiguousarray(turned(laid, header.orientation))
 
@@ -101,7 +104,7 @@ def depth_of(largest: int, header: Header, reading: Reading, name: str) -> int:
     """Return how many bits of a 16-bit picture are in use.
 
     Args:
-        largest: The largest value of its pixels.
+        largest: The largest value of its pixels that are seen.
         header: What the file says.
         reading: What the user says.
         name: What to call the picture in an error.
@@ -109,7 +112,7 @@ def depth_of(largest: int, header: Header, reading: Reading, name: str) -> int:
     Raises:
         ImageError: If nobody says, or what is said does not fit the values.
     """
-    bits = header.significant or reading.bits
+    bits = _png_depth(largest, header, reading) or header.significant or reading.bits
     if bits is None and largest and largest < 1 << 14:
         least = max(8, largest.bit_length())
         likely = least + least % 2
@@ -128,24 +131,56 @@ def depth_of(largest: int, header: Header, reading: Reading, name: str) -> int:
     return bits
 
 
-def _to_eight(
-    pixels: NDArray[np.generic], header: Header, reading: Reading, name: str
-) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint8:
+def _png_depth(largest: int, header: Header, reading: Reading) -> int | None:
+    """Return the bits of a PNG with `sBIT`; None where there is none.
+
+    A PNG's samples are to be scaled to the full depth, whatever `sBIT` says (PNG 3rd edition,
+    section 11.3.2.4); some writers leave them at the low end. A value that needs more bits than
+    `sBIT` says tells that they are scaled. That the user says 16 counts for more.
+    """
+    if header.kind != "PNG" or header.significant is None:
+        return None
+    scaled = largest >= 1 << header.significant
+    return 16 if scaled or reading.bits == 16 else header.significant
+
+
+def _full(
+    dtype: np.dtype[np.generic], largest: int, header: Header, reading: Reading, name: str
+) -> int:
+    """Return the value that stands for white.
+
+    Raises:
+        ImageError: If nobody says, or what is said does not fit the largest value that is seen.
+    """
+    if header.most is None:
+        return 255 if dtype == np.uint8 else (1 << depth_of(largest, header, reading, name)) - 1
+    if largest > header.most:
+        raise ImageError(
+            f"{name}: its largest value is {largest}, more than the {header.most} that it says",
+            fix="copy or take it again",
+            kind=f"damaged {header.kind}",
+        )
+    return header.most
+
+
+def _to_eight(pixels: NDArray[np.generic], full: int) -> NDArray[np.uint8]:
+    if full == 255 and pixels.dtype == np.uint8:
         return pixels.astype(np.uint8, copy=False)
-    full = (1 << depth_of(int(pixels.max()), header, reading, name)) - 1
-    return ((pixels.astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
+    held = np.minimum(pixels.astype(np.uint32), full)  # what nobody sees may be more
+    return ((held * 255 + full // 2) // full).astype(np.uint8)
 
 
-def _alpha(pixels: NDArray[np.generic], header: Header, name: str) -> NDArray[np.float32] | None:
-    """Return how opaque each pixel is, float32 (H, W), 0 to 1; None where all are.
+def _opacity(
+    pixels: NDArray[np.generic], header: Header, name: str
+) -> NDArray[np.unsignedinteger] | None:
+    """Return how opaque each pixel is, (H, W), as stored; None where nothing says it.
 
     Raises:
         ImageError: If the file has transparency that the decoder dropped.
     """
     if header.key is not None and pixels.ndim == 2:
-        opaque: NDArray[np.float32] = np.asarray(pixels != header.key, np.float32)
-        return opaque
+        most = np.iinfo(pixels.dtype).max
+        return np.where(pixels != header.key, most, 0).astype(pixels.dtype)
     if not header.alpha:
         return None
     if pixels.ndim == 2 or pixels.shape[2] not in (2, 4):
@@ -155,9 +190,17 @@ def _alpha(pixels: NDArray[np.generic], header: Header, name: str) -> NDArray[np
             f"{name}: a {header.kind} of a kind whose transparency OpenCV cannot read",
             fix="save it as PNG, or without transparency",
         )
-    most = 255 if pixels.dtype == np.uint8 else (1 << (header.significant or 16)) - 1
-    alpha = np.asarray(pixels[..., -1], np.float32)
-    return None if (alpha == most).all() else alpha / np.float32(most)
+    return pixels[..., -1]
+
+
+def _alpha(opacity: NDArray[np.unsignedinteger], full: int) -> NDArray[np.float32] | None:
+    """Return how opaque each pixel is, float32 (H, W), 0 to 1; None where all are.
+
+    It has the depth of the colours where its values fit that, else all the bits of its type.
+    """
+    largest = int(opacity.max(initial=0))
+    most = full if largest <= full else int(np.iinfo(opacity.dtype).max)
+    return None if (opacity == most).all() else np.asarray(opacity, np.float32) / np.float32(most)
 
 
 def _laid_on(

@@ -12,6 +12,8 @@ _SIZES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 """Types of whole numbers: byte, short, long, IFD, long8."""
 _MOST, _MOST_PICTURES = 1_000_000, 64
 ORIENTATION = 274
+JPEG_TABLES = 347
+"""Bytes of no type: of those that have none the only tag that is read."""
 
 Tags = dict[int, tuple[int, ...]]
 
@@ -47,6 +49,8 @@ def _directory(data: bytes, order: str, big: bool, start: int) -> tuple[Tags, in
     tags: Tags = {}
     for _ in range(min(count, 4096)):
         tag, kind = struct.unpack_from(order + "HH", data, at)
+        if tag == JPEG_TABLES and kind == 7:
+            kind = 1
         if kind in _SIZES:
             tags[tag] = _values(data, order, big, at + 4, _SIZES[kind])
         at += width

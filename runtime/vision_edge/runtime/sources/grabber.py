@@ -33,6 +33,19 @@ class Grabbed:
     captured: float | None = None
 
 
+class UnreadablePictureError(SourceError):
+    """A camera answers, but with a picture that cannot be read: it is not lost, nor its cable."""
+
+
+CHECK = "check cable, power and network, then start again"
+
+
+def remedy_for(error: SourceError) -> str:
+    """Return what to do where frames fail to come: the cable of a camera that answers is sound."""
+    own = error.fix if isinstance(error, UnreadablePictureError) else None
+    return own or CHECK
+
+
 class Waiting:
     """Of a camera that is there and waits for its trigger: there is no frame, and none is due."""
 

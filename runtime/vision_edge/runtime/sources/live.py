@@ -16,7 +16,14 @@ from enum import Enum
 
 from vision_edge.runtime.errors import SourceError
 from vision_edge.runtime.sources.frame import Frame
-from vision_edge.runtime.sources.grabber import Grabbed, Grabber, GrabberOptions, Waiting
+from vision_edge.runtime.sources.grabber import (
+    CHECK,
+    Grabbed,
+    Grabber,
+    GrabberOptions,
+    Waiting,
+    remedy_for,
+)
 from vision_edge.runtime.sources.opencv_grabber import open_grabber
 from vision_edge.runtime.sources.stream_clock import StreamClock
 from vision_edge.runtime.system.backoff import Backoff
@@ -114,7 +121,7 @@ class LiveSource:
         self._grabber: Grabber | None = None
         self._lost = 0
         self._connected = False
-        self._reason = "connecting"
+        self._reason, self._remedy = "connecting", CHECK
         self._fresh_at = time.monotonic()
         self._had_frame = False
         self._closing = threading.Event()
@@ -207,7 +214,7 @@ class LiveSource:
             raise SourceError(
                 f"camera or stream {self.name!r} is lost: no new frame for {silent:.1f} s "
                 f"({self._reason})",
-                fix="check cable, power and network, then start again",
+                fix=self._remedy,
             )
 
     def _take(self, last: int) -> Frame | None:
@@ -237,7 +244,7 @@ class LiveSource:
                 if number > before:
                     backoff.reset()
             except SourceError as error:
-                self._reason = error.what
+                self._reason, self._remedy = error.what, remedy_for(error)
             finally:
                 self._connected = False
                 if grabber is not None:
@@ -259,7 +266,7 @@ class LiveSource:
             grabbed = grabber.grab()
             arrived = time.monotonic()
             if grabbed is None:
-                self._reason = "it stopped sending"
+                self._reason, self._remedy = "it stopped sending", CHECK
                 break
             if isinstance(grabbed, Waiting):
                 self._fresh_at, self._had_frame = arrived, True
@@ -269,6 +276,7 @@ class LiveSource:
                 continue
             if arrived - captured > self._settings.lost_after:
                 self._reason = f"its frames arrive {arrived - captured:.1f} s late"
+                self._remedy = CHECK
                 break
             number = number if grabbed.number is None else first + grabbed.number
             self._put(Frame(grabbed.image, self.name, number, captured))

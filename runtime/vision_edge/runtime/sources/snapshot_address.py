@@ -15,11 +15,20 @@ from typing import Any
 from vision_edge.runtime.errors import ImageError, SourceError, UnsaidError
 from vision_edge.runtime.images.coding import decode_image
 from vision_edge.runtime.images.picture_kinds import READ, kind_of
-from vision_edge.runtime.sources.grabber import Grabbed, Grabber, GrabberOptions
+from vision_edge.runtime.sources.grabber import (
+    Grabbed,
+    Grabber,
+    GrabberOptions,
+    UnreadablePictureError,
+)
 
 PERIOD = 0.1
 """Least seconds from one request to the next: ten pictures a second are more than cameras make."""
 
+_ONE_STILL = (
+    "open the address in a browser: it is to answer every request with one whole, still picture, "
+    "such as a JPEG snapshot"
+)
 _MOST_BYTES = 64_000_000
 _FAILURES = (OSError, http.client.HTTPException, ValueError)
 _STREAMS = ("multipart/", "video/", "audio/", "application/vnd.apple.mpegurl", "application/x-mpeg")
@@ -34,7 +43,7 @@ def picture_address(address: str, name: str, options: GrabberOptions) -> Snapsho
         options: How long answers may take.
 
     Raises:
-        SourceError: If nothing answers, or it is a page to be read.
+        SourceError: If nothing answers, or nothing but an empty body, or a page to be read.
     """
     opener, plain = _opener_for(address)
     try:
@@ -50,6 +59,8 @@ def picture_address(address: str, name: str, options: GrabberOptions) -> Snapsho
             f"no camera or stream answers at {name!r} ({_reason(error)})",
             fix="check the address, user name and password, and that the stream plays elsewhere",
         ) from None
+    if not data:
+        raise _empty(name)
     if kind_of(data) in READ:
         grabber = SnapshotGrabber(opener, plain, name, options)
         grabber.check(data)
@@ -94,10 +105,14 @@ class SnapshotGrabber(Grabber):
                 data = answer.read(_MOST_BYTES)
         except _FAILURES as error:
             raise SourceError(f"no picture came from {self._name!r} ({_reason(error)})") from None
+        if not data:
+            raise _empty(self._name)
         try:
             return Grabbed(decode_image(data, self._name, self._reading), self._asked)
+        except UnsaidError as error:
+            raise UnreadablePictureError(_said(error), fix=error.fix) from None
         except ImageError as error:
-            raise SourceError(_said(error), fix=error.fix) from None
+            raise UnreadablePictureError(error.what, fix=_ONE_STILL) from None
 
     def check(self, data: bytes) -> None:
         """Raise if the first picture leaves open how it is to be read: none after it will say more.
@@ -196,6 +211,10 @@ def _asked(opener: Any, address: str, timeout: float) -> Any:
     except urllib.error.HTTPError as error:
         error.close()
         raise
+
+
+def _empty(name: str) -> UnreadablePictureError:
+    return UnreadablePictureError(f"{name!r} answers with an empty body", fix=_ONE_STILL)
 
 
 def _said(error: ImageError) -> str:

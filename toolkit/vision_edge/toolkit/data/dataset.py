@@ -185,6 +185,9 @@ def _note(layout: Layout, found: PictureFiles) -> None:
     """Add to what was found how it was laid out."""
     for folder in layout.wrapped:
         found.notes.add("folder around everything, looked through", folder)
+    for parts in layout.folded:
+        kind = "folder below a class, folded into it, since classes are the first level"
+        found.notes.add(kind, "/".join(parts))
     for parts in layout.loose:
         found.passed_over.add("picture in no class's folder", "/".join(parts))
 

@@ -31,6 +31,14 @@ _GOOD = frozenset(
         "defect-free",
         "io",
         "gut",
+        "gute",
+        "flawless",
+        "sound",
+        "conforming",
+        "conform",
+        "conforme",
+        "bon",
+        "bonne",
     ]
 )
 _BAD = frozenset(
@@ -69,6 +77,15 @@ _BAD = frozenset(
         "contaminated",
         "def",
         "schlecht",
+        "schlechte",
+        "flaw",
+        "flawed",
+        "mauvais",
+        "mauvaise",
+        "defaut",
+        "défaut",
+        "defectueux",
+        "défectueux",
         "fehler",
         "fehlerhaft",
         "ausschuss",
@@ -78,6 +95,8 @@ _PLAIN = frozenset(
     ["good", "ok", "io", "gut", "ng", "nok", "nio", "bad", "def", "defect", "defective", "schlecht"]
 )
 """Words that hardly name a product in part: `ok-front` and `def-front`, but not `hole-saw`."""
+_NOT = re.compile(r"(?:(?:non|not|no|un|sans|ohne)[\s_-]+|non|un(?=[b-hj-z]))(.+)")
+"""A folder's name that says the opposite of the rest: `non_defective`, `nonconforming`."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +108,14 @@ class Layout:
         split: The split's name, or None.
         wrapped: The folders around everything that were looked through.
         loose: Paths that lie in no class's folder.
+        folded: Folders below the classes', whose pictures are taken for their class's.
     """
 
     labelled: tuple[tuple[str, Parts], ...]
     split: str | None
     wrapped: Parts
     loose: tuple[Parts, ...]
+    folded: tuple[Parts, ...] = ()
 
 
 def laid_out(root: Path, paths: Sequence[Parts], split: str | None, default: str | None) -> Layout:
@@ -123,7 +144,8 @@ def laid_out(root: Path, paths: Sequence[Parts], split: str | None, default: str
             fix="lay it out as class/image or split/class/image",
         )
     loose = tuple(parts for parts in paths if len(parts) < depth + 2)
-    return Layout(tuple(labelled), wanted, wrapped, loose)
+    folded = sorted({parts[:-1] for _, parts in labelled if len(parts) > depth + 2})
+    return Layout(tuple(labelled), wanted, wrapped, loose, tuple(folded))
 
 
 def _class(folder: str) -> str:
@@ -200,8 +222,14 @@ def _only_good_to_train(paths: Sequence[Parts], depth: int) -> bool:
 
 
 def _words(folder: str) -> tuple[str, frozenset[str]]:
-    """Return a folder's name and its words; those between hyphens only where they are plain."""
-    lower = folder.lower()
+    """Return a folder's name and its words; those between hyphens only where they are plain.
+
+    Of a name that denies a word, such as `non_defective`, it is the opposite.
+    """
+    lower = one_form(folder).lower()
+    denied = _NOT.fullmatch(lower)
+    if denied and denied[1] in _GOOD | _BAD:
+        return lower, frozenset(["bad" if denied[1] in _GOOD else "good"])
     words = frozenset(re.split(r"[\s_]+", lower))
     apart = frozenset(re.split(r"[^a-z]+", lower.replace(".", "")))
     return lower, words | (apart & _PLAIN)
