@@ -86,6 +86,7 @@ def test_words_of_folders_do_not_speak(tmp_path: Path, base: str) -> None:
         (Recorded(library="transformers", model_class="SiglipVisionModel"), OURS, "Siglip"),
         (Recorded(library="modeling_intern_vit", model_class="InternVisionModel"), OURS, "Intern"),
         (Recorded(library="open_clip.model", model_class="CLIP"), OURS, "CLIP of open_clip.model"),
+        (Recorded(model_class="DinoVisionTransformer"), OURS, "DinoVision"),
         (Recorded(model_class="ViTMAEModel"), OURS, "ViTMAEModel"),
         (Recorded(model_class="LlamaForCausalLM"), OURS, "Llama"),
         (Recorded(model_class="BeitModel", layout="vit"), OURS, "BeitModel"),

@@ -50,6 +50,7 @@ _BY_CLASS: tuple[tuple[str, frozenset[str]], ...] = (
     ("dinov2withregisters", _CLASSES["dinov2_with_registers"]),
     ("dinov2", _CLASSES["dinov2"]),
     ("dinov3", _CLASSES["dinov3_vit"]),
+    ("dinovisiontransformer", frozenset({"DINOv2", "DINOv2 with registers", "DINOv3"})),
     ("internvision", frozenset({"internvit"})),
     ("clip", _OF_CLIP),
     ("chineseclip", _OF_CLIP),

@@ -87,7 +87,7 @@ def kernel_name(value: object) -> str | None:
     if value is None:
         return None
     known = type(value) is int and 0 <= value < len(_RESAMPLE)
-    return _RESAMPLE[value] if known else str(value)  # type: ignore[call-overload,no-any-return]
+    return _RESAMPLE[value] if known else str(value)  # type: ignore[call-overload]
 
 
 def check_range(mean: Triple, std: Triple) -> None:
