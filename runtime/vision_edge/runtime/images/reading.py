@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,16 +171,14 @@ def _to_eight(pixels: NDArray[np.generic], full: int) -> NDArray[np.uint8]:
     return ((held * 255 + full // 2) // full).astype(np.uint8)
 
 
-def _opacity(
-    pixels: NDArray[np.generic], header: Header, name: str
-) -> NDArray[np.unsignedinteger] | None:
+def _opacity(pixels: NDArray[np.generic], header: Header, name: str) -> NDArray[Any] | None:
     """Return how opaque each pixel is, (H, W), as stored; None where nothing says it.
 
     Raises:
         ImageError: If the file has transparency that the decoder dropped.
     """
     if header.key is not None and pixels.ndim == 2:
-        most = np.iinfo(pixels.dtype).max
+        most = 255 if pixels.dtype == np.uint8 else 65535
         return np.where(pixels != header.key, most, 0).astype(pixels.dtype)
     if not header.alpha:
         return None
@@ -193,7 +192,7 @@ def _opacity(
     return pixels[..., -1]
 
 
-def _alpha(opacity: NDArray[np.unsignedinteger], full: int) -> NDArray[np.float32] | None:
+def _alpha(opacity: NDArray[Any], full: int) -> NDArray[np.float32] | None:
     """Return how opaque each pixel is, float32 (H, W), 0 to 1; None where all are.
 
     It has the depth of the colours where its values fit that, else all the bits of its type.
