@@ -39,11 +39,11 @@ def library(folder: Path, provider: str, needs: str) -> None:
 
 def test_the_missing_library_is_named_with_what_brings_it(tmp_path: Path) -> None:
     runtime = runtime_of(tmp_path)
-    library(tmp_path, "cuda", "libcublasLt.so.13")
+    library(tmp_path, "cuda", "libcublasLt.so.99")
     library(tmp_path, "tensorrt", "libnvinfer.so.10")
-    assert missing_library(runtime, "cuda") == "libcublasLt.so.13"
+    assert missing_library(runtime, "cuda") == "libcublasLt.so.99"
     error = explained(runtime, "cuda", "")
-    assert error.what == "libcublasLt.so.13 is not here"
+    assert error.what == "libcublasLt.so.99 is not here"
     assert error.fix is not None
     assert 'pip install "onnxruntime-gpu[cuda,cudnn]"' in error.fix
     error = explained(runtime, "tensorrt", "")

@@ -251,7 +251,9 @@ def test_a_station_goes_on_when_its_server_is_back(
         assert "no server answers" in lost["message"]
         own_server.start()
         back = eventually(lambda: _source(running, "live"), seconds=20)
-        eventually(lambda: _source(running, "live")["frames"] > back["frames"] + 3, seconds=20)
+        eventually(
+            lambda: (_source(running, "live") or back)["frames"] > back["frames"] + 3, seconds=20
+        )
 
 
 def _source(running, state: str):

@@ -88,7 +88,7 @@ def prometheus(station: Served, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def _scraped(client: httpx.Client) -> bool:
     try:
         return bool(asked(client, "vision_edge_ready == 1"))
-    except httpx.HTTPError:
+    except (httpx.HTTPError, ValueError):  # it answers 503 in words until it is ready
         return False
 
 
