@@ -549,7 +549,7 @@ def test_that_all_bits_are_used_is_said_of_every_deep_picture_and_counts_for_not
 
 def test_a_whole_picture_of_a_kind_that_is_not_read_is_not_called_damaged() -> None:
     data = cv2.imencode(".tif", scene().astype(np.float32))[1].tobytes()
-    with pytest.raises(ImageError, match="32-bit pixels") as caught:
+    with pytest.raises(ImageError, match=r"(16|32)-bit pixels") as caught:
         decode_image(data, "x")
     assert "damaged" not in str(caught.value)
     assert caught.value.kind == "TIFF of a kind that is not read"
