@@ -52,6 +52,7 @@ class GenicamGrabber(Grabber):
         self.lost = 0
         self._last_id = 0
         self._number = -1
+        self._torn = 0
         try:
             self._configure()
             self.fps = self._rate()
@@ -133,10 +134,11 @@ class GenicamGrabber(Grabber):
     def _taken(self, buffer: Any) -> Grabbed | None:
         """Return a buffer's frame; one that did not arrive whole is counted and gives None."""
         arv, now = self._arv, time.monotonic()
-        self._count(int(arv.arv_buffer_get_frame_id(buffer)))
         if arv.arv_buffer_get_status(buffer) != aravis.SUCCESS:
             self.lost += 1
+            self._torn += 1
             return None
+        self._count(int(arv.arv_buffer_get_frame_id(buffer)))
         size = ctypes.c_size_t()
         data = arv.arv_buffer_get_image_data(buffer, ctypes.byref(size))
         view = np.ctypeslib.as_array((ctypes.c_uint8 * size.value).from_address(data))
@@ -154,17 +156,20 @@ class GenicamGrabber(Grabber):
         return Grabbed(image, stamp or None, number=self._number, captured=captured)
 
     def _count(self, identifier: int) -> None:
-        """Follow the camera's frame numbers, which may be 16 bits that leave out 0."""
+        """Follow the camera's frame numbers, which may be 16 bits that leave out 0.
+
+        Only a whole frame's number is heeded: one whose first packet was lost has that of an older
+        frame, or 0. Those that came torn since the last whole frame are counted already.
+        """
         step = identifier - self._last_id
         if step <= 0 and self._last_id > 0xFF00 and identifier < 0xFF:
             step += 0xFFFF
-        step = max(step, 1)
-        if self._number >= 0:
-            self.lost += step - 1
-        else:  # frames before the first that came are none of ours
-            step = 1
-        self._last_id = identifier
-        self._number += step
+        missing = max(step, 1) - 1
+        if self._number < 0:  # frames before the first that came are none of ours
+            missing = self._torn
+        self.lost += max(missing - self._torn, 0)
+        self._last_id, self._torn = identifier, 0
+        self._number += missing + 1
 
     def _answers(self) -> bool:
         """Whether the camera still answers."""

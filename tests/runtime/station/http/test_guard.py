@@ -138,9 +138,10 @@ def test_too_many_requests_and_too_many_streams_have_to_wait(
             next(pieces)
             second = running.get("/verdicts/stream")
             assert (second.status_code, second.json()["error"]["code"]) == (503, "too_many_streams")
-        codes = [running.get("/me").status_code for _ in range(40)]
-        assert codes[0] == 200 and codes[-1] == 429
-        assert running.get("/me").headers["retry-after"]
+        answers = [running.get("/me") for _ in range(40)]
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert answers[0].status_code == 200 and refused
+        assert all(answer.headers["retry-after"] for answer in refused)
         assert running.client.get("/livez").status_code == 200
 
 
