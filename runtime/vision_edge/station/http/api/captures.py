@@ -9,7 +9,12 @@ from fastapi import APIRouter, Path, Request, Response, UploadFile
 from vision_edge.station.core.captures import Crop
 from vision_edge.station.http.admission import hold_pixels
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
-from vision_edge.station.http.api.models import CaptureAnswer, CheckAsked, ConcernsAnswer, CropModel
+from vision_edge.station.http.api.capture_models import (
+    CaptureAnswer,
+    CheckAsked,
+    ConcernsAnswer,
+    CropModel,
+)
 from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
 from vision_edge.station.http.api.sources import captured
 from vision_edge.station.http.api.uploads import decoded

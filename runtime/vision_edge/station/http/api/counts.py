@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 
 from vision_edge.runtime.sinks.tables import as_cell
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
-from vision_edge.station.http.api.models import CountsAnswer
 from vision_edge.station.http.api.routes import Operator, noted, station_of
+from vision_edge.station.http.api.status_models import CountsAnswer
 
 router = APIRouter(tags=["counts"])
 COLUMNS = ("shift", "since", "reason", "by", "source", "kind", "label", "parts")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from vision_edge.station.http.api.answers import READING, failures
-from vision_edge.station.http.api.models import Ready
 from vision_edge.station.http.api.routes import Operator, station_of
+from vision_edge.station.http.api.status_models import Ready
 from vision_edge.station.http.auth import SCHEMES
 
 router = APIRouter(tags=["probes"])

@@ -12,18 +12,20 @@ from vision_edge.runtime.pipeline.registration import Picture, catalogue_picture
 from vision_edge.station.core.registrar import Registered
 from vision_edge.station.http.admission import hold_pixels
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
-from vision_edge.station.http.api.captures import crop_of
-from vision_edge.station.http.api.models import (
-    History,
-    Label,
-    LabelAsked,
-    ProductsAnswer,
+from vision_edge.station.http.api.capture_models import (
     RegisterAsked,
     RegisteredAnswer,
+    WarningsAnswer,
+)
+from vision_edge.station.http.api.captures import crop_of
+from vision_edge.station.http.api.models import Label
+from vision_edge.station.http.api.product_models import (
+    History,
+    LabelAsked,
+    ProductsAnswer,
     RenameAsked,
     RollbackAsked,
     VersionAnswer,
-    WarningsAnswer,
 )
 from vision_edge.station.http.api.routes import JPEG, Engineer, Operator, noted, station_of
 from vision_edge.station.http.api.uploads import Upload, decoded

@@ -7,7 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
-from vision_edge.station.http.api.models import AssignAsked, DecidedAnswer, IdsAsked, ReviewAnswer
+from vision_edge.station.http.api.product_models import (
+    AssignAsked,
+    DecidedAnswer,
+    IdsAsked,
+    ReviewAnswer,
+)
 from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
 
 router = APIRouter(prefix="/review", tags=["review"])

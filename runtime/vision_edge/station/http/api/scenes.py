@@ -8,8 +8,9 @@ from fastapi import APIRouter, Path, Request, Response
 
 from vision_edge.station.core.source_line import Line
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
-from vision_edge.station.http.api.models import PartsInView, RoiAsked, SceneAnswer
+from vision_edge.station.http.api.capture_models import RoiAsked, SceneAnswer
 from vision_edge.station.http.api.routes import JPEG, Engineer, Operator, noted, station_of
+from vision_edge.station.http.api.verdict_models import PartsInView
 from vision_edge.station.http.preview import frame_jpeg
 from vision_edge.station.http.request_error import RequestError
 

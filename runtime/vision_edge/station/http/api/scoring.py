@@ -20,7 +20,6 @@ from vision_edge.runtime.recognition.validation import Tried, Validation, valida
 from vision_edge.station.core.appraisal import Judged, Said
 from vision_edge.station.core.errors import NothingToJudgeError
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
-from vision_edge.station.http.api.models import ScoringStatus
 from vision_edge.station.http.api.products import MAX_FILES
 from vision_edge.station.http.api.routes import Engineer, Operator, noted, station_of
 from vision_edge.station.http.api.scoring_models import (
@@ -30,6 +29,7 @@ from vision_edge.station.http.api.scoring_models import (
     RateEffect,
     ValidationAnswer,
 )
+from vision_edge.station.http.api.status_models import ScoringStatus
 from vision_edge.station.http.api.uploads import decoded
 from vision_edge.station.http.request_error import RequestError
 

@@ -11,17 +11,15 @@ from vision_edge.runtime.pipeline.burst import SLOTS
 from vision_edge.station.core.captures import Capture, Captures
 from vision_edge.station.http.admission import hold_frames
 from vision_edge.station.http.api.answers import CHANGING, READING, failures
-from vision_edge.station.http.api.models import (
+from vision_edge.station.http.api.capture_models import BurstAsked, CaptureAnswer, CropAnswer
+from vision_edge.station.http.api.models import Done
+from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
+from vision_edge.station.http.api.status_models import (
     AskedAnswer,
-    BurstAsked,
     CameraAnswer,
-    CaptureAnswer,
-    CropAnswer,
-    Done,
     ExpectAsked,
     Expected,
 )
-from vision_edge.station.http.api.routes import JPEG, Operator, noted, station_of
 from vision_edge.station.http.camera_checks import CameraChecks
 from vision_edge.station.http.preview import BOUNDARY, MAX_FPS, Previews, frame_headers, offered
 from vision_edge.station.http.request_error import RequestError

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from vision_edge.station.http.api.answers import READING, failures
-from vision_edge.station.http.api.models import Status, Verdicts
 from vision_edge.station.http.api.routes import Operator, station_of
+from vision_edge.station.http.api.status_models import Status
+from vision_edge.station.http.api.verdict_models import Verdicts
 from vision_edge.station.http.sse import event_stream
 from vision_edge.station.http.streams import Streams
 
