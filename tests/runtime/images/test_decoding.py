@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision_edge.runtime.errors import ImageError, UnsaidError
-from vision_edge.runtime.images.coding import MAX_PIXELS, decode_image
+from vision_edge.runtime.images.coding import MAX_BYTES, MAX_PIXELS, decode_image, read_image
 from vision_edge.runtime.images.picture_header import read_header
 from vision_edge.runtime.images.picture_kinds import readable
 from vision_edge.runtime.images.reading import Reading, parse_colour
@@ -574,3 +575,21 @@ def test_what_was_registered_before_is_still_shown(tmp_path: Path) -> None:
     data = jpeg()
     half = data[: len(data) // 2] + bytes(len(data) // 2 - 2) + b"\xff\xd9"
     assert decode_image(half, "x", damaged_too=True).shape == (240, 320, 3)
+
+
+def test_a_file_larger_than_any_picture_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.bmp"
+    with path.open("wb") as stream:
+        stream.write(b"BM")
+        stream.truncate(MAX_BYTES + 1)
+    tracemalloc.start()
+    with pytest.raises(ImageError, match="more than 1,024 MiB"):
+        read_image(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["", "a\0b.jpg", "x" * 300, "no/such.jpg"])
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image(name)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -174,3 +176,66 @@ def test_a_folder_without_pictures_that_systems_made_is_no_class(tmp_path: Path)
     found = pictures_below(tmp_path)
     assert found.files == ("a/1.jpg",)
     assert found.passed_over.counts == {"hidden": 3}
+
+
+@pytest.mark.parametrize("target", ["self.jpg", "../b/other.jpg"])
+def test_a_link_that_goes_round_is_named_and_the_rest_is_read(tmp_path: Path, target: str) -> None:
+    write(tmp_path / "a" / "1.jpg")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "self.jpg").symlink_to(target)
+    (tmp_path / "b" / "other.jpg").symlink_to("../a/self.jpg")
+    found = pictures_below(tmp_path)
+    assert found.files == ("a/1.jpg",)
+    assert found.passed_over.counts["broken link"] == 2
+
+
+def named(path: Path, raw: bytes, *, extra: bytes = b"") -> Path:
+    """A zip of one picture whose name is these bytes, and which says nothing of their code."""
+    stands = "x" * len(raw)
+    entry = zipfile.ZipInfo(f"{stands}/1.jpg")
+    entry.extra = extra
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(entry, cv2.imencode(".jpg", picture(0))[1].tobytes())
+    path.write_bytes(path.read_bytes().replace(stands.encode(), raw))
+    return path
+
+
+@pytest.mark.parametrize("name", ["café", "りんご", "шайба", "cafe\u0301", "🔩"])
+def test_a_name_in_utf_8_is_read_though_the_zip_does_not_say_so(tmp_path: Path, name: str) -> None:
+    found = pictures_below(named(tmp_path / "mac.zip", name.encode()))
+    assert found.files == (f"{name}/1.jpg",)
+    assert not found.lines()
+
+
+@pytest.mark.parametrize(("name", "code"), [("りんご", "shift_jis"), ("шайба", "cp866")])
+def test_a_name_in_a_code_that_nobody_tells_is_said_to_be_guessed(
+    tmp_path: Path, name: str, code: str
+) -> None:
+    (line,) = pictures_below(named(tmp_path / "old.zip", name.encode(code))).lines()
+    assert "code page 437" in line
+
+
+def test_the_name_that_info_zip_adds_in_utf_8_counts(tmp_path: Path) -> None:
+    raw = "café".encode("cp850")
+    true = "café/1.jpg".encode()
+    for checksum, files in (
+        (zlib.crc32(raw + b"/1.jpg"), ("café/1.jpg",)),
+        (0, ("caf\u00e9/1.jpg",)),  # of another name: the code page counts, which agrees here
+    ):
+        held = struct.pack("<BI", 1, checksum) + true
+        extra = struct.pack("<HH", 0x7075, len(held)) + held
+        assert pictures_below(named(tmp_path / "i.zip", raw, extra=extra)).files == files
+
+
+def test_a_file_that_unpacks_to_very_much_is_left_out_unread(tmp_path: Path) -> None:
+    root = tmp_path / "bomb.zip"
+    jpeg = cv2.imencode(".jpg", picture(0))[1].tobytes()
+    with zipfile.ZipFile(root, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/1.jpg", jpeg)
+        with archive.open("a/2.jpg", "w") as stream:
+            stream.write(jpeg)
+            for _ in range(129):
+                stream.write(bytes(1 << 20))
+    found = pictures_below(root)
+    assert found.files == ("a/1.jpg",)
+    assert found.passed_over.counts == {"file that unpacks to more than 128 MiB": 1}

@@ -384,3 +384,34 @@ def test_a_file_that_makes_no_sense_is_refused_by_name(tiny: Path, name: str, te
 
 def test_nothing_is_stated_where_there_are_no_files(tiny: Path) -> None:
     assert read_stated(tiny) == stated.Stated()
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"image_mean": [0.1] * 3}, ["the mean is that of preprocessor_config.json", "--std"]),
+        ({"image_std": [0.1] * 3}, ["the std is that of preprocessor_config.json", "--mean"]),
+        ({"pixel_mean": [0.1] * 3}, ["preprocessor_config.json", "by no name that is known"]),
+        ({"norm_mean": [0.1] * 3, "norm_std": [1] * 3}, ["by no name that is known", "--mean"]),
+        ({"image_processor": {"image_mean": [0.1] * 3, "image_std": [1] * 3}}, ["are those of"]),
+    ],
+)
+def test_what_a_file_says_in_part_or_by_other_names_is_said(
+    document: dict[str, Any], words: list[str], tmp_path: Path
+) -> None:
+    model = create_model("test_vit")
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(document))
+    loaded = load_backbone(BackboneOptions(name="test_vit", weights=tmp_path / "w.safetensors"))
+    (note,) = loaded.notes
+    assert all(word in note for word in words)
+    if "image_mean" in document or "image_processor" in document:
+        assert loaded.spec.mean == (0.1, 0.1, 0.1)
+
+
+def test_a_processor_of_grey_pictures_is_refused_by_name(tmp_path: Path) -> None:
+    document = {"image_mean": [0.1] * 3, "image_std": [1] * 3, "do_grayscale": True}
+    save_file(create_model("test_vit").state_dict(), tmp_path / "w.safetensors")
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(document))
+    with refusal(BackboneError, "do_grayscale", "grey"):
+        load_backbone(BackboneOptions(name="test_vit", weights=tmp_path / "w.safetensors"))

@@ -270,6 +270,28 @@ def test_quantised_weights_are_not_taken_for_numbers(dtype: torch.dtype, tmp_pat
         load_backbone(BackboneOptions(name="test_vit", weights=tmp_path / "w.safetensors"))
 
 
+@pytest.mark.parametrize("name", ["pos_embed", "cls_token", "patch_embed.proj.bias"])
+def test_whole_numbers_are_taken_for_no_parameter(name: str, tmp_path: Path) -> None:
+    state = create_model("test_vit").state_dict()
+    state[name] = torch.ones_like(state[name], dtype=torch.int64)
+    save_file(state, tmp_path / "w.safetensors")
+    with refusal(BackboneError, name, "int64"):
+        load_backbone(BackboneOptions(name="test_vit", weights=tmp_path / "w.safetensors"))
+
+
+@pytest.mark.parametrize("kind", [["vit"], 3, {"name": "vit"}])
+def test_a_type_of_model_that_is_no_text_is_refused(kind: Any, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with refusal(BackboneError, "model_type", "no text"):
+        read_stated(tmp_path / "w.safetensors")
+
+
+def test_a_period_of_rotary_positions_is_read_from_its_newer_place(tmp_path: Path) -> None:
+    document = {"model_type": "dinov3_vit", "rope_parameters": {"rope_theta": 10.0}}
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    assert read_stated(tmp_path / "w.safetensors").transformers.rope_theta == 10.0
+
+
 @pytest.mark.parametrize("prefix", ["timm/", "hf-hub:timm/", "hf_hub:timm/", " "])
 def test_a_name_on_timm_s_hub_is_the_name(prefix: str) -> None:
     assert BackboneOptions(name=f"{prefix}test_vit.r160_in1k").name == "test_vit.r160_in1k"

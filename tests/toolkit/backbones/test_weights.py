@@ -178,3 +178,23 @@ def test_projections_of_different_shapes_are_refused() -> None:
 )
 def test_what_is_no_part_of_the_vision_tower_is_left_out(name: str) -> None:
     assert to_timm_names({name: torch.ones(2, 2)}) == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("model.", "module."), ("", "model."), ("vit.", "model.vit."), ("", "_orig_mod.")],
+)
+@pytest.mark.parametrize("name", ["embeddings.cls_token", "encoder.layer.0.layernorm_before.bias"])
+def test_two_models_in_one_file_are_refused_by_both_names(one: str, other: str, name: str) -> None:
+    tensors = {f"{prefix}{name}": torch.zeros(1, 1, 8) for prefix in (one, other)}
+    with refusal(BackboneError, repr(f"{one}{name}"), repr(f"{other}{name}")):
+        to_timm_names(tensors)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["backbone.", "_orig_mod.", "state_dict.model.", "base_model.model."]
+)
+def test_what_trainers_put_before_transformers_names_is_passed(prefix: str) -> None:
+    assert to_timm_names({f"{prefix}embeddings.cls_token": torch.zeros(1, 1, 8)}).keys() == {
+        "cls_token"
+    }

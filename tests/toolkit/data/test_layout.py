@@ -101,6 +101,18 @@ def test_a_split_is_known_by_its_other_names(tmp_path: Path, asked: str, there: 
         ("conforme", "non conforme"),
         ("bon", "mauvais"),
         ("Bonne", "Mauvaise"),
+        ("with_defect", "without_defect"),
+        ("sin defecto", "defecto"),
+        ("accepted", "rejected"),
+        ("train/ok", "test/ok", "test/ko"),
+        ("bueno", "malo"),
+        ("Buoni", "Difettosi"),
+        ("Gutteile", "Schlechtteile"),
+        ("良品", "不良品"),
+        ("合格", "不合格"),
+        ("正常", "异常"),
+        ("양품", "불량"),
+        ("годные", "брак"),
     ],
 )
 def test_data_for_anomaly_detection_are_refused_with_a_word(
@@ -121,10 +133,40 @@ def test_data_for_anomaly_detection_are_refused_with_a_word(
         ("ok-cola", "defender"),
         ("non-stick pan", "union jack", "defective detective mug"),
         ("bonbon", "uncola"),
+        ("良茶", "不老酒"),
+        ("kokos", "bonsai"),
+        ("without", "sinus"),
     ],
 )
 def test_products_that_only_sound_so_are_products(tmp_path: Path, folders: tuple[str, ...]) -> None:
     data = open_dataset(tree(tmp_path / "d", *folders))
+    assert data.classes == tuple(sorted(folders))
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("train", "val"),
+        ("images/train", "images/val"),
+        ("train2017", "val2017"),
+        ("Training", "testing"),
+        ("images", "masks"),
+        ("JPEGImages", "Annotations"),
+    ],
+)
+def test_splits_of_data_for_detection_are_no_classes(
+    tmp_path: Path, folders: tuple[str, ...]
+) -> None:
+    with refusal(DataError, "detection", "cut the objects out"):
+        open_dataset(tree(tmp_path / "d", *folders))
+
+
+@pytest.mark.parametrize("folders", [("train", "tram"), ("mask", "glove"), ("train set", "valve")])
+def test_toys_that_are_called_as_splits_are_classes(
+    tmp_path: Path, folders: tuple[str, ...]
+) -> None:
+    root = tree(tmp_path / "d", *(f"test/{folder}" for folder in folders))
+    data = open_dataset(root, default="test")
     assert data.classes == tuple(sorted(folders))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from vision_edge.runtime.images.picture_header import Header, read_header
 from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading, as_seen
 
 MAX_PIXELS = 100_000_000
+MAX_BYTES = 1 << 30
+"""Bytes of a picture's file: the pixels that are allowed, with 8 bytes each, and some more."""
 _TURNED_BY_OPENCV = frozenset({"TIFF"})
 """Kinds that OpenCV turns upright itself, whatever it is told."""
 
@@ -116,14 +119,23 @@ def read_bytes(path: Path | str) -> bytes:
     """Return an image file's bytes.
 
     Raises:
-        ImageError: If the file is absent or unreadable.
+        ImageError: If the file is absent, unreadable or larger than any picture that is read.
     """
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
+        with Path(path).open("rb") as stream:
+            large = os.fstat(stream.fileno()).st_size > MAX_BYTES
+            data = b"" if large else stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{path}: cannot be read ({reason})", fix="check the path") from error
+    if large or len(data) > MAX_BYTES:
         raise ImageError(
-            f"{path}: cannot be read ({error.strerror})", fix="check the path"
-        ) from error
+            f"{path}: more than {MAX_BYTES >> 20:,} MiB, which no picture of {MAX_PIXELS:,} pixels "
+            "has",
+            fix="give a picture",
+            kind="file larger than a picture",
+        )
+    return data
 
 
 def encode_jpeg(image: Image, quality: int = 95) -> bytes:

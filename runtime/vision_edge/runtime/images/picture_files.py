@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import re
 import stat
 import zipfile
 import zlib
@@ -15,10 +15,15 @@ from vision_edge.runtime.errors import DataError
 from vision_edge.runtime.images.passed_over import PassedOver
 from vision_edge.runtime.images.picture_kinds import HEAD, IMAGE_SUFFIXES, kind_of, readable
 from vision_edge.runtime.images.picture_parts import gif_pictures
+from vision_edge.runtime.images.zip_names import is_guessed, path_in
 
 _RAW = frozenset(
     [".dng", ".nef", ".arw", ".cr2", ".cr3", ".orf", ".rw2", ".pef", ".raf", ".srw", ".3fr"]
 )
+MOST_UNPACKED = 128 << 20
+"""Bytes that one file of a zip may have: a few megabytes of it can unpack to thousands of times as
+many, and all of them would be held. Pictures of 42 million pixels without compression have fewer;
+larger ones are read from a folder."""
 _BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError)
 
 
@@ -72,12 +77,12 @@ def pictures_among(paths: Iterable[Path]) -> PictureFiles:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A file, or something that is passed over as `kind`; `followed` is a link's name."""
+    """A file, something that is passed over as `kind`, or something taken that is `noted`."""
 
     name: str
     head: Callable[[], bytes] | None = None
     kind: str | None = None
-    followed: bool = False
+    noted: str | None = None
 
 
 def _found(entries: Iterable[_Entry]) -> PictureFiles:
@@ -85,8 +90,8 @@ def _found(entries: Iterable[_Entry]) -> PictureFiles:
     folders: set[str] = set()
     passed, notes = PassedOver(), PassedOver()
     for entry in entries:
-        if entry.followed:
-            notes.add("linked folder", entry.name)
+        if entry.noted is not None:
+            notes.add(entry.noted, entry.name)
         elif entry.kind == _FOLDER:
             folders.add(entry.name)
         elif entry.kind is not None or entry.head is None:
@@ -159,7 +164,7 @@ def _below(root: Path) -> Iterator[_Entry]:
             name = _name(path, root)
             if _hidden(entry.name):
                 yield _Entry(name, kind="hidden")
-            elif not entry.is_dir():
+            elif not _is_folder(entry):
                 yield _file(path, name)
             elif entry.is_symlink() and not _leads_out(path, inside, seen):
                 yield _Entry(name, kind="link to a folder that is read already")
@@ -168,13 +173,23 @@ def _below(root: Path) -> Iterator[_Entry]:
                 pending.append(path)
                 yield _Entry(name, kind=_FOLDER)
                 if entry.is_symlink():
-                    yield _Entry(name, followed=True)
+                    yield _Entry(name, noted="linked folder")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder; no if nobody can tell, as of a link to itself or no right to look."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _file(path: Path, name: str) -> _Entry:
-    if not path.exists():
-        return _Entry(name, kind="broken link")
-    if not path.is_file():
+    try:
+        state = path.stat()
+    except OSError as error:
+        return _Entry(name, kind="unreadable" if error.errno == errno.EACCES else "broken link")
+    if not stat.S_ISREG(state.st_mode):
         return _Entry(name, kind="neither file nor folder")
     return _Entry(name, lambda: _head(path))
 
@@ -202,23 +217,16 @@ def _name(path: Path, root: Path) -> str:
 def zip_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return a zip's entries by their paths below its root, with forward slashes.
 
-    Some writers put backslashes, or a slash before the path. Of several entries of one path the
-    last counts, as it does for those who unpack it.
+    Of several entries of one path the last counts, as it does for those who unpack it.
     """
-    return {_path_in(info): info for info in archive.infolist()}
-
-
-def _path_in(info: zipfile.ZipInfo) -> str:
-    parts = re.split(r"[/\\]+", info.filename)
-    inner = "/".join(part for part in parts if part not in ("", "."))
-    return inner if parts[-1] else f"{inner}/"
+    return {path_in(info): info for info in archive.infolist()}
 
 
 def _in_zip(archive: zipfile.ZipFile) -> Iterator[_Entry]:
     folders: set[str] = set()
     entries = zip_entries(archive)
     for info in archive.infolist():
-        name = _path_in(info)
+        name = path_in(info)
         kind = _odd(info, name)
         if entries[name] is not info and not name.endswith("/"):
             kind = "earlier file of the same path"
@@ -231,6 +239,10 @@ def _in_zip(archive: zipfile.ZipFile) -> Iterator[_Entry]:
             folders.add(str(path))
         else:
             yield _Entry(name, lambda info=info: _zip_head(archive, info))  # type: ignore[misc]
+            if is_guessed(info):
+                yield _Entry(
+                    name, noted="name in a code that the zip does not say, as code page 437"
+                )
     yield from (_Entry(folder, kind=_FOLDER) for folder in sorted(folders - {"."}))
 
 
@@ -243,7 +255,9 @@ def _odd(info: zipfile.ZipInfo, name: str) -> str | None:
         return "hidden"
     if stat.S_ISLNK(info.external_attr >> 16):
         return "link in a zip"
-    return "encrypted file" if info.flag_bits & 1 else None
+    if info.flag_bits & 1:
+        return "encrypted file"
+    return "file that unpacks to more than 128 MiB" if info.file_size > MOST_UNPACKED else None
 
 
 _JUNK = frozenset(
@@ -280,7 +294,7 @@ def _head(path: Path) -> bytes:
     """Return a file's first bytes; all of a GIF, whose pictures have to be counted."""
     with path.open("rb") as stream:
         head = stream.read(HEAD)
-        return head + stream.read() if head.startswith(b"GIF8") else head
+        return head + stream.read(MOST_UNPACKED) if head.startswith(b"GIF8") else head
 
 
 def _zip_head(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

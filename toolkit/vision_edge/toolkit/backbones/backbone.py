@@ -23,6 +23,7 @@ from vision_edge.runtime.images.preprocess import PreprocessSpec, Triple
 from vision_edge.toolkit.backbones.families import PROJECTED, Family, embedding_kind, family_of
 from vision_edge.toolkit.backbones.fused_qkv import fuse_qkv
 from vision_edge.toolkit.backbones.loading import create_model, load_weights, resized_notes
+from vision_edge.toolkit.backbones.original_layouts import by_common_names
 from vision_edge.toolkit.backbones.preprocessor import KERNELS, check_range
 from vision_edge.toolkit.backbones.projection import projection_head, projection_widths
 from vision_edge.toolkit.backbones.stated import CONFIG_FILE, Chosen, choose, read_stated
@@ -239,7 +240,7 @@ def _from_file(options: BackboneOptions) -> Backbone:
             "to",
             fix="give --backbone with a timm name",
         )
-    tensors = unwrapped(read_safetensors(path)[0])
+    tensors = by_common_names(unwrapped(read_safetensors(path)[0]), str(path))
     chosen = choose(architecture, path, own, stated, tensors, options.activation)
     arguments = own.timm_arguments() | chosen.arguments
     head = projection_head(architecture, tensors) if options.projection is not False else {}

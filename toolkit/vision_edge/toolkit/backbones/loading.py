@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from torch import Tensor
 from vision_edge.runtime.errors import BackboneError
 from vision_edge.toolkit.backbones.families import unsuitable
 from vision_edge.toolkit.backbones.hugging_face import as_model_has_them
+from vision_edge.toolkit.backbones.original_layouts import PROJECTION
 from vision_edge.toolkit.backbones.weights import to_timm_names
 
 MAX_SIZE = 4096
+_COUNTS = re.compile(r"(?:_ids|_index|_mask|_tracked)$")
+"""Names of tensors that hold whole numbers because they count or choose."""
 
 
 def create_model(
@@ -187,7 +191,7 @@ def _refuse_quantised(tensors: dict[str, Tensor], path: Path) -> None:
     """Raise for weights of fewer than 16 bits: without their scales the numbers mean nothing."""
     for name, tensor in tensors.items():
         whole = tensor.is_floating_point() and tensor.element_size() >= 2
-        if name.endswith((".weight", ".bias")) and not whole:
+        if not whole and not _COUNTS.search(name):
             raise BackboneError(
                 f"{path}: {name} is of {str(tensor.dtype).removeprefix('torch.')}: quantised "
                 "weights, which are not read",
@@ -214,4 +218,4 @@ def _resampled(model: VisionTransformer, embedding: Tensor, path: Path) -> Tenso
 
 
 def _is_timm_head(name: str) -> bool:
-    return name.startswith(("head.", "head_dist.", "fc_head.", "pre_logits."))
+    return name.startswith(("head.", "head_dist.", "fc_head.", "pre_logits.", PROJECTION))

@@ -28,6 +28,7 @@ KERNELS = ("bilinear", "bicubic")
 _OTHERWISE = {
     "rescale_offset": "shifts pixels to -1 and above",
     "do_flip_channel_order": "wants the channels in the order B, G, R",
+    "do_grayscale": "wants grey pictures",
 }
 _TRIPLE: TypeAdapter[Triple] = TypeAdapter(Triple)
 _FIX = "give --mean and --std, of RGB pixels in [0, 1]; they go before the file"

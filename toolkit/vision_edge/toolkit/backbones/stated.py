@@ -1,7 +1,7 @@
 """What the files beside weights say of them: activation, preprocessing, architecture.
 
-Read are transformers' `config.json`, `preprocessor_config.json` and `processor_config.json`, and
-timm's `config.json`.
+Read are transformers' `config.json`, `preprocessor_config.json` and `processor_config.json`,
+timm's `config.json` and open_clip's `open_clip_config.json`.
 Files from outside are untrusted: at most a megabyte is read, and only what is named here.
 """
 
@@ -19,6 +19,7 @@ from vision_edge.runtime.errors import BackboneError
 from vision_edge.runtime.images.preprocess import Triple
 from vision_edge.toolkit.backbones.activations import check_activation, stated_activation
 from vision_edge.toolkit.backbones.families import is_clip
+from vision_edge.toolkit.backbones.open_clip_config import OPEN_CLIP_FILE, open_clip_config
 from vision_edge.toolkit.backbones.preprocessor import (
     PREPROCESSOR_FILE,
     PROCESSOR_FILE,
@@ -50,7 +51,7 @@ class Stated:
         interpolation: Kernel by name, which the runtime may not have.
         architecture: timm's name of the model, with its tag where it is stated.
         problem: Why mean and std cannot be taken, to be raised where nothing else gives them.
-        preprocessing_file: Where mean and std come from.
+        preprocessing_file: Where mean and std come from, or the file that should state them.
         activation_file: Where the activation comes from.
         transformers: What transformers' `config.json` says beyond that.
         arguments: What timm's `config.json` says that the model was made with.
@@ -77,39 +78,58 @@ def read_stated(weights: Path) -> Stated:
     config = _document(weights.with_name(CONFIG_FILE))
     pretrained = config.get("pretrained_cfg", {})
     pretrained = pretrained if isinstance(pretrained, Mapping) else {}
-    activation = stated_activation(config)
-    source, said = _preprocessing(weights, pretrained)
+    path = weights.with_name(OPEN_CLIP_FILE)
+    beside = open_clip_config(_document(path), str(path))
+    own = stated_activation(config)
+    activation = own or beside.activation
+    source, said = _preprocessing(weights, pretrained, beside.preprocessing)
     return Stated(
         activation=activation,
         mean=said.mean,
         std=said.std,
         interpolation=said.interpolation,
-        architecture=_architecture(config, pretrained),
+        architecture=_architecture(config, pretrained) or beside.architecture,
         problem=said.problem,
-        preprocessing_file=source if said.mean or said.std else None,
-        activation_file=CONFIG_FILE if activation else None,
+        preprocessing_file=source,
+        activation_file=(CONFIG_FILE if own else OPEN_CLIP_FILE) if activation else None,
         transformers=transformers_config(config, weights.with_name(CONFIG_FILE)),
         arguments=timm_arguments(config, weights.with_name(CONFIG_FILE)),
     )
 
 
-def _preprocessing(weights: Path, pretrained: Mapping[str, Any]) -> tuple[str, Preprocessing]:
-    """Return what is stated, and the file that states it: as transformers, the nested one first."""
-    nested = _document(weights.with_name(PROCESSOR_FILE)).get("image_processor")
-    source = PREPROCESSOR_FILE if nested is None else PROCESSOR_FILE
-    path = weights.with_name(source)
-    document = _document(path) if nested is None else nested
-    if not isinstance(document, Mapping):
-        raise BackboneError(
-            f"{path}: its image_processor is no JSON object", fix="move it away from the weights"
-        )
-    said = transformers_preprocessing(document, str(path))
+def _preprocessing(
+    weights: Path, pretrained: Mapping[str, Any], beside: Preprocessing
+) -> tuple[str | None, Preprocessing]:
+    """Return what is stated, and the file that states it, or that is there and does not."""
+    source, document = _processor(weights)
+    said = transformers_preprocessing(document, str(weights.with_name(source)))
     kernel = said.interpolation or kernel_name(pretrained.get("interpolation"))
+    silent = source if document else None
     if said.mean is None and said.std is None and said.problem is None:
-        source, path = CONFIG_FILE, weights.with_name(CONFIG_FILE)
-        mean, std = (triple(pretrained, kind, str(path)) for kind in ("mean", "std"))
-        said = replace(said, mean=mean, std=std)
-    return source, replace(said, interpolation=kernel)
+        path = str(weights.with_name(CONFIG_FILE))
+        mean, std = (triple(pretrained, kind, path) for kind in ("mean", "std"))
+        source, said = CONFIG_FILE, replace(said, mean=mean, std=std)
+    if said.mean is None and said.std is None and said.problem is None:
+        source, said = OPEN_CLIP_FILE, replace(said, mean=beside.mean, std=beside.std)
+        kernel = kernel or beside.interpolation
+    stated = said.mean is not None or said.std is not None
+    return source if stated else silent, replace(said, interpolation=kernel)
+
+
+def _processor(weights: Path) -> tuple[str, Mapping[str, Any]]:
+    """Return transformers' file of preprocessing and its contents: as it, the nested one first."""
+    for source in (PROCESSOR_FILE, PREPROCESSOR_FILE):
+        path = weights.with_name(source)
+        document = _document(path)
+        nested = document.get("image_processor")
+        if nested is not None and not isinstance(nested, Mapping):
+            raise BackboneError(
+                f"{path}: its image_processor is no JSON object",
+                fix="move it away from the weights",
+            )
+        if nested is not None or (document and source == PREPROCESSOR_FILE):
+            return source, document if nested is None else nested
+    return PREPROCESSOR_FILE, {}
 
 
 def _document(path: Path) -> Mapping[str, Any]:
@@ -205,13 +225,8 @@ def choose(
             f"the activation is {found}, as {stated.activation_file} beside the weights states, "
             f"not that of {architecture}"
         )
-    if own.mean is None and stated.mean is not None:
-        notes.append(f"mean and std are those of {stated.preprocessing_file} beside the weights")
-    elif own.mean is None and "." not in architecture and stated.problem is None:
-        notes.append(
-            f"nothing beside the weights states mean and std: those of timm's {architecture} are "
-            "taken; a name with its tag (such as .mae or .dino) or --mean and --std decide"
-        )
+    if own.mean is None and stated.problem is None:
+        notes += _whence(architecture, stated)
     return Chosen(
         arguments,
         own.mean or stated.mean,
@@ -220,6 +235,30 @@ def choose(
         own.crop_pct,
         tuple(notes),
     )
+
+
+def _whence(architecture: str, stated: Stated) -> list[str]:
+    """Say where mean and std come from, where that is not plain."""
+    of_timm = f"timm's {architecture}"
+    if stated.mean is not None and stated.std is not None:
+        return [f"mean and std are those of {stated.preprocessing_file} beside the weights"]
+    if stated.mean is not None or stated.std is not None:
+        one, other = ("mean", "std") if stated.std is None else ("std", "mean")
+        return [
+            f"the {one} is that of {stated.preprocessing_file} beside the weights, which states no "
+            f"{other}: that of {of_timm} is taken; --{other} decides"
+        ]
+    if stated.preprocessing_file is not None:
+        return [
+            f"{stated.preprocessing_file} beside the weights states mean and std by no name that "
+            f"is known: those of {of_timm} are taken; --mean and --std decide"
+        ]
+    if "." in architecture:
+        return []
+    return [
+        f"nothing beside the weights states mean and std: those of {of_timm} are taken; a name "
+        "with its tag (such as .mae or .dino) or --mean and --std decide"
+    ]
 
 
 def _named_otherwise(architecture: str, stated: Stated) -> list[str]:

@@ -102,8 +102,13 @@ def transformers_config(document: Mapping[str, Any], path: Path) -> Transformers
         BackboneError: If it states a type of model that is not read, or values that make no sense.
     """
     kind = document.get("model_type")
-    if not isinstance(kind, str):
+    if kind is None:
         return TransformersConfig()
+    if not isinstance(kind, str):
+        raise BackboneError(
+            f"{path}: states model_type {kind!r:.80}, which is no text",
+            fix="copy the file again as it was published, or move it away from the weights",
+        )
     if kind not in READ_TYPES:
         raise BackboneError(
             f"{path}: states weights of transformers' {kind!r}, which are not read",
@@ -111,12 +116,13 @@ def transformers_config(document: Mapping[str, Any], path: Path) -> Transformers
         )
     vision = document.get("vision_config")
     inner = vision if isinstance(vision, Mapping) else document
-    size = inner.get("image_size")
+    size, rope = inner.get("image_size"), inner.get("rope_parameters")
+    turning = inner if inner.get("rope_theta") or not isinstance(rope, Mapping) else rope
     return TransformersConfig(
         kind,
         _number(inner, "num_attention_heads", path, 1, 1024, whole=True),
         _number(inner, "layer_norm_eps", path, 0.0, _MOST_EPS),
-        _number(inner, "rope_theta", path, 1.0, 1e9),
+        _number(turning, "rope_theta", path, 1.0, 1e9),
         size if type(size) is int else None,
     )
 

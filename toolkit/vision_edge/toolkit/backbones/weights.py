@@ -46,7 +46,7 @@ _NORM = re.compile(
 )
 _PREFIX = re.compile(
     r"^(?:(?:vit|deit|beit|ijepa|dinov2|dinov2_with_registers|dinov3_vit|vision_model|timm_model|model"
-    r"|module)\.)+"
+    r"|module|backbone|_orig_mod|state_dict|base_model)\.)+"
 )
 _UNUSED = (
     "pooler.",
@@ -215,12 +215,16 @@ def to_timm_names(tensors: Mapping[str, Tensor], where: str = "weights") -> dict
         reports them.
 
     Raises:
-        BackboneError: If query, key and value of a block are not all there, or do not fit together.
+        BackboneError: If query, key and value of a block are not all there, do not fit together,
+            or one tensor is there under two names.
     """
     result: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
+    seen: dict[str, str] = {}
     for full_name, tensor in tensors.items():
         name = _PREFIX.sub("", full_name)
+        if "text_model." not in full_name:
+            refuse_twice(seen, name, full_name, where)
         module, _, kind = name.rpartition(".")
         if "text_model." not in full_name and (found := further_names(name, tensor)):
             result.update(found)
@@ -242,6 +246,28 @@ def to_timm_names(tensors: Mapping[str, Tensor], where: str = "weights") -> dict
             result[name] = _fused(name, found, where)
     shaped = {name: _shaped(name, tensor) for name, tensor in result.items()}
     return with_registers(shaped) if "embeddings." in "".join(tensors) else shaped
+
+
+def refuse_twice(seen: dict[str, str], name: str, full_name: str, where: str) -> None:
+    """Raise if two of a file's tensors have one name but for what stands before it.
+
+    A trainer's file that holds a model and its running average would else give one of the two.
+
+    Args:
+        seen: The names so far, by what is left of them; this one is added.
+        name: What is left of the name.
+        full_name: The name.
+        where: The file, for messages.
+
+    Raises:
+        BackboneError: Naming both.
+    """
+    other = seen.setdefault(name, full_name)
+    if other != full_name:
+        raise BackboneError(
+            f"{where}: holds {name!r} twice, as {other!r} and as {full_name!r}",
+            fix="save one of the two models alone",
+        )
 
 
 def _plain_name(name: str) -> str:
