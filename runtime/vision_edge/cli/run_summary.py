@@ -22,10 +22,12 @@ def _missed(statistics: PartStatistics) -> str:
     """Say how many parts were in view and got no verdict, and why."""
     counts = statistics.parts.values()
     missed, brief = statistics.missed, sum(one.brief for one in counts)
+    cut_off = sum(one.cut_off for one in counts)
     late = sum(one.stale for one in counts)
     why = f" ({late} because their frames were too old)" if late else ""
     said = f"; {missed} part(s) in view were too quick to be judged{why}" if missed else ""
-    return said + (f"; {brief} too brief to be a part" if brief else "")
+    said += f"; {brief} too brief to be a part" if brief else ""
+    return said + (f"; {cut_off} that only lay at the border of the view" if cut_off else "")
 
 
 def summarise(
@@ -80,6 +82,7 @@ def write_counts(
         "unknown": tally[None],
         "missed": sum(one.missed for one in parts),
         "brief": sum(one.brief for one in parts),
+        "cut_off": sum(one.cut_off for one in parts),
         "stale_frames": statistics.stale,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
