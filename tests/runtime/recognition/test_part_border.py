@@ -46,9 +46,7 @@ def mirrored(box: Box, border: int, view: tuple[int, int] = VIEW) -> Box:
 def test_what_rests_at_a_border_is_not_missed(border: int, rate: int) -> None:
     """The next part of a belt that stands, its outline a little different in every look."""
     shaken = np.random.default_rng(border).integers(-4, 5, (10 * rate, 3))
-    boxes = [
-        mirrored((0, 300 + int(a), 90 + int(b), 500 + int(c)), border) for a, b, c in shaken
-    ]
+    boxes = [mirrored((0, 300 + int(a), 90 + int(b), 500 + int(c)), border) for a, b, c in shaken]
     counts = counted([*boxes, *[None] * 3 * rate], rate)
     assert (counts.missed, counts.cut_off, counts.brief) == (0, 1, 0)
 
@@ -94,7 +92,9 @@ def test_a_part_larger_than_the_view_is_missed() -> None:
     assert (counts.missed, counts.cut_off) == (1, 0)
 
 
-@pytest.mark.parametrize(("share", "stayed"), [(0.0, True), (0.45, True), (0.55, False), (3, False)])
+@pytest.mark.parametrize(
+    ("share", "stayed"), [(0.0, True), (0.45, True), (0.55, False), (3, False)]
+)
 def test_how_far_it_may_shift_along_the_border(share: float, stayed: bool) -> None:
     track = BorderTrack()
     for far in (0.0, share / 2, share):
