@@ -519,7 +519,7 @@ class Station:
         judged = None
         if vector is not None and verdict.embedding is not None:
             judged = Judged(bundle.manifest.identity.fingerprint, verdict.embedding)
-        self.memory.take(frame, record, line.locator, vector, judged)
+        self.memory.take(frame, record, line.locator, vector, judged, line.settings.trigger)
         self.hub.publish("verdict", record)
         self.wiring.verdict(record)
         line.answers.verdict(record)

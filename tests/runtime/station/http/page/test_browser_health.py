@@ -41,7 +41,7 @@ def test_parts_are_shown_and_counted_anew(page: Page, station: Served) -> None:
     page.open("/health")
     until(lambda: "30 parts" in page.text("#counts caption"))
     shown = page.text("#counts")
-    for words in ("Unsure 2", "Unknown 4", "In view, but not judged 2"):
+    for words in ("Unsure\t2", "Unknown\t4", "In view, but not judged\t2"):
         assert words in shown
     for size in SCREENS:
         page.screen(size)
