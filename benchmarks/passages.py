@@ -1,9 +1,14 @@
 """How many pictures the review queue keeps of a belt without a trigger: one a part, or not.
 
     python benchmarks/passages.py
+    python benchmarks/passages.py --passes 10
+    python benchmarks/passages.py --bars
 
 Eighteen strangers pass three times on the rendered belt, at several rates of looks, moving and
 stopping. Says how many of them are in the queue, how many twice, and how many other pictures.
+With `--passes` they come again in other poses, and it says how many pictures of each kind are kept
+by how like they must be; with `--bars` how many parts are lost and kept twice by that bar, at every
+rate from 10 to 1.25 looks a second and from every first look.
 """
 
 from __future__ import annotations
@@ -20,14 +25,111 @@ import typer
 def main(
     seed: Annotated[int, typer.Option(help="Of the belt.")] = 3,
     most: Annotated[int, typer.Option(help="Kinds of parts.")] = 18,
+    passes: Annotated[int, typer.Option(help="Other poses of each; none.")] = 0,
+    bars: Annotated[bool, typer.Option(help="Vary how like the same must be.")] = False,
 ) -> None:
     """Print a table."""
+    if passes:
+        return _poses(seed, most, passes)
+    if bars:
+        return _bars(seed, most)
     looks = _looks(seed, most)
     print("| looks/s | rest s | parts | kept | twice | belt or edge | pictures before |")
     print("|---|---|---|---|---|---|---|")
     for every in (1, 2, 4, 8):
         for rest in (0.0, 4.0, 60.0):
             print(_row(looks[::every], 10.0 / every, rest, most))
+
+
+BARS = (0.9, 0.87, 0.85, 0.82, 0.8)
+
+
+def _poses(seed, most, passes):
+    """Pictures of every pass, in the middle of the view: how many does the queue keep?"""
+    from vision_edge.demo.conveyor import PART_NAMES, Conveyor, ConveyorConfig
+
+    config = ConveyorConfig(seed=seed, speed=8.0, spacing=3.0, empty_rate=0.0, hand_rate=0.0)
+    line = Conveyor(config, PART_NAMES[:most], passes=passes)
+    seen = [
+        (part.label, line[round((config.width / 2 + part.station) / config.speed)][0])
+        for part in sorted(line.schedule.parts, key=lambda part: part.station)
+    ]
+    print("| picture | alike by | kept | kinds | most of one | counted with another kind |")
+    print("|---|---|---|---|---|---|")
+    for cut in (False, True):
+        vectors = _middles([image for _, image in seen], line[0][0], cut)
+        for bar in BARS:
+            kept, wrong = [], 0
+            for (label, _), vector in zip(seen, vectors, strict=True):
+                alike = [(float(vector @ other), name) for name, other in kept]
+                near = max((one for one in alike if one[0] >= bar), default=None)
+                wrong += near is not None and near[1] != label
+                kept += [] if near else [(label, vector)]
+            kinds = Counter(label for label, _ in kept)
+            row = (len(kept), len(kinds), max(kinds.values()), wrong)
+            print("|", "cut out" if cut else "view", "|", bar, "|", *(f"{n} |" for n in row))
+
+
+def _middles(images, empty, cut):
+    from vision_edge.runtime.bundles.bundle import load_bundle
+    from vision_edge.runtime.bundles.shipped import asset
+    from vision_edge.runtime.images.presence import Presence, crop_around, most_prominent
+    from vision_edge.runtime.inference.session import open_session
+    from vision_edge.runtime.pipeline.frame_views import FrameViews
+    from vision_edge.station.core.passages import direction
+
+    session, views = open_session(load_bundle(asset("bundle")), "cpu", threads=1), FrameViews(None)
+    height, width = empty.shape[:2]
+    view = slice(height // 2 - 180, height // 2 + 180), slice(width // 2 - 210, width // 2 + 210)
+    presence, vectors = Presence(empty[view].copy()), []
+    for image in images:
+        shown = image[view].copy()
+        found = most_prominent(presence.find_all(shown)) if cut else None
+        shown = shown if found is None else crop_around(shown, found.box)
+        [(embedding, _)] = views.embed(session, [views.prepared(shown, session.spec)])
+        vectors.append(direction(embedding, session.bundle.centre))
+    return vectors
+
+
+def _bars(seed, most):
+    """The queue's rules without its file, so that many runs are quick."""
+    from vision_edge.station.core import passages
+
+    looks = _looks(seed, most)
+    print("| alike by | looks/s | runs | lost | twice | belt or edge |")
+    print("|---|---|---|---|---|---|")
+    for passages.SAME in BARS:
+        for every in (1, 2, 3, 4, 6, 8):
+            runs = [
+                _kept(looks[first::every], 10 / every, rest, most)
+                for first in range(every)
+                for rest in (0.0, 4.0)
+            ]
+            sums = [sum(column) for column in zip(*runs, strict=True)]
+            rate = f"{10 / every:.3g}"
+            print("|", passages.SAME, "|", rate, "|", len(runs), "|", *(f"{n} |" for n in sums))
+
+
+def _kept(looks, fps, rest, most):
+    """Return how many parts are lost, how many pictures show one again, and how many others."""
+    from vision_edge.station.core.passages import Passages, Remembered
+
+    passages, remembered, kept = Passages(), Remembered(), Counter()
+
+    def take(given):
+        for one in given:
+            if not one.first:
+                remembered.like("cam", one.at, one.vector)
+            elif remembered.like("cam", one.at, one.vector, edge=one.is_edge) is None:
+                remembered.add("cam", one.at, one.vector, str(len(kept)))
+                kept[one.shown] += 1
+
+    for at, (_, vector, parts) in _played(looks, fps, rest, most):
+        take(passages.look("cam", at, vector, parts, answer=True))
+    take([given for _, given in passages.overdue(float("inf"))])
+    single = {parts: times for parts, times in kept.items() if len(parts) == 1}
+    times = sum(single.values())
+    return most - len(single), times - len(single), sum(kept.values()) - times
 
 
 def _looks(seed, most):

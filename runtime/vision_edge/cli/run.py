@@ -31,7 +31,7 @@ from vision_edge.cli.options import (
 from vision_edge.cli.run_cohort import OwnFrames, collecting
 from vision_edge.cli.run_options import ACCEPTANCE, AGE, CAMERA, INTERVAL, PART, REPEATS
 from vision_edge.cli.run_sinks import SINKS, SinkOptions
-from vision_edge.cli.run_summary import summarise, write_counts
+from vision_edge.cli.run_summary import Told, summarise, write_counts
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import ImageError, VisionEdgeError
 from vision_edge.runtime.images.locating import Locator
@@ -262,9 +262,9 @@ def _written(
     frames: TappedSource,
     *,
     by_part: bool,
-) -> tuple[Counter[str | None], Counter[str]]:
-    """Write every verdict; return how often each label (None: unknown) and each answer came."""
-    tally: Counter[str | None] = Counter()
+) -> tuple[Told, Counter[str]]:
+    """Write every verdict; return how often each product or band and each answer came."""
+    tally: Told = Counter()
     answers: Counter[str] = Counter()
     try:
         opened = options.opened(source)
@@ -275,7 +275,7 @@ def _written(
             for frame, verdict in told:
                 sinks.write(frame, verdict)
                 asked = verdict.verification
-                tally[verdict.decision.label] += 1
+                tally[verdict.decision.band, verdict.decision.label] += 1
                 if asked is not None:
                     answers[asked.answer] += 1
                 if options.jsonl is None:

@@ -139,7 +139,7 @@ def test_parts_that_were_never_judged_are_counted_with_the_reason() -> None:
     for frame in range(30):
         parts.look(frame, frame / 30, [Sighting(box, None, stale=True)], VIEW)
     for frame in range(30, 60):
-        parts.look(frame, frame / 30, [Sighting((0, 250, 60, 350), None)], VIEW)
+        parts.look(frame, frame / 30, [Sighting((200, 250, 260, 350), None)], VIEW)
     assert parts.finish() == []
     assert (parts.counts.missed, parts.counts.stale, parts.counts.reported) == (2, 1, 0)
 

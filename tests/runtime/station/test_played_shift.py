@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -182,11 +183,82 @@ def check_numbers(running: Served, verdicts: list[dict[str, Any]], corrections: 
         [shown] = re.findall(rf'data-count="{band}">(\d+)<', page)
         table = sum(int(row["verdicts"]) for row in rows if row["band"] == band)
         assert int(shown) == answer["total"][band] == table == counts[band], band
+    check_products(answer, page, rows, verdicts)
+    check_parts(running, verdicts)
+    check_metrics(running, verdicts)
+    check_deeds(running, answer)
     [shown] = re.findall(r'data-count="corrections">(\d+)<', page)
     assert int(shown) == sum(one["times"] for one in answer["corrections"]) == corrections
     kept = running.ok(running.get("/kept", params={"limit": 500}))
     assert kept["kept"] == len(kept["verdicts"]) == len(verdicts)
     assert sum(row["decided"] is not None for row in kept["verdicts"]) == corrections
+
+
+def named_by(verdicts: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(verdict["label"] for verdict in verdicts if verdict["known"])
+
+
+def check_products(
+    answer: dict[str, Any], page: str, rows: list[dict[str, str]], verdicts: list[dict[str, Any]]
+) -> None:
+    """Each product's verdicts: in the answer, on the page, in the table."""
+    listed = {one["label"]: (one["accept"], one["review"]) for one in answer["products"]}
+    [table] = re.findall(r'<table id="products">(.*?)</table>', page, re.DOTALL)
+    cells = re.findall(r'<th scope="row">(.*?)</th><td>(\d+)</td><td>(\d+)</td>', table)
+    assert {label: (int(a), int(b)) for label, a, b in cells} == listed
+    assert Counter({k: a for k, (a, _) in listed.items() if a}) == named_by(verdicts)
+    of_table: Counter[str] = Counter()
+    for row in rows:
+        of_table[row["product"]] += int(row["verdicts"]) * (row["band"] == "accept")
+    assert +of_table == named_by(verdicts)
+
+
+def check_parts(running: Served, verdicts: list[dict[str, Any]]) -> None:
+    """The parts on Health, their table and their metric: all restarts together."""
+    [total] = running.ok(running.get("/counts"))["total"]
+    bands = Counter(verdict["band"] for verdict in verdicts)
+    assert total["products"] == named_by(verdicts)
+    assert (total["parts"], total["unsure"], total["unknown"]) == (
+        len(verdicts), bands["review"], bands["unknown"],
+    )  # fmt: skip
+    kinds: Counter[str] = Counter()
+    for row in csv.DictReader(io.StringIO(running.get("/counts.csv").text)):
+        kinds[row["kind"]] += int(row["parts"])
+    told = {"product": bands["accept"], "unsure": bands["review"], "unknown": bands["unknown"]}
+    assert +kinds == +Counter({**told, "missed": total["missed"]})
+    assert +metric(running, "vision_edge_parts_total", "kind") == +kinds
+
+
+def check_metrics(running: Served, verdicts: list[dict[str, Any]]) -> None:
+    """Metrics count since the start of the process."""
+    mine = {one["id"] for one in running.ok(running.get("/verdicts", params={"limit": 1000}))[
+        "verdicts"
+    ]}  # fmt: skip
+    counts = Counter(verdict["band"] for verdict in verdicts if verdict["id"] in mine)
+    assert metric(running, "vision_edge_verdicts_total", "band") == counts
+
+
+def metric(running: Served, name: str, label: str) -> Counter[str]:
+    """Return a metric's values by one of its labels."""
+    found: Counter[str] = Counter()
+    for line in running.client.get("/metrics").text.splitlines():
+        if line.startswith(name + "{"):
+            [value] = re.findall(rf'{label}="([^"]*)"', line)
+            found[value] += int(float(line.split()[-1]))
+    return found
+
+
+def check_deeds(running: Served, answer: dict[str, Any]) -> None:
+    """What was put right stands in the audit log; what was taken back stands there, too."""
+    lines = (running.station.state.path / "audit.jsonl").read_text("utf-8").splitlines()
+    deeds = [json.loads(line) for line in lines]
+    right = sum(
+        len(deed.get("ids", ()))
+        for deed in deeds
+        if re.search(r"/(review/(assign|reject)|kept/(assign|reject))$", deed["what"])
+    )
+    back = sum("rollback" in deed["what"] for deed in deeds)
+    assert sum(one["times"] for one in answer["corrections"]) == right - back, deeds
 
 
 def test_a_shift_is_played(belt: Belt, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings, Patches
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.runtime.recognition.part_border import BorderTrack
 from vision_edge.runtime.recognition.part_consensus import (
     EVIDENCE,
     METHODS,
@@ -122,6 +123,8 @@ class PartCounts:
         missed: Parts that were in view, and not judged or on too few frames for a verdict.
         stale: Of those, parts whose every frame was too old when its turn came.
         brief: Specks and flickers: seen too briefly to be parts.
+        cut_off: What lay at the border of the picture and came no further in: no part that passed,
+            see `BorderTrack`. It is not among `missed`.
         in_view: Parts that are in view now.
     """
 
@@ -129,6 +132,7 @@ class PartCounts:
     missed: int = 0
     stale: int = 0
     brief: int = 0
+    cut_off: int = 0
     in_view: int = 0
 
 
@@ -151,6 +155,12 @@ class _Part:
     last_answer: tuple[str | None, str | None] | None = None
     decision: Decision | None = None
     number: int | None = None
+    border: BorderTrack = field(default_factory=BorderTrack)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether it was never wholly in view, but lay at the border."""
+        return not self.frames and not self.stale and self.border.stayed
 
 
 class PartTracker:
@@ -319,6 +329,7 @@ class PartTracker:
         part.stale += sighting.stale
         if part.place is not None and sighting.box is not None:
             part.place.seen(sighting.box, time, sighting.embedding, size)
+            part.border.seen(sighting.box, size)
         if sighting.embedding is None or part.reported:
             return []
         if not part.frames:
@@ -402,6 +413,8 @@ class PartTracker:
             return self._reported(part)
         if part.looks < self._believed():
             self.counts.brief += 1
+        elif part.cut_off:
+            self.counts.cut_off += 1
         else:
             self.counts.missed += 1
             self.counts.stale += part.stale > 0

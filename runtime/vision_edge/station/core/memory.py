@@ -63,6 +63,7 @@ class Memory:
         locator: Locator | None,
         vector: Embeddings | None,
         judged: Judged | None = None,
+        trigger: str = "none",
     ) -> None:
         """Take a verdict; never waits.
 
@@ -72,10 +73,11 @@ class Memory:
             locator: Finds its source's parts.
             vector: Its embedding's `direction`.
             judged: That embedding.
+            trigger: Of its source.
         """
         self.statistics.take(record)
-        self.review.offer(frame, record, locator, vector, judged)
-        self.history.take(frame, record, locator, vector)
+        self.review.offer(frame, record, locator, vector, judged, trigger)
+        self.history.take(frame, record, locator, vector, trigger)
 
     def state(self, source: str, state: str) -> None:
         """Note a source's state."""

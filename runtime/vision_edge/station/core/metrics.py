@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from vision_edge.station.core.counted import counted_as
 from vision_edge.station.core.wire import Record
 
 MAX_LABELS = 200
@@ -24,7 +25,8 @@ class Metrics:
         self._labels: set[str] = set()
         self._readings: Collector | None = None
         self._verdicts = Counter(
-            "vision_edge_verdicts", "Verdicts given.", ("source", "label", "band"),
+            "vision_edge_verdicts",
+            "Verdicts given; band nothing: while nothing was in view.", ("source", "label", "band"),
             registry=self.registry,
         )  # fmt: skip
         self._verifications = Counter(
@@ -57,7 +59,7 @@ class Metrics:
         if label not in self._labels and len(self._labels) < MAX_LABELS:
             self._labels.add(label)
         shown = label if label in self._labels else "other"
-        self._verdicts.labels(record["source_name"], shown, record["band"]).inc()
+        self._verdicts.labels(record["source_name"], shown, counted_as(record)).inc()
         told = record.get("verification")
         if told is not None:
             self._verifications.labels(record["source_name"], told["answer"]).inc()

@@ -5,9 +5,9 @@ frames show the same while their embeddings are alike. Of each passage the still
 a part that is half in view changes from frame to frame, one that is wholly in view hardly does.
 
 The figures are cosines about the bundle's centre, measured on the rendered belt with the shipped
-bundle at 10, 5 and 2.5 frames a second (`benchmarks/station/passages.py`): frames of one part are
-alike by 0.92 and more in the median, those of different parts by at most 0.76, those of the empty
-belt by at least 0.93.
+bundle at 10, 5 and 2.5 frames a second (`benchmarks/passages.py`): frames of one part are
+alike by 0.92 and more in the median, those of different parts by at most 0.79, those of the empty
+belt by at least 0.93; a part that comes again in another pose by 0.76 to 1.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings
+from vision_edge.station.core.wire import Record
 
 LINK = 0.75
 """A frame this like a passage's stillest belongs to it."""
-SAME, NEAR = 0.9, 0.8
+SAME, NEAR = 0.85, 0.8
 """A picture this like one that was kept shows the same: at any time, or right after it."""
 NEAR_SECONDS = 3.0
 STILL_SECONDS = 0.25
 """How still a frame is tells the frame before it by so much, or the last one of slower sources."""
-STEADY, EDGE = 0.92, 0.55
-"""Less still than this, a picture shows a part that comes or goes; so much like one that was kept
-right before, it shows the same."""
+STEADY, EDGE, EDGE_SECONDS = 0.92, 0.55, 1.0
+"""Less still than this, a passage that is shorter than so many seconds shows a part that comes or
+goes; so much like one that was kept right before, it shows the same. What lasts longer is a part
+that is never still."""
 QUIET_SECONDS = 2.0
 """Without a verdict for so long, a passage is over."""
 REST_SECONDS, AGAIN_SECONDS = 2.0, 60.0
@@ -40,6 +42,16 @@ REMEMBERED, DISMISSED_SECONDS = 256, 600.0
 dismissed, for so long after the last like them."""
 
 T = TypeVar("T")
+
+
+def goes_on(record: Record, trigger: str) -> bool:
+    """Whether verdicts show what passes frame by frame, rather than one part each.
+
+    Args:
+        record: A verdict.
+        trigger: Of its source; `interval` cuts what passes by the clock and not by its parts.
+    """
+    return "part" not in record or trigger == "interval"
 
 
 def direction(embedding: Embeddings | None, centre: Embeddings) -> Embeddings | None:
@@ -93,7 +105,8 @@ class Given(Generic[T]):
         shown: What was given with its frame; None if the passage is not to be kept.
         answer: What all of its frames had.
         still: How like the picture is to the one before; -1 of a single one.
-        at: Until when the passage is known to last, in seconds.
+        began: When the passage began, in seconds.
+        at: Until when it is known to last.
         first: Whether the passage gives it for the first time; else it goes on, or is over.
         mark: That of the passage's first frame.
     """
@@ -102,9 +115,15 @@ class Given(Generic[T]):
     shown: T | None
     answer: object
     still: float
+    began: float
     at: float
     first: bool
     mark: str = ""
+
+    @property
+    def is_edge(self) -> bool:
+        """Whether it shows a part that comes or goes."""
+        return self.still < STEADY and self.at - self.began < EDGE_SECONDS
 
 
 class Passages(Generic[T]):
@@ -180,7 +199,8 @@ def _given(passage: _Passage[T]) -> Given[T]:
     still, vector, shown = passage.still
     first, passage.told = passage.told is None, passage.last
     shown = None if passage.dropped else shown
-    return Given(vector, shown, passage.answer, max(-1.0, still), passage.last, first, passage.mark)
+    told = (passage.began, passage.last, first, passage.mark)
+    return Given(vector, shown, passage.answer, max(-1.0, still), *told)
 
 
 class Remembered:
@@ -197,19 +217,19 @@ class Remembered:
         self._dismissed: set[str] = set()
         self._lock = threading.Lock()
 
-    def like(self, source: str, at: float, vector: Embeddings, still: float = 1.0) -> str | None:
+    def like(self, source: str, at: float, vector: Embeddings, *, edge: bool = False) -> str | None:
         """Return the identifier of a picture that shows the same, and note when it was seen.
 
         Args:
             source: Whose picture it is.
             at: When it was seen, in seconds.
             vector: Its `direction`.
-            still: How still it is; see `Given`.
+            edge: Whether it shows a part that comes or goes; see `Given`.
 
         Returns:
             The identifier; empty for what was recognised right before; None for what is new.
         """
-        near = NEAR if still >= STEADY else EDGE
+        near = EDGE if edge else NEAR
         with self._lock:
             known = self._recognised.get(source)
             if known and at - known[1] <= NEAR_SECONDS and likeness(vector, known[0]) >= near:

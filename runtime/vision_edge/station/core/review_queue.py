@@ -22,7 +22,7 @@ from vision_edge.runtime.images.part_outlines import area
 from vision_edge.runtime.images.presence import crop_alone, crop_around
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.limits import Buckets
-from vision_edge.station.core.passages import Given, Passages, Remembered
+from vision_edge.station.core.passages import Given, Passages, Remembered, goes_on
 from vision_edge.station.core.second_look import SCHEMA, Judged, SecondLook, Steady
 from vision_edge.station.core.tables import Tables
 from vision_edge.station.core.wire import Record
@@ -115,6 +115,7 @@ class ReviewQueue:
         locator: Locator | None = None,
         vector: Embeddings | None = None,
         judged: Judged | None = None,
+        trigger: str = "none",
     ) -> None:
         """Keep a picture if its verdict was unknown or doubtful; never waits.
 
@@ -124,12 +125,13 @@ class ReviewQueue:
             locator: Finds its source's parts: the picture is cut to the one that it is about.
             vector: Its embedding's `direction`; without it, it is compared with no other.
             judged: What it was judged by; without it, it is not judged anew.
+            trigger: Of its source.
         """
         source, in_view = record["source_name"], record.get("in_view", True)
         offer = _Offer(frame, record, locator, vector, judged)
         right = (record.get("verification") or {}).get("answer") == "right"
         wanted = in_view and not record["known"] and not right
-        if vector is None or "part" in record:
+        if vector is None or not goes_on(record, trigger):
             if wanted:
                 self._take(offer, frame.captured)
             return
@@ -144,15 +146,15 @@ class ReviewQueue:
                 if passage.answer:  # something was in view, and known
                     self._remembered.recognised(source, passage.at, passage.vector)
             elif passage.first:
-                self._take(passage.shown, passage.at, passage.still)
+                self._take(passage.shown, passage.at, edge=passage.is_edge)
             else:  # still there: what is like it is not news
                 self._remembered.like(source, passage.at, passage.vector)
 
-    def _take(self, offer: _Offer, at: float, still: float = 1.0) -> None:
+    def _take(self, offer: _Offer, at: float, *, edge: bool = False) -> None:
         """Hand a picture to the thread that writes, unless one like it was handed over."""
         source, identifier = offer.record["source_name"], offer.record["id"]
         if offer.vector is not None:
-            like = self._remembered.like(source, at, offer.vector, still)
+            like = self._remembered.like(source, at, offer.vector, edge=edge)
             if like is not None:
                 self.grouped += 1
                 self._writer.put(_Again(like, offer.record["time"]))

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from vision_edge.station.core.counted import BANDS
 from vision_edge.station.core.errors import StationError
-from vision_edge.station.core.shift_statistics import BANDS, ShiftStatistics, Span
+from vision_edge.station.core.shift_statistics import ShiftStatistics, Span
 
 MOST_STEPS = 2000
 COLUMNS = ("time", "source", "product", "band", "verdicts", "age_ms", "age_ms_most")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.station.core.counted import counted_as
 from vision_edge.station.core.tables import NEWEST, Tables
 from vision_edge.station.core.wire import Record
 from vision_edge.station.core.writer import Writer
@@ -34,8 +35,6 @@ CREATE TABLE IF NOT EXISTS corrections (
   right TEXT NOT NULL, author TEXT NOT NULL, version INTEGER NOT NULL
 ) STRICT;
 """
-BANDS = ("accept", "review", "unknown", "nothing")
-"""What is counted apart; `nothing` are verdicts while nothing was in view."""
 OTHER = "(other)"
 """The name of products beyond the bound."""
 _OUT = ("stale", "lost")
@@ -91,7 +90,7 @@ class ShiftStatistics:
 
     def take(self, record: Record) -> None:
         """Count a verdict; never waits."""
-        band = record["band"] if record.get("in_view", True) else "nothing"
+        band = counted_as(record)
         label = record["label"] or (record["nearest"] if band == "review" else "")
         with self._lock:
             minute = int(self._clock() // 60)

@@ -507,11 +507,11 @@ class Station:
             "source_name": line.name,
             **verdict.document(),
         }
+        if not line.in_view(frame, verdict):
+            record["in_view"] = False
         if "part" in record:
             self.tally.count(record)
             line.guard.part(record)
-        if not line.in_view(frame, verdict):
-            record["in_view"] = False
         self._records.append(record)
         self.metrics.verdict(record)
         bundle = self.session.bundle
@@ -519,7 +519,7 @@ class Station:
         judged = None
         if vector is not None and verdict.embedding is not None:
             judged = Judged(bundle.manifest.identity.fingerprint, verdict.embedding)
-        self.memory.take(frame, record, line.locator, vector, judged)
+        self.memory.take(frame, record, line.locator, vector, judged, line.settings.trigger)
         self.hub.publish("verdict", record)
         self.wiring.verdict(record)
         line.answers.verdict(record)
@@ -533,7 +533,11 @@ class Station:
 
     def _missed(self, line: Line, parts: int) -> None:
         self.tally.missed(line.name, parts)
-        log.warning("%s: too slow: %d part(s) were in view and not judged", line.name, parts)
+        log.warning(
+            "%s: %d part(s) were in view and not judged: too quick, or never wholly in view",
+            line.name,
+            parts,
+        )
 
     def _counts_told(self, document: Record) -> None:
         self.hub.publish("counts", document)

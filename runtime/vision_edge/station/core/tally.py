@@ -16,12 +16,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from vision_edge.station.core.counted import KINDS, Kind, counted_as
 from vision_edge.station.core.shifts import Shift, Shifts
 from vision_edge.station.core.tally_file import TallyError, TallyFile
 from vision_edge.station.core.wire import Record
 
 log = logging.getLogger(__name__)
-Kind = Literal["product", "unknown", "missed"]
 TELL_SECONDS = 1.0
 """How often who listens is told of new counts, at most."""
 _SAFE_SECONDS = 5.0
@@ -79,6 +79,8 @@ class Tally:
     def count(self, record: Record) -> bool:
         """Count the part of a verdict; one whose `id` was counted already is not again.
 
+        Where nothing was in view there was no part.
+
         Args:
             record: The verdict; of a source, identifiers rise.
 
@@ -86,12 +88,14 @@ class Tally:
             Whether it was counted.
         """
         source, identifier = record["source_name"], record["id"]
-        kind: Kind = "product" if record["known"] else "unknown"
+        kind = KINDS.get(counted_as(record))
+        if kind is None:
+            return False
         with self._lock:
             if identifier[:16] <= self._last.get(source, ""):
                 return False
             self._last[source] = identifier[:16]
-            self._add(Key(source, kind, record["label"] if record["known"] else ""), 1)
+            self._add(Key(source, kind, record["label"] if kind == "product" else ""), 1)
         return True
 
     def missed(self, source: str, parts: int) -> None:
@@ -229,7 +233,14 @@ def _by_source(counts: Counter[Key]) -> list[dict[str, Any]]:
     for key, parts in sorted(counts.items(), key=lambda one: (one[0].source, -one[1], one[0])):
         entry = sources.setdefault(
             key.source,
-            {"source": key.source, "parts": 0, "unknown": 0, "missed": 0, "products": {}},
+            {
+                "source": key.source,
+                "parts": 0,
+                "unsure": 0,
+                "unknown": 0,
+                "missed": 0,
+                "products": {},
+            },
         )
         if key.kind == "product":
             entry["products"][key.label] = parts

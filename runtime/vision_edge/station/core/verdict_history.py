@@ -19,7 +19,7 @@ from vision_edge.runtime.images.locating import Locator
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.limits import Buckets
 from vision_edge.station.core.passage_pictures import PassagePictures
-from vision_edge.station.core.passages import NEAR_SECONDS, Given, Passages, Remembered
+from vision_edge.station.core.passages import NEAR_SECONDS, Given, Passages, Remembered, goes_on
 from vision_edge.station.core.review_queue import shown_of
 from vision_edge.station.core.tables import NEWEST, Tables
 from vision_edge.station.core.wire import Record
@@ -131,6 +131,7 @@ class VerdictHistory:
         record: Record,
         locator: Locator | None = None,
         vector: Embeddings | None = None,
+        trigger: str = "none",
     ) -> None:
         """Take a verdict; never waits.
 
@@ -139,10 +140,11 @@ class VerdictHistory:
             record: The verdict. That nothing is in view is not kept.
             locator: Finds its source's parts: the picture is cut to the one that it is about.
             vector: Its embedding's `direction`; without it, it is kept for itself.
+            trigger: Of its source.
         """
         wanted = record.get("in_view", True)
         shown = _Shown(frame, record, locator)
-        if vector is None or "part" in record:
+        if vector is None or not goes_on(record, trigger):
             if wanted:
                 self._offer(shown)
             return
@@ -299,7 +301,7 @@ class VerdictHistory:
             if shown is None:
                 continue
             key = f"{shown.record['source_name']} {passage.answer}"
-            like = self._remembered.like(key, passage.at, passage.vector, passage.still)
+            like = self._remembered.like(key, passage.at, passage.vector, edge=passage.is_edge)
             if passage.first and like is None:
                 self._remembered.add(key, passage.at, passage.vector, shown.record["id"])
                 self._offer(shown)

@@ -18,8 +18,8 @@ from vision_edge.station.core.wire import Record
 MAP_VERSION = 1
 STATION_REGISTERS = 16
 SOURCE_REGISTERS = 16
-COUNT_REGISTERS = 12
-"""Registers of a source's counts and answers, before two a product."""
+COUNT_REGISTERS = 14
+"""Registers of a source's counts and answers beside two a product; the last two stand behind."""
 MOST_REGISTERS = 65536
 NO_VERDICT, WITHOUT_CODE, UNKNOWN = 0, 65534, 65535
 BANDS = {"accept": 1, "review": 2, "unknown": 3}
@@ -136,11 +136,12 @@ class RegisterMap:
         return registers
 
     def _counts(self, now: Record, total: Record, state: SourceState) -> list[int]:
-        """Return parts, unknown and missed ones, all ever, the answer, and those of each code."""
+        """Return parts, unknown, missed, all ever, the answer, those of each code, and unsure."""
         numbers = [now.get("parts", 0), now.get("unknown", 0), now.get("missed", 0)]
         numbers += [total.get("parts", 0), ANSWERS.get(state.answer, 0) << 16, state.answers]
         by_code = sorted(self._products, key=self._products.__getitem__)
         numbers += [now.get("products", {}).get(label, 0) for label in by_code]
+        numbers.append(now.get("unsure", 0))
         return [word for number in numbers for word in _two_words(number)]
 
     def _block(self, state: SourceState) -> list[int]:

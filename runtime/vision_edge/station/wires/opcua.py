@@ -46,6 +46,7 @@ _VARIABLES = {
     "Answer": ("String", ""),
     "Answers": ("UInt32", 0),
     "Parts": ("UInt32", 0),
+    "UnsureParts": ("UInt32", 0),
     "UnknownParts": ("UInt32", 0),
     "MissedParts": ("UInt32", 0),
     "PartsTotal": ("UInt64", 0),
@@ -274,6 +275,7 @@ def _counts(now: Record, total: int) -> dict[str, Any]:
     """Return the variables of a source's counts."""
     return {
         "Parts": now.get("parts", 0) & 0xFFFFFFFF,
+        "UnsureParts": now.get("unsure", 0) & 0xFFFFFFFF,
         "UnknownParts": now.get("unknown", 0) & 0xFFFFFFFF,
         "MissedParts": now.get("missed", 0) & 0xFFFFFFFF,
         "PartsTotal": total,

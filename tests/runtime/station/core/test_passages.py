@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,11 @@ from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.inference.session import open_session
 from vision_edge.runtime.pipeline.frame_views import FrameViews
 from vision_edge.runtime.pipeline.part_verdicts import part_verdicts
-from vision_edge.runtime.pipeline.triggers import PresenceTrigger
+from vision_edge.runtime.pipeline.triggers import (
+    IntervalTrigger,
+    PresenceTrigger,
+    Trigger,
+)
 from vision_edge.runtime.recognition.prototypes import NOTHING_KNOWN, Decision
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.passages import Passages, Remembered, direction
@@ -29,8 +35,10 @@ from vision_edge.station.settings.history import HistorySettings
 from vision_edge.station.settings.station import ReviewSettings
 
 PARTS = ("spur_gear", "washer", "circuit_board", "pipe_elbow", "o_ring")
-HALF = 0.5
+MOST = 0.8
 """A part of which less is in view is but an edge on the belt."""
+START = time.monotonic() + 1e6
+"""When the first frame was taken: in the future, so that no pause of the test ends a passage."""
 STEP, FPS = 5, 6.0
 """Rendered frames that are left out, and looks a second that are left: a slow device."""
 
@@ -54,14 +62,14 @@ def belt() -> list[Look]:
         [(embedding, _)] = views.embed(session, [views.prepared(image, session.spec)])
         vector = direction(embedding, session.bundle.centre)
         assert vector is not None
-        seen = [part.instance for part in truth.parts if part.visible_fraction >= HALF]
+        seen = [part.instance for part in truth.parts if part.visible_fraction >= MOST]
         looks.append(Look(image, vector, tuple(seen)))
     return looks
 
 
 def shown(looks: list[Look], rest: float) -> Iterator[tuple[float, Look]]:
     """Yield the belt's looks with their times; it stops for `rest` seconds at each part."""
-    at, rested = 1000.0, set()
+    at, rested = START, set()
     middles = [
         [k for k, look in enumerate(looks) if look.parts == (part,)] for part in range(len(PARTS))
     ]
@@ -110,7 +118,7 @@ def test_a_belt_without_a_trigger_brings_one_picture_a_part(
             number += 1
             if number % 6 == 0:
                 queue.flush()
-        offset = at - 1000 + offset + 1
+        offset = at - START + offset + 1
     items = settled(queue)
     parts = [seen[item["id"]] for item in items]
     singles = [part for part in parts if len(part) == 1]
@@ -145,10 +153,47 @@ def test_what_was_recognised_while_it_passed_is_not_asked_about(
     assert len(settled(queue)) <= 1  # the belt
 
 
-def test_a_trigger_brings_one_picture_a_part(belt: list[Look], queue: ReviewQueue) -> None:
-    """As it is on a station: parts found by the empty scene, each judged by all of its frames."""
+@pytest.mark.parametrize("rest", [0.0, 4.0])
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_slower_belt_without_a_trigger_brings_one_picture_a_part(
+    belt: list[Look], queue: ReviewQueue, every: int, rest: float
+) -> None:
+    """Six and three looks a second, whichever of them are taken."""
+    for first in range(every):
+        slow, number = belt[first::every], 1000 * first
+        seen: dict[str, tuple[int, ...]] = {}
+        at = START + 1e4 * first
+        for _, look in shown(slow, rest):
+            at += every / FPS
+            queue.offer(Frame(look.image, "cam", number, at), record(number), None, look.vector)
+            queue.flush()
+            seen[record(number)["id"]] = look.parts
+            number += 1
+        items = settled(queue)
+        parts = [seen[item["id"]] for item in items]
+        singles = [part for part in parts if len(part) == 1]
+        assert len(set(singles)) == len(singles) == len(PARTS), parts
+        queue.remove([item["id"] for item in items])
+
+
+def part_triggers(belt: list[Look]) -> dict[str, Callable[[], Trigger]]:
+    empty = next(look.image for look in belt if not look.parts)
+    return {
+        "presence": lambda: PresenceTrigger(Presence(empty)),
+        "interval": lambda: IntervalTrigger(0.5),
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest"), [("presence", 0.0), ("presence", 3.0), ("interval", 2.0)]
+)
+def test_a_trigger_brings_one_picture_a_part(
+    belt: list[Look], queue: ReviewQueue, kind: str, rest: float
+) -> None:
+    """As it is on a station: parts found by the empty scene, or what passes cut by the clock."""
     session = open_session(load_bundle(asset("bundle")), "cpu", threads=1)
     empty = next(look.image for look in belt if not look.parts)
+    looks = list(shown(belt, rest))
 
     class Nothing:
         def classify(self, embeddings: Embeddings, patches: object = None) -> list[Decision]:
@@ -158,22 +203,39 @@ def test_a_trigger_brings_one_picture_a_part(belt: list[Look], queue: ReviewQueu
         live, name, fps = False, "cam", FPS
 
         def __iter__(self) -> Iterator[Frame]:
-            for number, (at, look) in enumerate(shown(belt, 3.0)):
+            for number, (at, look) in enumerate(looks):
                 yield Frame(look.image, "cam", number, at)
 
         def close(self) -> None: ...
 
-    count = 0
-    trigger = lambda: PresenceTrigger(Presence(empty))  # noqa: E731
-    for frame, verdict in part_verdicts(Film(), session, Nothing(), trigger):
-        count += 1
+    count, seen = 0, {}
+    for frame, verdict in part_verdicts(Film(), session, Nothing(), part_triggers(belt)[kind]):
         told = {**record(count), **verdict.document()}
+        told["in_view"] = kind == "presence" or occupied(Presence(empty), frame.image)
         vector = direction(verdict.embedding, session.bundle.centre)
         assert vector is not None
-        queue.offer(frame, told, Presence(empty), vector)
+        queue.offer(frame, told, Presence(empty), vector, trigger=kind)
         queue.flush()
+        seen[told["id"]] = looks[frame.number][1].parts
+        count += 1
     items = settled(queue)
+    parts = Counter(seen[item["id"]] for item in items)
+    singles = {part: times for part, times in parts.items() if len(part) == 1}
+    assert singles == {(k,): 1 for k in range(len(PARTS))}, parts
     assert len(items) == len(PARTS) <= count
+
+
+@pytest.mark.parametrize(("likeness", "pictures"), [(0.88, 1), (0.82, 2)])
+def test_a_part_that_comes_again_in_another_pose_is_the_same_picture(
+    belt: list[Look], queue: ReviewQueue, likeness: float, pictures: int
+) -> None:
+    """Two washers that are nearly the same, minutes apart."""
+    image, other = belt[0].image, np.array([likeness, (1 - likeness**2) ** 0.5], np.float32)
+    for number, vector in enumerate((np.array([1, 0], np.float32), other)):
+        told = record(number, part={"box": [0, 0, 9, 9]})
+        queue.offer(Frame(image, "cam", number, 300.0 * number), told, None, vector)
+        queue.flush()
+    assert len(settled(queue)) == pictures
 
 
 def test_what_was_dismissed_stays_away_and_what_was_assigned_may_come_again(

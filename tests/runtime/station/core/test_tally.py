@@ -31,7 +31,7 @@ for number in range(int(sys.argv[2]), int(sys.argv[3])):
     known = number % 7 != 0
     label = f"product {number % 5}" if known else None
     tally.count({"id": f"{number + 1:016x}aaaaaaaa", "source_name": f"camera {number % 2}",
-                 "known": known, "label": label})
+                 "band": "accept" if known else "unknown", "label": label})
     print(number, flush=True)
 tally.close()
 """
@@ -77,10 +77,10 @@ class Clock:
 _ID = iter(range(1, 10**6))
 
 
-def part(label: str | None = "bolt", source: str = "camera") -> dict[str, Any]:
-    known = label is not None
-    return {"id": f"{next(_ID):016x}aaaaaaaa", "source_name": source, "known": known,
-            "label": label}  # fmt: skip
+def part(label: str | None = "bolt", source: str = "camera", **more: Any) -> dict[str, Any]:
+    band = "unknown" if label is None else "accept"
+    return {"id": f"{next(_ID):016x}aaaaaaaa", "source_name": source, "band": band, "label": label,
+            **more}  # fmt: skip
 
 
 def opened(tmp_path: Path, clock: Clock, **more: Any) -> Tally:
@@ -93,13 +93,15 @@ def now(tally: Tally) -> dict[str, Any]:
     return dict(only)
 
 
-def test_parts_are_counted_by_product_unknown_and_missed(tmp_path: Path) -> None:
+def test_parts_are_counted_by_product_unsure_unknown_and_missed(tmp_path: Path) -> None:
     tally = opened(tmp_path, Clock("2026-11-27T07:00"))
     for label in ("bolt", "bolt", None, "nut"):
         assert tally.count(part(label))
+    assert tally.count(part(None, band="review"))
+    assert not tally.count(part(None, in_view=False)), "there was no part"
     tally.missed("camera", 2)
     counted = now(tally)
-    assert counted == {"source": "camera", "parts": 4, "unknown": 1, "missed": 2,
+    assert counted == {"source": "camera", "parts": 5, "unsure": 1, "unknown": 1, "missed": 2,
                        "products": {"bolt": 2, "nut": 1}}  # fmt: skip
     assert tally.document()["shift"] == "2026-11-27 06:00"
     tally.close()

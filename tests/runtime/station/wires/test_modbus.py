@@ -29,7 +29,7 @@ def test_registers_tell_a_verdict() -> None:
         )
     }
     registers = table.registers(states)
-    assert len(registers) == table.size == 48 + 2 * 14  # the counts come last
+    assert len(registers) == table.size == 48 + 2 * 16  # the counts come last
     assert registers[:4] == [65, 1, 2, 16]
     assert registers[16:32] == [0] * 16
     minus_half, no_margin = 65536 - 500, 65536 - 32768
@@ -245,13 +245,13 @@ def test_silent_clients_give_way_and_are_disconnected(monkeypatch: pytest.Monkey
 
 
 def counted(parts: int, valves: int) -> dict[str, Any]:
-    return {"source": "right", "parts": parts, "unknown": 1, "missed": 2,
+    return {"source": "right", "parts": parts, "unsure": 4, "unknown": 1, "missed": 2,
             "products": {"valve": valves, "without code": 5}}  # fmt: skip
 
 
 def test_counts_are_registers_after_the_sources(plant: Plant) -> None:
     start, size = plant.read(4, 2)
-    assert (start, size) == (16 + 2 * 16, 12 + 2 * 3)
+    assert (start, size) == (16 + 2 * 16, 14 + 2 * 3)
     assert plant.read(start, 2 * size) == [0] * (2 * size)
     plant.wire.counts({"sources": [counted(70_000, 66_000)], "total": [counted(140_000, 0)]})
     plant.wire.state("right", {"state": "live", "answer": "nothing", "answers": 65_537})
@@ -259,7 +259,7 @@ def test_counts_are_registers_after_the_sources(plant: Plant) -> None:
     assert block[8:12] == [3, 0, 1, 1]
     numbers = [high << 16 | low for high, low in zip(block[::2], block[1::2], strict=True)]
     assert numbers[:4] == [70_000, 1, 2, 140_000]
-    assert numbers[6:] == [0, 66_000, 0]  # products in the order of their codes
+    assert numbers[6:] == [0, 66_000, 0, 4]  # products in the order of their codes; unsure ones
 
 
 def test_the_last_coil_resets_the_counts_where_that_is_allowed(plant: Plant) -> None:

@@ -259,8 +259,15 @@ def test_a_client_that_opens_no_session_is_disconnected(monkeypatch: pytest.Monk
 
 
 def test_counts_are_variables_and_a_method_resets_them() -> None:
-    entry = {"source": "left", "parts": 3, "unknown": 1, "missed": 2, "products": {"nüt": 2}}
-    names = ("Parts", "UnknownParts", "MissedParts", "PartsTotal", "Products")
+    entry = {
+        "source": "left",
+        "parts": 3,
+        "unsure": 4,
+        "unknown": 1,
+        "missed": 2,
+        "products": {"nüt": 2},
+    }
+    names = ("Parts", "UnsureParts", "UnknownParts", "MissedParts", "PartsTotal", "Products")
 
     async def work(client: Any, node: Any) -> Any:
         for _ in range(100):
@@ -273,7 +280,7 @@ def test_counts_are_variables_and_a_method_resets_them() -> None:
     with Plant(resets=True) as plant:
         plant.wire.counts({"sources": [entry], "total": [{**entry, "parts": 5_000_000_000}]})
         values, answer = plant.run(work)
-        assert values == [3, 1, 2, 5_000_000_000, '{"nüt": 2}']
+        assert values == [3, 4, 1, 2, 5_000_000_000, '{"nüt": 2}']
         assert answer == [True, ""]
         assert plant.resets == ["opcua"]
 

@@ -206,8 +206,9 @@ class SourceCounts(Answer):
     """Parts of one source."""
 
     source: str = Field(examples=["camera"])
-    parts: int = Field(description="Parts with a verdict, unknown ones included.")
-    unknown: int
+    parts: int = Field(description="Parts with a verdict, unsure and unknown ones included.")
+    unsure: int = Field(description="Those that may be a product: the band `review`.")
+    unknown: int = Field(description="Those that are like no product.")
     missed: int = Field(description="Parts that were in view and got no verdict.")
     products: dict[str, int] = Field(examples=[{"bolt M8": 120}])
 

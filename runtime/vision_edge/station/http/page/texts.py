@@ -345,6 +345,7 @@ ENGLISH: Mapping[str, str] = {
     "counts.parts.many": "{n} parts",
     "counts.total": "{n} in all",
     "counts.others": "{n} other products",
+    "counts.unsure": "Unsure",
     "counts.unknown": "Unknown",
     "counts.missed": "In view, but not judged",
     "counts.reset": "Count anew",

@@ -64,7 +64,7 @@ def test_a_reset_is_noted_and_the_table_keeps_what_was(settings: StationSettings
         assert table.headers["content-type"].startswith("text/csv")
         rows = list(csv.DictReader(io.StringIO(table.text)))
         assert sum(int(row["parts"]) for row in rows) == before
-        assert {row["kind"] for row in rows} <= {"product", "unknown", "missed"}
+        assert {row["kind"] for row in rows} <= {"product", "unsure", "unknown", "missed"}
         deeds = (settings.state_dir / DEEDS).read_text().splitlines()
         assert any("counts/reset" in json.loads(line)["what"] for line in deeds)
 

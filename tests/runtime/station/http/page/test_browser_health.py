@@ -21,9 +21,9 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serving(folder, {"nut": rendered(folder / "nut", "hex_nut", range(2))}) as running:
         tally = running.station.tally
         for k in range(30):
-            known = k % 5 > 0
-            label = f"product {k % 14}" if known else None
-            tally.count({"id": f"{k + 1:016x}aaaaaaaa", "source_name": "nut", "known": known,
+            label = f"product {k % 14}" if k % 5 else None
+            band = "accept" if label else "unknown" if k % 3 else "review"
+            tally.count({"id": f"{k + 1:016x}aaaaaaaa", "source_name": "nut", "band": band,
                          "label": label})  # fmt: skip
         tally.missed("nut", 2)
         yield running
@@ -40,7 +40,9 @@ def page(station: Served) -> Iterator[Page]:
 def test_parts_are_shown_and_counted_anew(page: Page, station: Served) -> None:
     page.open("/health")
     until(lambda: "30 parts" in page.text("#counts caption"))
-    assert "In view, but not judged" in page.text("#counts")
+    shown = page.text("#counts")
+    for words in ("Unsure\t2", "Unknown\t4", "In view, but not judged\t2"):
+        assert words in shown
     for size in SCREENS:
         page.screen(size)
         assert page.faults() == [], size

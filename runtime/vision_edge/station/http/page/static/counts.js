@@ -9,13 +9,13 @@ const POLL_MS = 2000;
 const SHOWN = 6;
 let timer = null;
 
-/** A source's products, the most frequent first; then what was unknown or missed. */
+/** A source's products, the most frequent first; then what was unsure, unknown or missed. */
 function rows(source) {
   const products = Object.entries(source.products);
   const shown = products.slice(0, SHOWN).map(([label, n]) => [label, n]);
   const rest = products.slice(SHOWN).reduce((sum, [, n]) => sum + n, 0);
   if (rest) shown.push([t("counts.others", { n: products.length - SHOWN }), rest]);
-  shown.push([t("counts.unknown"), source.unknown], [t("counts.missed"), source.missed]);
+  shown.push(...["unsure", "unknown", "missed"].map((kind) => [t(`counts.${kind}`), source[kind]]));
   return shown.map(([what, n]) => el("tr", {}, el("th", { scope: "row" }, what), el("td", {}, String(n))));
 }
 
