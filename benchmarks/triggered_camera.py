@@ -4,9 +4,11 @@
 
 Starts the fake GigE Vision camera that comes with Aravis (`arv-fake-gv-camera-0.8`) on the loopback
 and sends it software triggers, each when the last one's verdict is there; the shipped bundle judges
-every frame. Counted are verdicts by the camera's own frame numbers, and frames that were lost on
-the way, which are told and not replaced. `source_ms` is the time from a frame's completion to the
-consumer's having it as BGR.
+every frame. A trigger is answered with the number of its frame, and the verdict on that frame must
+bear it. The camera draws its own count into each picture (grey levels, modulo 255), so that a
+picture that answers another trigger than its number says would show. Frames that were lost on the
+way are told and not replaced. `source_ms` is the time from a frame's completion to the consumer's
+having it as BGR.
 """
 
 from __future__ import annotations
@@ -55,6 +57,8 @@ class Triggered:
     def __init__(self, camera: LiveSource, triggers: int) -> None:
         self.camera, self.triggers, self.name = camera, triggers, camera.name
         self.on_the_way: list[float] = []
+        self.fired: list[int] = []
+        self.drawn: set[int] = set()
         self.unanswered = 0
 
     def __iter__(self) -> Iterator[Frame]:
@@ -62,7 +66,7 @@ class Triggered:
         last = -1
         for _ in range(self.triggers):
             lost = self.camera.lost
-            self.camera.fire()
+            number = self.camera.fire()
             until = time.monotonic() + PATIENCE
             while (frame := self.camera.newer_than(last)) is None:
                 if self.camera.lost > lost or time.monotonic() > until:
@@ -73,6 +77,8 @@ class Triggered:
                 continue
             self.on_the_way.append(time.monotonic() - frame.captured)
             last = frame.number
+            self.fired.append(number)
+            self.drawn.add((int(frame.image[0, 0, 0]) - number) % 255)
             yield frame
 
     def close(self) -> None:
@@ -98,7 +104,7 @@ def main() -> None:
 def measured(triggers: int, fps: float) -> dict[str, object]:
     """Send the triggers and return what came of them."""
     session = open_session(load_bundle(asset("bundle")), "cpu")
-    address = f"genicam://BENCH?fps={fps:g}&trigger=Software&pixel_format=BayerRG8"
+    address = f"genicam://BENCH?fps={fps:g}&trigger=Software&pixel_format=Mono8"
     with (
         tempfile.TemporaryDirectory() as name,
         Gallery(Path(name) / "g", session.bundle.manifest.identity, create=True) as gallery,
@@ -122,6 +128,10 @@ def measured(triggers: int, fps: float) -> dict[str, object]:
         "judged twice": len(frames) - len(set(frames)),
         "lost on the wire, and told": source.camera.lost,
         "missed and not told": triggers - len(frames) - source.camera.lost,
+        "not of the trigger's number": sum(
+            a != b for a, b in zip(frames, source.fired, strict=False)
+        ),
+        "pictures of another trigger": max(len(source.drawn) - 1, 0),
         "out of order": int(np.sum(np.diff(frames) < 1)),
         "source_ms": {"median": float(np.median(times)), "p95": float(np.percentile(times, 95))},
         "seconds": round(seconds, 1),

@@ -12,6 +12,7 @@ import typer
 
 from vision_edge.cli.app import command_app
 from vision_edge.cli.declarations import Only
+from vision_edge.cli.fired_sources import refuse_fired
 from vision_edge.cli.grouped_command import command
 from vision_edge.cli.options import GRABBER, LIVE, READING, VIEW, presence_of
 from vision_edge.runtime.errors import SourceError
@@ -59,6 +60,7 @@ def camera(
 
     A camera is shown until you press Ctrl+C; a file is measured to its end.
     """
+    refuse_fired(source)
     check = CameraCheck(presence_of(empty, view, reading))
     plain = open_source(source, live=LiveSettings(grabber=grabber), reading=reading)
     frames: Source = plain if view.changes_nothing else ViewedSource(plain, view)

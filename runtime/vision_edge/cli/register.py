@@ -13,6 +13,7 @@ import typer
 
 from vision_edge.cli.app import command_app
 from vision_edge.cli.declarations import Given, Group, Mode, Only, Option, absent, present
+from vision_edge.cli.fired_sources import refuse_fired
 from vision_edge.cli.grouped_command import command
 from vision_edge.cli.locating import REGISTER_DETECTOR, register_locator
 from vision_edge.cli.options import (
@@ -239,6 +240,7 @@ def _in_folder(folder: Path) -> list[Path]:
 @contextmanager
 def _opened(spec: str, grabber: GrabberOptions, reading: Reading) -> Iterator[Source]:
     """Open the camera, and give up on it soon: someone waits."""
+    refuse_fired(spec)
     settings = LiveSettings(give_up_after=GIVE_UP_AFTER, grabber=grabber)
     opened = open_source(spec, live=settings, reading=reading)
     try:

@@ -13,6 +13,7 @@ import typer
 
 from vision_edge.cli.app import command_app
 from vision_edge.cli.declarations import Given, Only, absent
+from vision_edge.cli.fired_sources import refuse_fired
 from vision_edge.cli.grouped_command import command
 from vision_edge.cli.locating import BY_PRESENCE, RUN_DETECTOR, locator_of
 from vision_edge.cli.options import (
@@ -157,6 +158,7 @@ def run(
     Unreadable images in a folder are named, the others are judged, and the status is 1. A camera
     that is lost is connected to again, and products registered meanwhile count within a second.
     """
+    refuse_fired(source, *(also or []))
     live = camera.made(grabber=grabber)
     make_locator = locator_of(locate, trigger, empty, detector, view, reading)
     make_trigger = None if trigger is None else _trigger(trigger, interval, make_locator)

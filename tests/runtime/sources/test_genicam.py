@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -66,7 +69,7 @@ def test_each_trigger_has_its_frame_with_its_number(camera: subprocess.Popen[byt
     numbers: list[int] = []
     try:
         for sent in range(1, TRIGGERS + 1):
-            source.fire()
+            assert source.fire() == sent - 1
             _wait_for(lambda: _taken(source, numbers) + source.lost, sent)
     finally:
         source.close()
@@ -118,6 +121,53 @@ def test_a_camera_that_vanishes_is_lost_and_found_again(camera: subprocess.Popen
         finally:
             subprocess_again.kill()
             subprocess_again.wait()
+    finally:
+        source.close()
+
+
+def test_a_trigger_whose_camera_vanishes_is_lost_and_its_number_given_to_no_other(
+    camera: subprocess.Popen[bytes],
+) -> None:
+    options = GrabberOptions(read_timeout=1.0)
+    source = _opened("trigger=Software", LiveSettings(stale_after=60.0, grabber=options))
+    again = None
+    try:
+        _wait_for(lambda: source.state is LiveState.LIVE, 1)
+        os.kill(camera.pid, signal.SIGSTOP)  # it is exposing
+        fired = threading.Thread(target=_try_to_fire, args=(source,))
+        fired.start()
+        camera.kill()
+        camera.wait()
+        fired.join(30)
+        _wait_for(lambda: source.state is LiveState.LOST, 1)
+        with pytest.raises(SourceError, match="not connected"):
+            source.fire()
+        lost, again = source.lost, subprocess.Popen(camera.args)
+        _wait_for(lambda: source.state is LiveState.LIVE, 1, 40.0)
+        number = source.fire()
+        numbers: list[int] = []
+        _wait_for(lambda: _taken(source, numbers) + source.lost - lost, 1)
+        assert numbers == [number] or source.lost > lost
+    finally:
+        source.close()
+        if again is not None:
+            again.kill()
+            again.wait()
+
+
+def _try_to_fire(source: LiveSource) -> None:
+    with suppress(SourceError):  # it may not even hear it
+        source.fire()
+
+
+@pytest.mark.parametrize("query", ["trigger=Line0", "trigger=off", "fps=25"])
+def test_a_camera_that_waits_for_no_command_refuses_one(
+    camera: subprocess.Popen[bytes], query: str
+) -> None:
+    source = _opened(query)
+    try:
+        with pytest.raises(SourceError, match="waits for no software trigger"):
+            source.fire()
     finally:
         source.close()
 

@@ -157,6 +157,8 @@ def _step(
         _keep(camera, frame)
     size = (frame.image.shape[1], frame.image.shape[0])
     yield from _told(camera, camera.tracker.look(frame.number, at, seen, size), counts)
+    if look.last:
+        yield from _told(camera, camera.tracker.finish(), counts)
 
 
 def _seen(
@@ -214,7 +216,7 @@ def _told(
                     part.decision,
                     part,
                     where,
-                    part.embedding,
+                    embedding=part.embedding,
                 ),
             )
 

@@ -47,10 +47,12 @@ class Look:
     Attributes:
         parts: The parts in view; none in an empty scene.
         ends: Whether what is under way is over before this frame.
+        last: Whether it is over with this frame.
     """
 
     parts: tuple[View, ...] = ()
     ends: bool = False
+    last: bool = False
 
 
 def part_settings(
@@ -100,7 +102,7 @@ class LocatedTrigger:
         look = self._trigger.look(frame)
         if not look.parts:
             return look
-        return Look(located_views(self._locator, frame.image), look.ends)
+        return Look(located_views(self._locator, frame.image), look.ends, look.last)
 
 
 class MotionTrigger:

@@ -49,6 +49,8 @@ class Verdict:
         part: For a verdict on a part: all that it rests on; `frame` is the best evidence.
         parts: Where parts are located: those that the verdict is about, the part reported or all
             that are wholly in view in the frame; `decision` is that of the largest.
+        trigger: Which trigger of its camera it answers, where a command takes each picture: the
+            number that the command was given, and that the frame has.
         embedding: float32 (D,) of that frame, or of the part that `decision` is on; not in the
             document.
     """
@@ -60,6 +62,7 @@ class Verdict:
     decision: Decision
     part: PartVerdict | None = None
     parts: tuple[LocatedPart, ...] = ()
+    trigger: int | None = None
     embedding: Embeddings | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -80,6 +83,8 @@ class Verdict:
             "age_ms": round(self.age_ms, 3),
             **answer_of(self.decision),
         }
+        if self.trigger is not None:
+            document["trigger"] = self.trigger
         if self.verification is not None:
             document["verification"] = self.verification.document()
         if self.part is not None:

@@ -24,6 +24,7 @@ _CAMERA_CALLS: dict[str, tuple[Any, ...]] = {
     "set_exposure_time": (c_double,),
     "set_gain": (c_double,),
     "set_frame_rate": (c_double,),
+    "gv_set_packet_size": (c_int,),
     "set_trigger": (c_char_p,),
     "clear_triggers": (),
     "software_trigger": (),

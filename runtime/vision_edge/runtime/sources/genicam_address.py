@@ -29,6 +29,8 @@ class GenicamSettings:
         gain: In the camera's own unit (mostly dB), from 0.
         region: x, y, width, height in pixels of the sensor.
         fps: Frames a second, above 0; with a trigger the most that it answers.
+        packet_size: Bytes of a packet of GigE Vision, 576 to 16384: what every device on the way
+            lets pass, less for a network without jumbo frames.
         trigger: `off`, `Software`, or the camera's name of a line such as `Line0`; with one each
             frame is kept until it is judged.
 
@@ -43,6 +45,7 @@ class GenicamSettings:
     region: tuple[int, int, int, int] | None = None
     fps: float | None = None
     trigger: str | None = None
+    packet_size: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -50,6 +53,10 @@ class GenicamSettings:
             value = getattr(self, key)
             if value is not None and not (math.isfinite(value) and value > least):
                 raise SourceError(f"{key} is {value:g}", fix="give a number above 0")
+        if self.packet_size is not None and not 576 <= self.packet_size <= 16384:
+            raise SourceError(
+                f"packet_size is {self.packet_size}", fix="give 576 to 16384, such as 1400 or 8996"
+            )
         if self.region is not None and (min(self.region[:2]) < 0 or min(self.region[2:]) < 1):
             raise SourceError(
                 f"region is {self.region}", fix="give x,y,width,height, each from 0, sides from 1"
@@ -59,6 +66,11 @@ class GenicamSettings:
     def triggered(self) -> bool:
         """Whether each frame answers a signal."""
         return self.trigger not in (None, "off")
+
+    @property
+    def by_software(self) -> bool:
+        """Whether each frame answers a command."""
+        return self.trigger == "Software"
 
 
 def parse_genicam(address: str) -> GenicamSettings:
@@ -79,10 +91,21 @@ def parse_genicam(address: str) -> GenicamSettings:
         raise SourceError(f"{address}: {error.what}", fix=error.fix or _FIX) from None
 
 
+def fired_by_software(address: str) -> bool:
+    """Whether a source is a camera that takes a picture on command, and none of itself.
+
+    Raises:
+        SourceError: If it is a `genicam://` address that says what no camera can be told.
+    """
+    return address.startswith(SCHEME) and parse_genicam(address).by_software
+
+
 def _value(address: str, key: str, text: str) -> Any:
     try:
         if key in ("exposure_us", "gain", "fps"):
             return float(text)
+        if key == "packet_size":
+            return int(text)
         if key == "region":
             x, y, width, height = (int(part) for part in text.split(","))
             return x, y, width, height
@@ -90,5 +113,5 @@ def _value(address: str, key: str, text: str) -> Any:
         raise SourceError(f"{address}: {key}={text} is no such value", fix=_FIX) from None
     if key in ("pixel_format", "trigger") and text:
         return text
-    known = "pixel_format, exposure_us, gain, region, fps, trigger"
+    known = "pixel_format, exposure_us, gain, region, fps, trigger, packet_size"
     raise SourceError(f"{address}: it says {key}={text}; known are {known}", fix=_FIX)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import ipaddress
+import threading
 import time
 from contextlib import suppress
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 from vision_edge.runtime.errors import SourceError
 from vision_edge.runtime.sources import aravis
 from vision_edge.runtime.sources.genicam_address import parse_genicam
+from vision_edge.runtime.sources.genicam_numbers import PATIENCE, FrameNumbers
 from vision_edge.runtime.sources.genicam_pixels import bgr_of
 from vision_edge.runtime.sources.grabber import (
     WAITING,
@@ -49,10 +52,8 @@ class GenicamGrabber(Grabber):
         self._camera = self._asked("opening it", "new", found.id.encode())
         self._stream: Any = None
         self.every_frame = self._settings.triggered
-        self.lost = 0
-        self._last_id = 0
-        self._number = -1
-        self._torn = 0
+        self._numbers = FrameNumbers(PATIENCE + (self._settings.exposure_us or 0.0) / 1e6)
+        self._control = threading.Lock()  # of who fires against who closes
         try:
             self._configure()
             self.fps = self._rate()
@@ -76,26 +77,58 @@ class GenicamGrabber(Grabber):
             elif not self._answers():
                 return None
             if self.every_frame:
+                self._numbers.overdue()
                 return WAITING
         return None
 
-    def fire(self) -> None:
-        """Send a software trigger.
+    @property
+    def lost(self) -> int:  # type: ignore[override]
+        """Frames that the camera took and that did not arrive."""
+        return self._numbers.lost
+
+    @property
+    def fired(self) -> int:  # type: ignore[override]
+        """Software triggers that were sent."""
+        return self._numbers.fired
+
+    def fire(self) -> int:
+        """Send a software trigger; return the number of the frame that answers it.
+
+        Waits for the frame of the trigger before; if that does not come, for two seconds and the
+        exposure.
 
         Raises:
-            SourceError: If the camera does not take it; `trigger=Software` must be in the address.
+            SourceError: If the camera does not take it, or is gone; `trigger=Software` must be in
+                the address.
         """
-        self._asked("a software trigger", "software_trigger", self._camera)
+        if not self._settings.by_software:
+            raise SourceError(
+                f"camera {self._name!r} waits for no software trigger "
+                f"(trigger={self._settings.trigger or 'off'})",
+                fix="write trigger=Software in its address",
+            )
+        with self._control:
+            if not self._camera:
+                raise SourceError(f"camera {self._name!r} is not connected", fix="wait for it")
+            number = self._numbers.fire()
+            try:
+                self._asked("a software trigger", "software_trigger", self._camera)
+            except SourceError:
+                self._numbers.taken_back()
+                raise
+            return number
 
     def close(self) -> None:
-        """Stop the camera and let it go."""
-        if self._camera and self._stream:
-            with suppress(SourceError):  # it may be gone
-                self._asked("stopping", "stop_acquisition", self._camera)
-        for owned in (self._stream, self._camera):
-            if owned:
-                self._arv.g_object_unref(owned)
-        self._stream = self._camera = None
+        """Stop the camera and let it go; triggers that wait for their frames have lost them."""
+        with self._control:
+            if self._camera and self._stream:
+                with suppress(SourceError):  # it may be gone
+                    self._asked("stopping", "stop_acquisition", self._camera)
+            for owned in (self._stream, self._camera):
+                if owned:
+                    self._arv.g_object_unref(owned)
+            self._stream = self._camera = None
+            self._numbers.over()
 
     def _configure(self) -> None:
         told, camera = self._settings, self._camera
@@ -109,6 +142,8 @@ class GenicamGrabber(Grabber):
             self._set("exposure_us", "set_exposure_time", told.exposure_us)
         if told.gain is not None:
             self._set("gain", "set_gain", told.gain)
+        if told.packet_size is not None:
+            self._set("packet_size", "gv_set_packet_size", told.packet_size)
         if told.triggered:
             assert told.trigger is not None
             self._set("trigger", "set_trigger", told.trigger.encode())
@@ -135,10 +170,11 @@ class GenicamGrabber(Grabber):
         """Return a buffer's frame; one that did not arrive whole is counted and gives None."""
         arv, now = self._arv, time.monotonic()
         if arv.arv_buffer_get_status(buffer) != aravis.SUCCESS:
-            self.lost += 1
-            self._torn += 1
+            self._numbers.torn()
             return None
-        self._count(int(arv.arv_buffer_get_frame_id(buffer)))
+        number = self._numbers.whole(int(arv.arv_buffer_get_frame_id(buffer)))
+        if number is None:
+            return None
         size = ctypes.c_size_t()
         data = arv.arv_buffer_get_image_data(buffer, ctypes.byref(size))
         view = np.ctypeslib.as_array((ctypes.c_uint8 * size.value).from_address(data))
@@ -153,23 +189,7 @@ class GenicamGrabber(Grabber):
         waited = (time.time_ns() - int(arv.arv_buffer_get_system_timestamp(buffer))) / 1e9
         captured = now - waited if 0 <= waited < self._timeout else now
         stamp = int(arv.arv_buffer_get_timestamp(buffer)) / 1e9
-        return Grabbed(image, stamp or None, number=self._number, captured=captured)
-
-    def _count(self, identifier: int) -> None:
-        """Follow the camera's frame numbers, which may be 16 bits that leave out 0.
-
-        Only a whole frame's number is heeded: one whose first packet was lost has that of an older
-        frame, or 0. Those that came torn since the last whole frame are counted already.
-        """
-        step = identifier - self._last_id
-        if step <= 0 and self._last_id > 0xFF00 and identifier < 0xFF:
-            step += 0xFFFF
-        missing = max(step, 1) - 1
-        if self._number < 0:  # frames before the first that came are none of ours
-            missing = self._torn
-        self.lost += max(missing - self._torn, 0)
-        self._last_id, self._torn = identifier, 0
-        self._number += missing + 1
+        return Grabbed(image, stamp or None, number=number, captured=captured)
 
     def _answers(self) -> bool:
         """Whether the camera still answers."""
@@ -193,6 +213,9 @@ class GenicamGrabber(Grabber):
 def chosen(found: list[aravis.Device], name: str) -> aravis.Device:
     """Return the camera that a name means.
 
+    Of cameras of one maker, model and serial number Aravis lists one; so an IP address is asked
+    also where it is not listed.
+
     Args:
         found: All that answered.
         name: Id, serial number, address or model; empty: the only one.
@@ -207,6 +230,8 @@ def chosen(found: list[aravis.Device], name: str) -> aravis.Device:
     ]
     if len(fitting) == 1:
         return fitting[0]
+    if not fitting and _is_address(name):
+        return aravis.Device(name, name, "", "")
     listed = ", ".join(f"{d.id} ({d.address})" for d in fitting or found) or "none"
     if not fitting:
         raise SourceError(
@@ -218,3 +243,11 @@ def chosen(found: list[aravis.Device], name: str) -> aravis.Device:
         f"{len(fitting)} GenICam cameras answer to {name!r}: {listed}",
         fix="give the id or address of one: genicam://ID",
     )
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

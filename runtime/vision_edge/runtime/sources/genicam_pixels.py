@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.errors import SourceError, require
+from vision_edge.runtime.errors import require
+from vision_edge.runtime.sources.grabber import UnreadablePictureError
 
 Values = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -129,21 +130,22 @@ def bgr_of(data: NDArray[np.uint8], width: int, height: int, pixel_format: int) 
         pixel_format: The naming convention's value. Of more than 8 bits the highest 8 are taken.
 
     Raises:
-        SourceError: If the format is none that is read, or the buffer is too short.
+        UnreadablePictureError: If the format is none that is read, or the buffer is too short.
     """
     form = FORMS.get(pixel_format)
     if form is None:
         names = ", ".join(known.name for known in FORMS.values())
-        raise SourceError(
+        raise UnreadablePictureError(
             f"the camera sends pixel format 0x{pixel_format:08X}, which is not read",
             fix=f"set pixel_format in the address to one of {names}",
         )
     pixels = width * height
     needed = (pixels * form.per_pixel + 7) // 8
     if len(data) < needed:
-        raise SourceError(
+        raise UnreadablePictureError(
             f"the camera sent {len(data)} bytes; {width}x{height} in {form.name} are {needed}",
-            fix="check the camera's region and pixel format",
+            fix="check the camera's region and pixel format; where the network cuts its packets, "
+            "set packet_size=1400 in the address, or the MTU of every device between to more",
         )
     cv2 = require("cv2")
     values = form.unpack(data[: needed - needed % _unit(form)])

@@ -61,11 +61,13 @@ class Grabber(Protocol):
         every_frame: Whether each frame counts, since each answers a trigger, and not the latest
             alone.
         lost: Frames that the camera took and that did not arrive.
+        fired: Software triggers that were sent; each has taken a frame's number.
     """
 
     fps: float | None
     every_frame: bool = False
     lost: int = 0
+    fired: int = 0
 
     def grab(self) -> Grabbed | Waiting | None:
         """Wait for the next frame; None when the connection has failed or nothing came in time."""

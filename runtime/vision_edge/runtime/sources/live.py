@@ -78,6 +78,21 @@ class LiveSettings:
                 )
 
 
+@dataclass(frozen=True)
+class _Connection:
+    """A grabber in use.
+
+    Attributes:
+        grabber: It.
+        first: The source's number of its frame 0.
+        lost: Frames that connections before it lost.
+    """
+
+    grabber: Grabber
+    first: int
+    lost: int
+
+
 class LiveSource:
     """A camera or stream, read by one thread into a one-slot buffer.
 
@@ -118,14 +133,15 @@ class LiveSource:
         self._announced: tuple[LiveState, str] | None = None
         self._condition = condition or threading.Condition()
         self._slots: deque[Frame] = deque(maxlen=1)
-        self._grabber: Grabber | None = None
-        self._lost = 0
+        self._connection: _Connection | None = None
+        self._lost = 0  # for want of a taker
         self._connected = False
         self._reason, self._remedy = "connecting", CHECK
         self._fresh_at = time.monotonic()
         self._had_frame = False
         self._closing = threading.Event()
-        first = self._grabber = None if self._settings.wait else self._connect()
+        self._next = 0  # the next frame's number
+        first = None if self._settings.wait else self._connect()
         self._thread = NativeThread(target=self._run, args=(first,), name=f"source {name}")
         self._thread.start()
 
@@ -175,24 +191,30 @@ class LiveSource:
     @property
     def lost(self) -> int:
         """Frames that the camera took and nobody got; of a camera that numbers its frames."""
-        grabber = self._grabber
-        return self._lost + (grabber.lost if grabber is not None else 0)
+        return self._lost + self._lost_on_the_wire()
 
-    def fire(self) -> None:
-        """Send a software trigger.
+    def _lost_on_the_wire(self) -> int:
+        now = self._connection
+        return 0 if now is None else now.lost + now.grabber.lost
+
+    def fire(self) -> int:
+        """Send a software trigger; return the `number` of the frame that answers it.
+
+        Where that frame gets lost, no other one has its number.
 
         Raises:
             SourceError: If the camera is not connected, or takes none.
         """
-        grabber = self._grabber
-        fire = getattr(grabber, "fire", None)
+        now = self._connection
+        if now is None or not self._connected:
+            raise SourceError(f"camera {self.name!r} is not connected", fix=self._remedy)
+        fire: Callable[[], int] | None = getattr(now.grabber, "fire", None)
         if fire is None:
-            what = "takes no software trigger" if grabber is not None else "is not connected"
             raise SourceError(
-                f"camera {self.name!r} {what}",
+                f"camera {self.name!r} takes no software trigger",
                 fix="give a GenICam camera with trigger=Software in its address",
             )
-        fire()
+        return now.first + fire()
 
     def announce(self) -> None:
         """Tell `on_state` if the state has changed since the last call.
@@ -231,35 +253,42 @@ class LiveSource:
         return None
 
     def _connect(self) -> Grabber:
-        return self._opener(self._address, self.name, self._settings.grabber)
+        grabber = self._opener(self._address, self.name, self._settings.grabber)
+        self._connection = _Connection(grabber, self._next, self._lost_on_the_wire())
+        self.fps, self._connected = grabber.fps, True
+        return grabber
 
     def _run(self, grabber: Grabber | None) -> None:
         """Connect and read until closed; runs in the reader thread, which owns the grabber."""
-        backoff, number = Backoff(), 0
+        backoff = Backoff()
         while not self._closing.is_set():
+            before = self._next
             try:
                 grabber = grabber or self._connect()
-                before = number
-                number = self._read(grabber, number)
-                if number > before:
-                    backoff.reset()
+                self._read(grabber)
             except SourceError as error:
                 self._reason, self._remedy = error.what, remedy_for(error)
             finally:
                 self._connected = False
                 if grabber is not None:
-                    self._lost += grabber.lost
-                    self._grabber = None
-                    grabber.close()
+                    self._release(grabber)
                 grabber = None
+            if self._next > before:
+                backoff.reset()
             self._closing.wait(backoff.pause())
         if grabber is not None:  # closed before the first frame was asked for
             grabber.close()
 
-    def _read(self, grabber: Grabber, number: int) -> int:
-        """Put frames into the slots until the connection fails; return the next frame's number."""
-        clock, first = StreamClock(), number
-        self.fps, self._connected, self._grabber = grabber.fps, True, grabber
+    def _release(self, grabber: Grabber) -> None:
+        """Close a grabber; the numbers of frames that triggers wait for are not given again."""
+        grabber.close()
+        now = self._connection
+        if now is not None and now.grabber is grabber:
+            self._next = max(self._next, now.first + grabber.fired)
+
+    def _read(self, grabber: Grabber) -> None:
+        """Put frames into the slots until the connection fails."""
+        clock, first = StreamClock(), self._next
         with self._condition:
             self._slots = deque(self._slots, maxlen=KEPT if grabber.every_frame else 1)
         while not self._closing.is_set():
@@ -278,10 +307,9 @@ class LiveSource:
                 self._reason = f"its frames arrive {arrived - captured:.1f} s late"
                 self._remedy = CHECK
                 break
-            number = number if grabbed.number is None else first + grabbed.number
+            number = self._next if grabbed.number is None else first + grabbed.number
+            self._next = number + 1
             self._put(Frame(grabbed.image, self.name, number, captured))
-            number += 1
-        return number
 
     def _put(self, frame: Frame) -> None:
         with self._condition:

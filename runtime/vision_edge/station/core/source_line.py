@@ -43,6 +43,7 @@ from vision_edge.station.core.answers import Answers, Ask
 from vision_edge.station.core.discretion import without_folders
 from vision_edge.station.core.expectations import Expected
 from vision_edge.station.core.feeds import Gate, camera_of, opened
+from vision_edge.station.core.fired import FiredTrigger, bound, fire, fired_parts
 from vision_edge.station.core.live_model import Expecting, Model
 from vision_edge.station.core.part_views import PartViews
 from vision_edge.station.core.request_trigger import RequestTrigger
@@ -148,7 +149,7 @@ class Line:
         self._state: State = "connecting"
         self._message = ""
         self._was_lost = False
-        self._missed = 0
+        self._missed = self._lost_before = 0
         self._source: Source | None = None
         self._stopping = threading.Event()
         self._thread = NativeThread(target=self._run, name=f"line {self.name}")
@@ -163,6 +164,12 @@ class Line:
     def is_camera(self) -> bool:
         """Whether the source is a camera or stream, of which only fresh frames count."""
         return live_address(self.settings.address) is not None
+
+    @property
+    def lost_frames(self) -> int:
+        """Frames that a camera took and that did not arrive, since the start; none is replaced."""
+        camera = camera_of(self._source)
+        return self._lost_before + (0 if camera is None else camera.lost)
 
     @property
     def age_ms(self) -> float | None:
@@ -201,6 +208,7 @@ class Line:
             "frames": self.frames,
             "age_ms": None if age is None else round(age, 1),
             "reconnects": self.reconnects,
+            "lost_frames": self.lost_frames,
             "message": self._discreet(self._message),
             "trigger": self.settings.trigger,
             "locate": self.settings.located,
@@ -241,6 +249,8 @@ class Line:
                 f'"{self.settings.trigger}")',
                 fix='set trigger = "command" for it',
             )
+        if self.settings.fired:
+            return self.answers.fire(lambda: fire(self._source, self.name))
         ask = self.answers.ask()
         self._trigger.request()
         return ask
@@ -302,7 +312,7 @@ class Line:
         try:
             yield
         finally:
-            self._source = None
+            self._lost_before, self._source = self.lost_frames, None
 
     def _told(self, source: Source, model: Model) -> Iterator[tuple[Frame, Verdict]]:
         settings, locator = self.settings, self.locator
@@ -329,7 +339,7 @@ class Line:
                 views=settings.frame_views,
                 statistics=self.statistics,
             )
-        return part_verdicts(
+        told = part_verdicts(
             source,
             model,
             classifier,
@@ -341,10 +351,13 @@ class Line:
             statistics=self.statistics,
             in_view=self._in_view,
         )
+        return bound(told) if settings.fired else told
 
     @property
     def _part_settings(self) -> PartSettings:
         settings = self.settings
+        if settings.fired:
+            return fired_parts(settings.consensus)
         made = part_settings(settings.trigger, settings.consensus, settings.report)
         if settings.trigger != "command":
             return made
@@ -406,7 +419,10 @@ class Line:
             return self.guard.watching(MotionTrigger())
         if settings.trigger == "interval":
             return IntervalTrigger(settings.interval)
-        self._trigger.locator = self.locator if settings.locate is None else None
+        alone = self.locator if settings.locate is None else None
+        if settings.fired:
+            return FiredTrigger(alone)
+        self._trigger.locator = alone
         return self._trigger
 
     def _seen(self, frame: Frame) -> Frame:

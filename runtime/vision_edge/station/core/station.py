@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -398,8 +398,9 @@ class Station:
             raise VisionEdgeError(
                 "no source is judged on command", fix='set trigger = "command" for one'
             )
-        for line in lines:
-            line.trigger()
+        refused = [error for line in lines if (error := _refused(line.trigger)) is not None]
+        if refused:  # a camera that is away keeps no other from being judged
+            raise refused[0]
 
     def expect(
         self, source: str, product: str | None, by: str, *, unregistered: bool = False
@@ -633,6 +634,15 @@ def _notes(server: ServerSettings, products: Products) -> Iterator[str]:
         yield "no product is registered yet: everything is unknown"
     if not server.loopback and not server.tls:
         yield "passwords and pictures pass the network unencrypted: set tls_cert and tls_key"
+
+
+def _refused(do: Callable[[], object]) -> VisionEdgeError | None:
+    """Do something; return why it cannot be."""
+    try:
+        do()
+    except VisionEdgeError as error:
+        return error
+    return None
 
 
 def _started(part: T | None) -> T:

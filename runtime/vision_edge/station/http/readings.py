@@ -60,6 +60,11 @@ class StationReadings(Collector):
         reconnects = CounterMetricFamily(
             "vision_edge_reconnects", "Times that a lost source came back.", labels=["source"]
         )
+        lost = CounterMetricFamily(
+            "vision_edge_lost_frames",
+            "Frames that a GenICam camera took and that did not arrive, or were not taken in time.",
+            labels=["source"],
+        )
         up = GaugeMetricFamily("vision_edge_source_live", "Whether it is live.", labels=["source"])
         changed = GaugeMetricFamily(
             "vision_edge_scene_changed", "Whether its scene has changed in silence.",
@@ -71,8 +76,9 @@ class StationReadings(Collector):
             stale.add_metric([line.name], line.statistics.stale)
             spared.add_metric([line.name], line.spared)
             reconnects.add_metric([line.name], line.reconnects)
+            lost.add_metric([line.name], line.lost_frames)
             up.add_metric([line.name], float(line.state == "live"))
-        return frames, stale, spared, reconnects, up, changed
+        return frames, stale, spared, reconnects, lost, up, changed
 
     def _parts(self) -> Iterable[Metric]:
         """Read the parts' counts; products past the first `MAX_LABELS` are `other`."""

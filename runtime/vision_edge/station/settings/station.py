@@ -28,6 +28,7 @@ from vision_edge.runtime.pipeline.frame_views import Views, ViewSettings
 from vision_edge.runtime.recognition.part_consensus import Method
 from vision_edge.runtime.recognition.part_tracking import Report
 from vision_edge.runtime.sources.addresses import live_address
+from vision_edge.runtime.sources.genicam_address import fired_by_software
 from vision_edge.runtime.sources.grabber import Backend, GrabberOptions
 from vision_edge.runtime.sources.live import LiveSettings
 from vision_edge.runtime.sources.opening import gives_pictures
@@ -171,6 +172,12 @@ class SourceSettings(Section):
                 "bits and background are for pictures: of files, of an http:// address of single "
                 "pictures, or of the empty scene"
             )
+        _checked(lambda: self.fired)
+        if self.trigger != "command" and fired_by_software(self.address):
+            raise ValueError(
+                "trigger=Software in the address: the camera takes a picture on each command, so "
+                'it needs trigger = "command"'
+            )
         if self.loop and live_address(self.address) is not None:
             raise ValueError("loop is for files; a camera never ends")
         if self.follow and live_address(self.address) is not None:
@@ -178,6 +185,11 @@ class SourceSettings(Section):
         if self.follow and (self.loop or self.realtime or self.fps or self.trigger != "none"):
             raise ValueError('follow takes trigger = "none", and no loop, realtime or fps')
         return self
+
+    @property
+    def fired(self) -> bool:
+        """Whether each of its pictures is taken on a command of the station's."""
+        return self.trigger == "command" and fired_by_software(self.address)
 
     @property
     def located(self) -> Locate:

@@ -19,6 +19,7 @@ from vision_edge.station.http.api.status_models import (
     CameraAnswer,
     ExpectAsked,
     Expected,
+    Triggered,
 )
 from vision_edge.station.http.camera_checks import CameraChecks
 from vision_edge.station.http.preview import BOUNDARY, MAX_FPS, Previews, frame_headers, offered
@@ -41,11 +42,10 @@ _MJPEG: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/trigger", responses=failures(*CHANGING, 404))
-def trigger(request: Request, name: Name, _user: Operator) -> Done:
+def trigger(request: Request, name: Name, _user: Operator) -> Triggered:
     """Judge a part now; for sources whose trigger is `command`."""
     noted(request, deed=False, source=name)
-    station_of(request).trigger(name)
-    return Done()
+    return Triggered(trigger=station_of(request).line(name).trigger().trigger)
 
 
 @router.post("/expect", responses=failures(*CHANGING, 404))

@@ -55,6 +55,12 @@ class SourceStatus(Answer):
     frames: int = Field(examples=[4711])
     age_ms: float | None = Field(examples=[12.5])
     reconnects: int = Field(examples=[0])
+    lost_frames: int = Field(
+        default=0,
+        description="Frames that a GenICam camera took and that did not arrive, or were not taken "
+        "in time, since the start. None is replaced by another.",
+        examples=[0],
+    )
     message: str = Field(examples=[""])
     trigger: str = Field(examples=["presence"])
     locate: Literal["whole", "presence", "detector"] = Field(examples=["presence"])
@@ -89,6 +95,17 @@ class SourceStatus(Answer):
     answers: int = Field(default=0, description="Commands that were answered.")
     change: SceneChange | None = Field(
         default=None, description="What has changed in silence, until it is acknowledged or over."
+    )
+
+
+class Triggered(Answer):
+    """It is done, or under way."""
+
+    done: Literal[True] = True
+    trigger: int | None = Field(
+        default=None,
+        description="The trigger's number, which its verdict bears; where the camera takes a "
+        "picture for it.",
     )
 
 

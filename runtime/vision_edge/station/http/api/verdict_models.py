@@ -92,6 +92,11 @@ class Verdict(BaseModel):
         description="False: nothing is before the camera, as its picture of the empty scene says.",
     )
     part: Part | None = None
+    trigger: int | None = Field(
+        default=None,
+        description="Which trigger of its camera it answers, as `POST trigger` has said; where a "
+        "command takes each picture.",
+    )
     verification: Verification | None = Field(
         default=None, description="Null where no product is expected."
     )

@@ -413,6 +413,8 @@ ENGLISH: Mapping[str, str] = {
     "health.age": "last one {n} ms old",
     "health.reconnects.one": "connected again once",
     "health.reconnects.many": "connected again {n} times",
+    "health.lost-frames.one": "1 frame lost on its way",
+    "health.lost-frames.many": "{n} frames lost on their way",
     "health.queued": "{n} waiting",
     "health.dropped": "{n} dropped",
     "health.bundle": "Bundle",

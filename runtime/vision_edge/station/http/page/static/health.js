@@ -26,7 +26,8 @@ function cameraRow(source) {
     source.message || null,
     change ? `${change.message}; ${change.fix}` : null,
     [t("health.frames", { n: source.frames }), source.age_ms === null || source.age_ms === undefined ? null : t("health.age", { n: Math.round(source.age_ms) }),
-      source.reconnects ? tn("health.reconnects", source.reconnects) : null].filter(Boolean).join(" · "),
+      source.reconnects ? tn("health.reconnects", source.reconnects) : null,
+      source.lost_frames ? tn("health.lost-frames", source.lost_frames) : null].filter(Boolean).join(" · "),
     source.address,
   ];
   const level = change && source.state === "live" ? "fair" : CAMERAS[source.state] || "bad";
