@@ -94,9 +94,7 @@ def test_keys_are_listed_replaced_and_revoked(keys: Path, tmp_path: Path) -> Non
         "release": False,
     }
     assert "no key(s)" in refused("keys", "revoke", "nobody", *store)
-    assert "--for" in refused(
-        "keys", "trust", tmp_path / "next.pub", *store, "--for", "everything"
-    )
+    assert "--for" in refused("keys", "trust", tmp_path / "next.pub", *store, "--for", "everything")
 
 
 def test_a_passphrase_comes_from_a_file(tmp_path: Path) -> None:
@@ -117,9 +115,7 @@ def test_a_passphrase_comes_from_a_file(tmp_path: Path) -> None:
     assert "would do nothing" in refused("sign", bundle, "--key", tmp_path / "plain.key", *words)
 
 
-def test_a_public_key_for_a_private_one_and_the_other_way_round(
-    keys: Path, tmp_path: Path
-) -> None:
+def test_a_public_key_for_a_private_one_and_the_other_way_round(keys: Path, tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "bundle")
     assert "a public key, where a private one" in refused(
         "sign", bundle, "--key", keys / "release.pub"

@@ -247,7 +247,7 @@ def test_a_key_that_is_not_trusted_expired_replaced_or_revoked(
         load_bundle(path, maker.provenance())
     trusted_until(maker, 30)
     late = maker.provenance(clock=lambda: utc_now() - timedelta(days=100))
-    with pytest.raises(ProvenanceError, match=r"clock says(.|\n)*set it"):
+    with pytest.raises(ProvenanceError, match=r"clock says(.|\n)*set the clock"):
         load_bundle(path, late)
     maker.store.revoke(maker.key.keyid[:12], "laptop lost")
     with pytest.raises(ProvenanceError, match=r"was revoked on .*laptop lost"):
@@ -324,9 +324,15 @@ def test_an_older_one_is_refused_once_a_newer_was_taken(maker: Maker, tmp_path: 
     with pytest.raises(ProvenanceError, match="very version 3"):
         load_bundle(twin, policy)
     other = signed_bundle(tmp_path / "other", maker.key, "other line", version=1)
-    assert load_bundle(other, policy).signed
+    later = load_bundle(other, policy).signed
+    assert later is not None
     with pytest.raises(ProvenanceError, match="signed as 'other line'"):
         load_bundle(other, maker.provenance(memory, names=["line"]))
+    artifact = later.artifact.model_copy(update={"name": "third", "signed_at": in_days(0.5)})
+    Taken(memory).keep(artifact, later.sha256)
+    for before in (other, bundles[2]):
+        with pytest.raises(ProvenanceError, match="older than one that was taken here"):
+            load_bundle(before, policy)
 
 
 def test_what_is_in_use_outlives_its_key_but_not_its_revocation(

@@ -163,6 +163,17 @@ class Provenance:
         """
         return self._of_one_file(self._envelope(path, kind, exact=exact), path, sha256)
 
+    def enveloped_hash(self, data: bytes, kind: Kind, sha256: str, where: str) -> Signed:
+        """Check an envelope that was brought apart from its file, whose hash is known.
+
+        Another statement of the same version is no refusal here: a zip has one of its own.
+
+        Raises:
+            ProvenanceError: If it is not signed by whom is trusted, or too old.
+        """
+        signed = self.enveloped(data, kind, where, exact=False)
+        return self._of_one_file(signed, Path(where), sha256)
+
     def enveloped(self, data: bytes, kind: Kind, where: str, *, exact: bool = True) -> Signed:
         """Check an envelope: its signature, its key, and that it is new enough.
 

@@ -10,6 +10,7 @@ import os
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -33,6 +34,7 @@ from vision_edge.runtime.provenance.statement import (
 )
 from vision_edge.runtime.system.files import atomic_file, sha256_file
 
+T = TypeVar("T", bound=BaseModel)
 SIGNATURE_FILE = "signature.dsse.json"
 SUFFIX = ".dsse.json"
 
@@ -155,13 +157,12 @@ def _sign(
         raise ProvenanceError(
             f"{target}: cannot be written ({error.strerror})", fix="check the folder's rights"
         ) from error
-    made: Artifact = statement.predicate
-    return made
+    return statement.predicate
 
 
-def _made(kind: type[BaseModel], **fields: object) -> ArtifactStatement | KeyStatement:
+def _made(kind: type[T], **fields: object) -> T:
     try:
-        return kind.model_validate(fields)  # type: ignore[return-value]
+        return kind.model_validate(fields)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         raise ProvenanceError(

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from vision_edge.runtime.errors import ProvenanceError
 
-STATEMENT = "https://in-toto.io/Statement/v1"
+STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 ARTIFACT: Literal["urn:vision-edge:artifact:v1"] = "urn:vision-edge:artifact:v1"
 KEY: Literal["urn:vision-edge:key:v1"] = "urn:vision-edge:key:v1"
 RECORDS: Literal["urn:vision-edge:records:v1"] = "urn:vision-edge:records:v1"

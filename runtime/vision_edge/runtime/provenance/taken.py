@@ -76,6 +76,9 @@ class Taken:
     def refusal(self, artifact: Artifact, sha256: str | None) -> str | None:
         """Return why an artifact is not to be taken; None if it is new enough.
 
+        A bundle takes another's place, whatever both are called: it must not have been signed
+        before any that was taken, so that an old one under another name comes no more.
+
         Args:
             artifact: What its signature says of it.
             sha256: Of its statement; None where there is another statement on the same.
@@ -83,9 +86,16 @@ class Taken:
         Raises:
             ProvenanceError: If the file is damaged.
         """
-        known = self._read().of(artifact.kind).get(artifact.name)
+        of_kind = self._read().of(artifact.kind)
+        known = of_kind.get(artifact.name)
+        latest = max((t.signed_at for t in of_kind.values()), default=artifact.signed_at)
+        late = artifact.kind == "bundle" and artifact.signed_at < latest
+        newest = (
+            f"{artifact.name!r} was signed {artifact.signed_at.isoformat()}, which is older than "
+            f"one that was taken here (signed {latest.isoformat()})"
+        )
         if known is None or artifact.version > known.version:
-            return None
+            return newest if late else None
         if artifact.version < known.version:
             return (
                 f"version {artifact.version} of {artifact.name!r} (signed "
@@ -93,7 +103,7 @@ class Taken:
                 "was taken here"
             )
         if sha256 is None or sha256 in known.held:
-            return None
+            return newest if late else None
         return f"another {artifact.name!r} of the very version {artifact.version} was taken here"
 
     def latest(self) -> datetime | None:

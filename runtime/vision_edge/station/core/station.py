@@ -46,6 +46,7 @@ from vision_edge.station.core.shifts import Shifts
 from vision_edge.station.core.source_line import Line, LineEvents
 from vision_edge.station.core.state_folder import StateFolder
 from vision_edge.station.core.tally import Tally
+from vision_edge.station.core.trusted_bundles import provenance_notes
 from vision_edge.station.core.wire import Commands, Record, Wire
 from vision_edge.station.core.wiring import Wiring
 from vision_edge.station.settings.station import ServerSettings, StationSettings
@@ -290,6 +291,7 @@ class Station:
                 for note in (
                     *session.notes,
                     *_notes(self.settings.server, products),
+                    *provenance_notes(session.bundle.signed),
                     *filter(None, [self.tally.problem]),
                 )
             ],
@@ -361,7 +363,9 @@ class Station:
             first.image, first.source, locator=line.locator, others=[o.image for o in others]
         )
 
-    def switch(self, bundle: Path | str, author: str | None = None) -> None:
+    def switch(
+        self, bundle: Path | str, author: str | None = None, *, allow_older: bool = False
+    ) -> None:
         """Go over to another bundle between two verdicts, with the gallery embedded anew.
 
         The former bundle is remembered, also over a restart; `undo_switch` returns to it.
@@ -369,11 +373,13 @@ class Station:
         Args:
             bundle: The bundle's folder.
             author: Who does it.
+            allow_older: Take one that is older than what was taken here.
 
         Raises:
             VisionEdgeError: If the bundle is not fit; the former goes on.
         """
-        _started(self._bundles).switch(self.products, bundle, author or "station")
+        who, older = author or "station", allow_older
+        _started(self._bundles).switch(self.products, bundle, who, allow_older=older)
 
     def undo_switch(self, author: str | None = None) -> None:
         """Return to the bundle before the last switch.
