@@ -9,6 +9,7 @@ from unittest.mock import MagicMock
 
 from vision_edge.runtime.images.camera_meter import Meters
 from vision_edge.runtime.pipeline.camera_check import CameraReport
+from vision_edge.runtime.provenance.record_check import RecordsFound
 
 
 class Reached(Exception):
@@ -144,6 +145,7 @@ MODES: dict[str, dict[str, list[str]]] = {
     "keys endorse": {"only": ["K.pub", "--key", "K", "--out", "O.json"]},
     "keys revoke": {"only": ["K", "--store", "S"]},
     "keys list": {"only": ["--store", "S"]},
+    "records verify": {"file": ["a.png", "--trust", "S"], "folder": ["pictures", "--trust", "S"]},
     "sign": {"folder": ["pictures", "--key", "K"], "archive": ["a.png", "--key", "K"]},
     "verify": {"folder": ["pictures", "--trust", "S"], "archive": ["a.png", "--trust", "S"]},
     "compile": {
@@ -239,6 +241,7 @@ _TRUSTED = MagicMock(
 )
 _SIGNED = MagicMock(**{"artifact.model_dump.return_value": {}, "key.keyid": "id", "notes": ()})
 _SIGNED.key.name, _SIGNED.statement.files, _SIGNED.statement.subject = "n", {}, ()
+_UNSEALED = RecordsFound(Path("r.jsonl"), problem="not sealed", unsealed=True)
 _KEYS = {
     f"{CLI}.keys.PrivateKey": {"new.return_value": _PAIR},
     f"{CLI}.keys.PublicKey": {},
@@ -324,6 +327,11 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
             "return_value.manifest.name": "tiny",
         },
         f"{_ARCHIVES}.archive.open_archive": {},
+    },
+    "records verify": {
+        f"{CLI}.records.TrustStore": {},
+        f"{CLI}.records.check_records": gives(_UNSEALED),
+        f"{CLI}.records.check_folder": gives([_UNSEALED]),
     },
     "verify": {
         f"{CLI}.verify.TrustStore": {},

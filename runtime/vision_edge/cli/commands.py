@@ -48,6 +48,7 @@ COMMANDS = [
         "update", "vision_edge.cli.update", "Have a station take a new bundle, or go back.", _DEVICE
     ),
     Command("keys", "vision_edge.cli.keys", "Make keys, and say whom to trust.", _DEVICE),
+    Command("records", "vision_edge.cli.records", "Check a station's signed records.", _DEVICE),
     Command("sign", "vision_edge.cli.sign", "Sign a bundle or a gallery's archive.", _DEVICE),
     Command(
         "verify",

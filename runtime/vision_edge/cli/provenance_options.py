@@ -13,11 +13,9 @@ import typer
 from vision_edge.cli.declarations import Group, Option, present
 from vision_edge.runtime.errors import ProvenanceError
 from vision_edge.runtime.provenance.checking import Provenance, Signed
-from vision_edge.runtime.provenance.keys import PrivateKey, is_encrypted
+from vision_edge.runtime.provenance.keys import PrivateKey, is_encrypted, passphrase_of
 from vision_edge.runtime.provenance.taken import Taken
 from vision_edge.runtime.provenance.trust import TrustStore
-
-MAX_PASSPHRASE = 1024
 
 KeyPath = Annotated[
     Path, typer.Option("--key", metavar="KEY", help="Private key, of `vision-edge keys new`.")
@@ -127,17 +125,7 @@ def passphrase(path: Path | None, *, twice: bool = False) -> bytes | None:
             return None
         said: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
         return said.encode()
-    try:
-        data = path.read_bytes()[: MAX_PASSPHRASE + 1].rstrip(b"\r\n")
-    except OSError as error:
-        raise ProvenanceError(
-            f"{path}: cannot be read ({error.strerror})", fix="check the path"
-        ) from error
-    if not 1 <= len(data) <= MAX_PASSPHRASE:
-        raise ProvenanceError(
-            f"{path}: no passphrase of 1 to {MAX_PASSPHRASE} bytes", fix="write it there, alone"
-        )
-    return data
+    return passphrase_of(path)
 
 
 def signable(name: str) -> str:

@@ -20,6 +20,7 @@ from vision_edge.runtime.errors import ProvenanceError, require
 from vision_edge.runtime.system.files import fsync_path, read_regular
 
 SIGNATURE_BYTES = 64
+MAX_PASSPHRASE = 1000
 _KEY_BYTES = 32
 _SPKI = bytes.fromhex("302a300506032b6570032100")
 """What comes before an Ed25519 key's 32 bytes in its SubjectPublicKeyInfo (RFC 8410, section 4)."""
@@ -180,6 +181,25 @@ def is_encrypted(path: Path) -> bool:
         ProvenanceError: If it cannot be read.
     """
     return b"ENCRYPTED PRIVATE KEY" in _read(path)
+
+
+def passphrase_of(path: Path) -> bytes:
+    """Return the passphrase that a file holds, alone on a line.
+
+    Raises:
+        ProvenanceError: If the file cannot be read, or holds none.
+    """
+    try:
+        data = path.read_bytes()[: MAX_PASSPHRASE + 2].rstrip(b"\r\n")
+    except OSError as error:
+        raise ProvenanceError(
+            f"{path}: cannot be read ({error.strerror})", fix="check the path"
+        ) from error
+    if not 1 <= len(data) <= MAX_PASSPHRASE:
+        raise ProvenanceError(
+            f"{path}: no passphrase of 1 to {MAX_PASSPHRASE} bytes", fix="write it there, alone"
+        )
+    return data
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:

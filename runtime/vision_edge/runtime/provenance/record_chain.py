@@ -68,6 +68,7 @@ class RecordChain:
         self._station, self._key = station, key
         self._file_bytes, self._most_bytes = file_bytes, most_bytes
         self._file: int | None = None
+        self._others = self._size = 0
         self._synced, self._lost_since, self._why = time.monotonic(), now(), ""
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -78,7 +79,8 @@ class RecordChain:
                 f"{folder}: records cannot be written ({error.strerror})",
                 fix="check the folder and its rights; a folder has the records of one station",
             ) from error
-        self._number, self._head, self._problem = self._last()
+        self._number, self._head, self._problem = 0, NOTHING, ""
+        self._went_on = False
 
     def append(self, kind: str, body: dict[str, Any]) -> None:
         """Write one line; the first opens a file.
@@ -88,6 +90,7 @@ class RecordChain:
             OSError: If it cannot be written; the file then ends with the line before.
         """
         try:
+            self.go_on()
             if self._file is None:
                 self._open()
             if self.lost:
@@ -128,6 +131,16 @@ class RecordChain:
         self._file = None
         self._remember()
 
+    def go_on(self) -> None:
+        """Find where an earlier process ended, and seal its file; once, before anything else.
+
+        Raises:
+            OSError: If the seal cannot be written: the next call tries again.
+        """
+        if not self._went_on:
+            self._number, self._head, self._problem = self._last()
+            self._went_on = True
+
     def sync(self) -> None:
         """Have the disk hold all that is written."""
         if self._file is not None:
@@ -146,26 +159,35 @@ class RecordChain:
             OSError: If the seal cannot be written.
         """
         try:
+            self.go_on()
             self.seal("stop")
         finally:
             os.close(self._lock)
 
     def _open(self) -> None:
         """Begin the next file."""
+        self._others, _ = self._measured()
         self._check_room(RESERVE)
-        number = self._number + 1
-        path = self.folder / file_name(number)
+        path = self.folder / file_name(self._number + 1)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o640)
-        fsync_path(self.folder)
-        self._number, self._previous = number, self._head
+        self._number, self._previous = self._number + 1, self._head
         self._size, self._lines, self._digest = 0, 0, hashlib.sha256()
         self._first = now()
-        body = {"format": "vision-edge records 1", "station": self._station, "file": number}
-        body |= {"keyid": self._key.keyid}
-        body |= {"problem": self._problem} if self._problem else {}
-        self._put("open", body)
+        try:
+            self._put("open", self._opening())
+            fsync_path(self.folder)
+        except OSError:  # no room for a line: then for no file either
+            os.close(self._file)
+            self._file, self._number, self._head = None, self._number - 1, self._previous
+            path.unlink()
+            raise
         self._problem = ""
+
+    def _opening(self) -> dict[str, Any]:
+        told: dict[str, Any] = {"format": "vision-edge records 1", "station": self._station}
+        told |= {"file": self._number, "keyid": self._key.keyid}
+        return {**told, "problem": self._problem} if self._problem else told
 
     def _put(self, kind: str, body: dict[str, Any], *, free: bool = False) -> None:
         assert self._file is not None
@@ -195,12 +217,20 @@ class RecordChain:
             raise
 
     def _check_room(self, wanted: int) -> None:
-        held = sum(path.stat().st_size for path in files_of(self.folder))
+        held = self._others + (self._size if self._file is not None else 0)
+        if held + wanted > self._most_bytes:  # unless some were taken away by now
+            self._others, held = self._measured()
         if held + wanted > self._most_bytes:
             raise RecordsFullError(
                 f"{self.folder}: records have {held / 1e6:.1f} MB, of {self._most_bytes / 1e6:.1f}",
                 fix="take sealed files away to your archive, or raise most_mb in [records]",
             )
+
+    def _measured(self) -> tuple[int, int]:
+        """Return the bytes of the files but the open one, and of all."""
+        own = file_name(self._number) if self._file is not None else ""
+        sizes = {path.name: path.stat().st_size for path in files_of(self.folder)}
+        return sum(size for name, size in sizes.items() if name != own), sum(sizes.values())
 
     def _gap(self) -> dict[str, Any]:
         since = self._lost_since.isoformat(timespec="milliseconds")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from vision_edge.runtime.errors import ProvenanceError
@@ -33,6 +34,7 @@ class RecordsFound:
         not_written: What gaps say was not written, by kind.
         problem: What is wrong, first; empty for nothing.
         line: The first line that is wrong; None if none can be named.
+        unsealed: Whether nothing is wrong but that it has no seal (yet).
         sealed: What the seal says; None where there is none.
         key: Whose seal it is.
         previous: Hash of the last line of the file before.
@@ -47,6 +49,7 @@ class RecordsFound:
     not_written: Counter[str] = field(default_factory=Counter)
     problem: str = ""
     line: int | None = None
+    unsealed: bool = False
     sealed: SealedRecords | None = None
     key: TrustedKey | None = None
     previous: str = NOTHING
@@ -82,16 +85,16 @@ def check_records(path: Path, store: TrustStore) -> RecordsFound:
                 return found
             waiting = data
     except OSError as error:
-        raise ProvenanceError(f"{path}: cannot be read ({error.strerror})", fix="check it") from error
+        raise ProvenanceError(
+            f"{path}: cannot be read ({error.strerror})", fix="check it"
+        ) from error
     if waiting is None:
         return _bad(found, "empty: not one line", None)
     if found.kinds["seal"]:
         return _check_seal(found, waiting, digest.hexdigest(), store)
-    return _bad(
-        found,
-        f"not sealed: its last line is {found.lines}, and what came after it may have been cut off",
-        None,
-    )
+    found.unsealed = True
+    said = f"not sealed: its last line is {found.lines}, and what came after may have been cut off"
+    return _bad(found, said, None)
 
 
 def check_folder(folder: Path, store: TrustStore) -> list[RecordsFound]:
@@ -104,7 +107,7 @@ def check_folder(folder: Path, store: TrustStore) -> list[RecordsFound]:
     if not paths:
         raise ProvenanceError(f"{folder}: no file of records", fix="give the station's folder")
     found = [check_records(path, store) for path in paths]
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         if not after.problem and after.previous != before.head:
             said = f"does not go on where {before.path.name} ends: a file is missing, or altered"
             _bad(after, said, 1)
@@ -124,7 +127,9 @@ def _follows(found: RecordsFound, data: bytes) -> bool:
         _bad(found, f"line {expected} comes after the seal", expected)
         return False
     if not data.endswith(b"\n"):
-        _bad(found, f"line {expected} is torn: {len(data)} bytes without an end", expected)
+        found.unsealed = len(data) <= MAX_LINE
+        torn = f"not sealed, and line {expected} is torn: {len(data)} bytes without an end"
+        _bad(found, torn, expected)
         return False
     try:
         line = Line.from_bytes(data[:-1])
@@ -148,9 +153,7 @@ def _follows(found: RecordsFound, data: bytes) -> bool:
     return True
 
 
-def _check_seal(
-    found: RecordsFound, data: bytes, sha256: str, store: TrustStore
-) -> RecordsFound:
+def _check_seal(found: RecordsFound, data: bytes, sha256: str, store: TrustStore) -> RecordsFound:
     where = f"{found.path.name}, its seal"
     try:
         line = Line.from_bytes(data[:-1])
@@ -160,9 +163,9 @@ def _check_seal(
     except ProvenanceError as error:
         return _bad(found, error.what, found.lines)
     sealed = statement.predicate
-    late = key.not_now(sealed.signed_at) if key.replaced_by is None else None
-    if late is not None:
-        return _bad(found, f"{where}: when it was sealed, {late}", found.lines)
+    if sealed.signed_at >= key.not_after:  # a key that was replaced or has expired since counts
+        said = f"sealed at {sealed.signed_at.isoformat()}, when the key {key.title} had expired"
+        return _bad(found, f"{where}: {said}", found.lines)
     if (
         list(statement.files.values()) != [sha256]
         or (sealed.lines, sealed.head) != (found.lines - 1, line.prev)

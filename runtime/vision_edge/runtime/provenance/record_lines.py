@@ -57,9 +57,9 @@ class Line:
             "n": self.number, "time": self.time.isoformat(timespec="milliseconds"),
             "kind": self.kind, "prev": self.prev, "body": self.body,
         }  # fmt: skip
-        return json.dumps(
-            document, ensure_ascii=False, separators=(",", ":"), default=str
-        ).encode("utf-8", "backslashreplace")
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=str).encode(
+            "utf-8", "backslashreplace"
+        )
 
     @staticmethod
     def from_bytes(data: bytes) -> Line:
@@ -109,9 +109,7 @@ def now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-def seal_of(
-    name: str, sha256: str, told: dict[str, Any], key: PrivateKey
-) -> Envelope:
+def seal_of(name: str, sha256: str, told: dict[str, Any], key: PrivateKey) -> Envelope:
     """Return the signed statement that seals a file.
 
     Args:
