@@ -271,7 +271,6 @@ _HOMES = {
     "inference.session": (
         "Session",
         "available_providers",
-        "check_records",
         "open_session",
     ),
     "pipeline.frame_verdicts": (
@@ -406,6 +405,7 @@ __all__ = [
     "annotated_sink",
     "asset",
     "available_providers",
+    "check_records",
     "classifier_for",
     "decode_image",
     "embed_frame",
