@@ -91,7 +91,7 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[server,station,modbus,opcua,openvino,tensorrt-rtx,triton,dev,docs]"
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[server,station,signing,modbus,opcua,openvino,tensorrt-rtx,triton,dev,docs]"
 	touch $@ $(VENV)/.server $(VENV)/.station $(VENV)/.docs
 
 $(VENV)/.triton: constraints.txt | $(VENV)/bin/python
@@ -102,7 +102,7 @@ $(VENV)/.triton: constraints.txt | $(VENV)/bin/python
 $(EDGE_VENV)/.edge: pyproject.toml constraints.txt
 	$(EDGE_PYTHON) -m venv $(EDGE_VENV)
 	$(EDGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable ".[edge,station]" httpx httpx2 hypothesis onnx pillow psutil pytest pytest-xdist
+		--constraint constraints.txt --editable ".[edge,station,signing]" httpx httpx2 hypothesis onnx pillow psutil pytest pytest-xdist
 	touch $@
 
 clean:

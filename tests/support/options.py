@@ -9,6 +9,7 @@ from unittest.mock import MagicMock
 
 from vision_edge.runtime.images.camera_meter import Meters
 from vision_edge.runtime.pipeline.camera_check import CameraReport
+from vision_edge.runtime.provenance.record_check import RecordsFound
 
 
 class Reached(Exception):
@@ -43,6 +44,7 @@ VALUES: dict[Any, str | list[str]] = {
     "out": "elsewhere", "split": "val", "episodes": "9", "preset": "gpu",
     "sha256": 64 * "a", "activation": "quick_gelu", "weights_of": "grocery-*=2",
     "precision": "fp16", "views": "3", "burst": "4", "passes": "5",
+    "trust": "pictures", "purposes": "records", "zip_to": "new.zip", "store": "pictures",
     "locate": "presence", "detector_score": "0.4", "detector_values": "0-255",
     "detector_colour": "bgr",
     ("run", "presence", "locate"): "detector", ("run", "detector", "locate"): "whole",
@@ -83,6 +85,7 @@ MODES: dict[str, dict[str, list[str]]] = {
         "threshold": [*_RUN, "--threshold", "0.5"],
         "expected": [*_RUN, "--expect", "bolt"],
         "rows": [*_RUN, "--jsonl", "rows"],
+        "trusted": [*_RUN, "--trust", "."],
         "cpu": [*_RUN, "--provider", "cpu"],
         "cuda": [*_RUN, "--provider", "cuda"],
         "engine": [*_RUN, "--provider", "engine"],
@@ -98,6 +101,7 @@ MODES: dict[str, dict[str, list[str]]] = {
         "burst": ["B", "bolt", *_G, "--source", "0", "--burst", "2"],
         "catalogue": ["B", "bolt", "a.png", *_G, "--catalogue"],
         "negative": ["B", "bolt", "a.png", *_G, "--negative"],
+        "trusted": ["B", "bolt", "a.png", *_G, "--trust", "."],
         "nothing at all": ["B", "*", "a.png", *_G, "--negative"],
         "cpu": ["B", "bolt", "a.png", *_G, "--provider", "cpu"],
     },
@@ -123,8 +127,27 @@ MODES: dict[str, dict[str, list[str]]] = {
     "gallery history": {"only": _G},
     "gallery rollback": {"only": ["1", *_G]},
     "gallery reembed": {"only": ["B", *_G]},
-    "gallery export": {"only": [*_G, "--out", "O"]},
-    "gallery import": {"as it is": ["A", *_G], "anew": ["A", *_G, "--bundle", "B"]},
+    "gallery export": {
+        "only": [*_G, "--out", "O"],
+        "signed": [*_G, "--out", "O", "--sign", "a.png"],
+    },
+    "gallery import": {
+        "as it is": ["A", *_G],
+        "anew": ["A", *_G, "--bundle", "B"],
+        "trusted": ["A", *_G, "--trust", "."],
+    },
+    "keys new": {"plain": ["N"], "encrypted": ["N", "--encrypt"]},
+    "keys show": {"only": ["K.pub"]},
+    "keys trust": {
+        "public": ["K.pub", "--store", "S"],
+        "endorsed": ["K.json", "--store", "S"],
+    },
+    "keys endorse": {"only": ["K.pub", "--key", "K", "--out", "O.json"]},
+    "keys revoke": {"only": ["K", "--store", "S"]},
+    "keys list": {"only": ["--store", "S"]},
+    "records verify": {"file": ["a.png", "--trust", "S"], "folder": ["pictures", "--trust", "S"]},
+    "sign": {"folder": ["pictures", "--key", "K"], "archive": ["a.png", "--key", "K"]},
+    "verify": {"folder": ["pictures", "--trust", "S"], "archive": ["a.png", "--trust", "S"]},
     "compile": {
         "native": ["B", "--target", "tensorrt"],
         "rtx here": ["B", "--target", "tensorrt-rtx"],
@@ -207,19 +230,48 @@ _USERS = {
     f"{CLI}.user._password": gives("secret"),
     "secrets.token_urlsafe": gives("token"),
 }
+_PAIR = MagicMock(**{"public.keyid": "id", "keyid": "id", "public.to_pem.return_value": "pem"})
+_TRUSTED = MagicMock(
+    **{
+        "model_dump.return_value": {},
+        "never.return_value": "",
+        "not_now.return_value": "",
+        "keyid": "id",
+    }
+)
+_SIGNED = MagicMock(**{"artifact.model_dump.return_value": {}, "key.keyid": "id", "notes": ()})
+_SIGNED.key.name, _SIGNED.statement.files, _SIGNED.statement.subject = "n", {}, ()
+_UNSEALED = RecordsFound(Path("r.jsonl"), problem="not sealed", unsealed=True)
+_KEYS = {
+    f"{CLI}.keys.PrivateKey": {"new.return_value": _PAIR},
+    f"{CLI}.keys.PublicKey": {},
+    f"{CLI}.keys.TrustStore": {
+        "return_value.keys.return_value": [_TRUSTED],
+        **{
+            f"return_value.{name}.return_value": _TRUSTED
+            for name in ("trust", "revoke", "take_endorsed")
+        },
+    },
+    f"{CLI}.keys.private_key": gives(_PAIR),
+    f"{CLI}.keys.endorsed": {"return_value.to_bytes.return_value": b"{}"},
+    f"{CLI}.keys.passphrase": gives(b"secret"),
+    f"{CLI}.keys.write_new": {},
+    f"{CLI}.keys._bytes": gives(b"{}"),
+    f"{CLI}.keys.Envelope": {},
+}
 _DOCUMENT = {
     "failed": [], "results": [1], "date": "2026-01-01T00", "data": "D",
     "machine": {"cpu_cores": 2, "architecture": "x"},
 }  # fmt: skip
 _RUN_WORK = (
     "_introduce", "CurrentClassifier", "open_sources", "PacedSource", "ViewedSource",
-    "Sinks", "summarise", "write_counts", "collecting",
+    "taken", "Sinks", "summarise", "write_counts", "collecting",
 )  # fmt: skip
 _SINKS = ("JsonlSink", "RotatingJsonlSink", "CsvSink", "annotated_sink", "ReviewSink")
 _REGISTER = (
     "read_picture", "snapshot_from", "refuse", "open_source", "take_frame",
     "_viewed", "_refuse_lookalikes", "take_burst", "worth_keeping",
-    "read_catalogue_picture", "Gallery",
+    "read_catalogue_picture", "Gallery", "taken",
 )  # fmt: skip
 _CAMERA_REPORT = CameraReport(
     640, 480, 2, 10.0, Meters(0.4, 200.0, 20.0, 0.0, 0.0), 0.4, None, False, 0.0, None, None, ()
@@ -254,11 +306,37 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
     "gallery import": {
         f"{_ARCHIVES}.archive_import.import_archive": {},
         f"{CLI}.gallery._reembedding": {},
+        f"{CLI}.gallery.taken": {},
     },
     "gallery export": {
         **_GALLERIES,
         f"{_ARCHIVES}.archive.write_archive": {},
+        f"{CLI}.gallery.private_key": {},
+        f"{CLI}.gallery.said": gives("said"),
+        "vision_edge.runtime.provenance.signing.sign_file": {},
         "vision_edge.runtime.system.files.sha256_file": {},
+    },
+    **{f"keys {name}": _KEYS for name in ("new", "show", "trust", "endorse", "revoke", "list")},
+    "sign": {
+        f"{CLI}.sign.private_key": {},
+        f"{CLI}.sign.sign_file": gives(_SIGNED.artifact),
+        f"{CLI}.sign.sign_folder": gives(_SIGNED.artifact),
+        f"{CLI}.sign._pack": {},
+        f"{CLI}.sign.said": gives("said"),
+        "vision_edge.runtime.bundles.bundle.load_bundle": {
+            "return_value.manifest.name": "tiny",
+        },
+        f"{_ARCHIVES}.archive.open_archive": {},
+    },
+    "records verify": {
+        f"{CLI}.records.TrustStore": {},
+        f"{CLI}.records.check_records": gives(_UNSEALED),
+        f"{CLI}.records.check_folder": gives([_UNSEALED]),
+    },
+    "verify": {
+        f"{CLI}.verify.TrustStore": {},
+        f"{CLI}.verify._checked": gives(_SIGNED),
+        f"{CLI}.verify.told": gives("told"),
     },
     "compile": {
         f"{CLI}.compile.load_bundle": {},

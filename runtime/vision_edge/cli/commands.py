@@ -47,6 +47,15 @@ COMMANDS = [
     Command(
         "update", "vision_edge.cli.update", "Have a station take a new bundle, or go back.", _DEVICE
     ),
+    Command("keys", "vision_edge.cli.keys", "Make keys, and say whom to trust.", _DEVICE),
+    Command("records", "vision_edge.cli.records", "Check a station's signed records.", _DEVICE),
+    Command("sign", "vision_edge.cli.sign", "Sign a bundle or a gallery's archive.", _DEVICE),
+    Command(
+        "verify",
+        "vision_edge.cli.verify",
+        "Who signed a bundle or an archive, and is it whole.",
+        _DEVICE,
+    ),
     Command("user", "vision_edge.cli.user", "Say who may use a station.", _DEVICE),
     Command(
         "demo", "vision_edge.cli.demo", "See the whole product work on a rendered line.", _DEVICE

@@ -13,6 +13,16 @@ from vision_edge.cli.app import command_app
 from vision_edge.cli.declarations import Given, Group, Only, present
 from vision_edge.cli.grouped_command import command
 from vision_edge.cli.options import Author, BundlePath, GalleryPath, Provider, far
+from vision_edge.cli.provenance_options import (
+    TRUSTING,
+    PassphraseFile,
+    SignWith,
+    Trusting,
+    private_key,
+    said,
+    signable,
+    taken,
+)
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.archive_import import OnConflict
 from vision_edge.runtime.gallery.gallery import Gallery
@@ -213,16 +223,28 @@ def reembed(
 def export_archive(
     gallery: GalleryPath,
     out: Annotated[Path, typer.Option("--out", help="The archive to write; must not exist yet.")],
+    sign: SignWith = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="What it is signed as; default: the gallery's name."),
+        Only(present("sign")),
+    ] = None,
+    passphrase_file: Annotated[PassphraseFile, Only(present("sign"))] = None,
 ) -> None:
     """Write products, snapshots and embeddings to one archive, every part of it hashed."""
     from vision_edge.runtime.gallery.archive import write_archive
+    from vision_edge.runtime.provenance.signing import sign_file, signature_of
     from vision_edge.runtime.system.files import sha256_file
 
+    key = None if sign is None else private_key(sign, passphrase_file)
     with GalleryReader(gallery) as opened:
         manifest = write_archive(opened, out)
     products, snapshots = len(manifest.products), len(manifest.snapshots)
     typer.echo(f"{out}: {products} product(s), {snapshots} snapshot(s), version {manifest.version}")
     typer.echo(f"SHA-256 {sha256_file(out)}")
+    if key is not None:
+        artifact = sign_file(out, "gallery", key, name or signable(gallery.stem))
+        typer.echo(said(artifact, signature_of(out)))
 
 
 @command(app, "import")
@@ -231,6 +253,7 @@ def import_from(
         Path, typer.Argument(metavar="ARCHIVE", help="File that `gallery export` wrote.")
     ],
     gallery: GalleryPath,
+    trusting: Annotated[Trusting, TRUSTING],
     on_conflict: Annotated[
         OnConflict,
         typer.Option(
@@ -249,9 +272,16 @@ def import_from(
     from vision_edge.runtime.gallery.archive_import import import_archive
 
     anew = None if bundle is None else _reembedding(bundle, provider)
+    provenance = trusting.provenance(gallery)
     done = import_archive(
-        archive, gallery, on_conflict=on_conflict, reembedding=anew, author=author
+        archive,
+        gallery,
+        on_conflict=on_conflict,
+        reembedding=anew,
+        author=author,
+        provenance=provenance,
     )
+    taken(provenance, done.signed)
     typer.echo(f"imported {done.snapshots} snapshot(s) into {gallery}; version {done.version}")
     typer.echo(f"to undo it: vision-edge gallery rollback {done.before} --gallery {gallery}")
 

@@ -26,6 +26,7 @@ from vision_edge.cli.options import (
     GalleryPath,
     Provider,
 )
+from vision_edge.cli.provenance_options import TRUSTING, Trusting, taken
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
@@ -81,6 +82,7 @@ def register(
     burst: Annotated[Given[Burst], BURST],
     detector: Annotated[Given[DetectorSettings], REGISTER_DETECTOR],
     session_options: Annotated[SessionOptions, Group(SessionOptions, PRECISION_HINT)],
+    trusting: Annotated[Trusting, TRUSTING],
     images: Annotated[
         list[Path] | None, typer.Argument(help="Snapshots: image files, or folders of them.")
     ] = None,
@@ -134,12 +136,15 @@ def register(
     _one_of(images or [], source)
     if burst.values:
         burst.made()  # found out now rather than before a camera
-    session = open_session(load_bundle(bundle), provider, options=session_options)
+    provenance = trusting.provenance(gallery, held=1)
+    loaded = load_bundle(bundle, provenance)
+    session = open_session(loaded, provider, options=session_options)
+    taken(provenance, loaded.signed)
     locator = register_locator(empty, detector, view, reading)
     if source is not None and burst.values:
-        taken = burst.made(locator=locator, force=force)
+        shown = burst.made(locator=locator, force=force)
         with _opened(source, grabber, reading) as camera:
-            snapshots = worth_keeping(_burst(taken, camera, view, wait_key), session)
+            snapshots = worth_keeping(_burst(shown, camera, view, wait_key), session)
     else:
         pictures = [
             _read(item, locator, reading, catalogue, part)

@@ -29,6 +29,7 @@ from vision_edge.cli.options import (
     GalleryPath,
     Provider,
 )
+from vision_edge.cli.provenance_options import TRUSTING, Trusting, taken
 from vision_edge.cli.run_cohort import OwnFrames, collecting
 from vision_edge.cli.run_options import ACCEPTANCE, AGE, CAMERA, INTERVAL, PART, REPEATS
 from vision_edge.cli.run_sinks import SINKS, SinkOptions
@@ -105,6 +106,7 @@ def run(
     camera: Annotated[Given[LiveSettings], CAMERA],
     reading: Annotated[Reading, READING],
     session: Annotated[SessionOptions, SESSION],
+    trusting: Annotated[Trusting, TRUSTING],
     also: Annotated[
         list[str] | None,
         typer.Option("--also", help="One more camera or stream; repeatable."),
@@ -162,7 +164,10 @@ def run(
     live = camera.made(grabber=grabber)
     make_locator = locator_of(locate, trigger, empty, detector, view, reading)
     make_trigger = None if trigger is None else _trigger(trigger, interval, make_locator)
-    opened = open_session(load_bundle(bundle), provider, options=session)
+    provenance = trusting.provenance(gallery, held=1)
+    loaded = load_bundle(bundle, provenance)
+    opened = open_session(loaded, provider, options=session)
+    taken(provenance, loaded.signed)
     classifier = _classifier(gallery, opened, acceptance, closed_set, cohort is not False)
     bad: list[ImageError] = []
     plain: Source

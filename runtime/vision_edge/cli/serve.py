@@ -42,6 +42,12 @@ def serve(
     config: Annotated[
         Path | None, typer.Option("--config", help="The station's settings, a TOML file.")
     ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(
+            "--trust", metavar="STORE", help="Trust store: bundles must be signed by its keys."
+        ),
+    ] = None,
     provider: Annotated[
         str | None, typer.Option("--provider", help="Provider; default: what the settings say.")
     ] = None,
@@ -65,6 +71,8 @@ def serve(
     from vision_edge.station.settings.file import load_settings
 
     given = _given(bundle, source, gallery, provider, cuda_graph, host, port)
+    if trust is not None:
+        given["provenance"] = {"trust": trust, "require_signature": True}
     settings = load_settings(config, **given)
     logging.basicConfig(level=logging.INFO)
     for handler in logging.getLogger().handlers:

@@ -51,6 +51,11 @@ def update(
         typer.Option("--sha256", help="Of the archive; default: BUNDLE.sha256 says it."),
         Only(TAKES),
     ] = None,
+    allow_older: Annotated[
+        bool,
+        typer.Option("--allow-older", help="Take one older than what was taken there before."),
+        Only(TAKES),
+    ] = False,
     token_file: Annotated[
         Path | None,
         typer.Option("--token-file", help="File with an engineer's token alone."),
@@ -77,7 +82,8 @@ def update(
         typer.echo("the bundle before is in use again")
         return
     kind = "url" if "://" in bundle else "path"
-    asked = {kind: bundle, "dry_run": dry_run, **({} if sha256 is None else {"sha256": sha256})}
+    asked = {kind: bundle, "dry_run": dry_run, "allow_older": allow_older}
+    asked |= {} if sha256 is None else {"sha256": sha256}
     station.call("POST", "/bundle", asked)
     document = _awaited(station)
     if out is not None:

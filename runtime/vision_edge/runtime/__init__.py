@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         GalleryError,
         ImageError,
         MissingExtraError,
+        ProvenanceError,
         RegistrationError,
         SourceError,
         UnsaidError,
@@ -132,6 +133,18 @@ if TYPE_CHECKING:
         PresenceTrigger,
         Trigger,
     )
+    from vision_edge.runtime.provenance.checking import (
+        Provenance,
+    )
+    from vision_edge.runtime.provenance.record_check import (
+        check_records,
+    )
+    from vision_edge.runtime.provenance.taken import (
+        Taken,
+    )
+    from vision_edge.runtime.provenance.trust import (
+        TrustStore,
+    )
     from vision_edge.runtime.recognition.part_consensus import (
         PartVerdict,
     )
@@ -208,6 +221,7 @@ _HOMES = {
         "GalleryError",
         "ImageError",
         "MissingExtraError",
+        "ProvenanceError",
         "RegistrationError",
         "SourceError",
         "UnsaidError",
@@ -279,6 +293,10 @@ _HOMES = {
         "PresenceTrigger",
         "Trigger",
     ),
+    "provenance.checking": ("Provenance",),
+    "provenance.record_check": ("check_records",),
+    "provenance.taken": ("Taken",),
+    "provenance.trust": ("TrustStore",),
     "recognition.part_consensus": ("PartVerdict",),
     "recognition.part_tracking": ("PartCounts", "PartSettings", "PartTracker"),
     "recognition.prototypes": (
@@ -361,6 +379,8 @@ __all__ = [
     "Presence",
     "PresenceTrigger",
     "PrototypeClassifier",
+    "Provenance",
+    "ProvenanceError",
     "Reading",
     "RegistrationError",
     "ReviewSink",
@@ -373,7 +393,9 @@ __all__ = [
     "Snapshot",
     "Source",
     "SourceError",
+    "Taken",
     "Trigger",
+    "TrustStore",
     "UnsaidError",
     "Verdict",
     "Verification",
@@ -383,6 +405,7 @@ __all__ = [
     "annotated_sink",
     "asset",
     "available_providers",
+    "check_records",
     "classifier_for",
     "decode_image",
     "embed_frame",

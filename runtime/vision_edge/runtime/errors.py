@@ -19,6 +19,7 @@ INSTALL_HINTS = {
     "onnx": "server",
     "onnxscript": "server",
     "argon2": "station",
+    "cryptography": "signing",
     "fastapi": "station",
     "jinja2": "reports",
     "paho": "station",
@@ -56,6 +57,10 @@ class MissingExtraError(VisionEdgeError):
 
 class BundleError(VisionEdgeError):
     """A bundle is absent, altered, of an unknown version, or cannot be run."""
+
+
+class ProvenanceError(VisionEdgeError):
+    """Something is not signed by whom is trusted, too old, or a key or record is not fit."""
 
 
 class EngineError(VisionEdgeError):

@@ -23,6 +23,8 @@ from vision_edge.runtime.bundles.manifest import (
     Manifest,
 )
 from vision_edge.runtime.errors import BundleError
+from vision_edge.runtime.provenance.checking import Provenance, Signed
+from vision_edge.runtime.provenance.signing import SIGNATURE_FILE
 from vision_edge.runtime.system.files import atomic_folder, read_regular
 
 MAX_MANIFEST = 16 << 20
@@ -39,12 +41,14 @@ class Bundle:
         manifest: Its manifest.
         model: Bytes of `model.onnx`, exactly those that were verified.
         cohort: float32 (M, D): embeddings of images of no product, for centre and thresholds.
+        signed: Who has signed it, where that was checked; None where nobody asked.
     """
 
     path: Path
     manifest: Manifest
     model: bytes
     cohort: Embeddings
+    signed: Signed | None = None
 
     @property
     def centre(self) -> Embeddings:
@@ -52,11 +56,13 @@ class Bundle:
         return np.asarray(self.manifest.scoring.centre, dtype=np.float32)
 
 
-def load_bundle(path: Path | str) -> Bundle:
+def load_bundle(path: Path | str, provenance: Provenance | None = None) -> Bundle:
     """Read a bundle and verify all of it.
 
     Args:
         path: The bundle's folder.
+        provenance: Whose signature it must bear, checked before a byte of it is parsed; None asks
+            for none: its own hashes then stop accidents, and nobody who rewrites them.
 
     Returns:
         The verified bundle; the bytes that were hashed are the bytes that are used.
@@ -64,18 +70,25 @@ def load_bundle(path: Path | str) -> Bundle:
     Raises:
         BundleError: If the folder is no bundle, or anything in it is missing, altered, left over
             or of an unknown version.
+        ProvenanceError: If it is not signed by whom is trusted, or is too old.
     """
     folder = Path(path)
+    signed = None if provenance is None else provenance.folder(folder)
     data = _read(folder, MANIFEST_FILE, MAX_MANIFEST)
+    if signed is not None:
+        signed.check(MANIFEST_FILE, data, folder)
     manifest = Manifest.from_bytes(data, str(folder / MANIFEST_FILE))
     for required in (MODEL_FILE, COHORT_FILE):
         if required not in manifest.files:
             raise BundleError(f"{folder}: the manifest lists no {required}", fix="export again")
+    if signed is not None:
+        for name, info in manifest.files.items():
+            signed.check_hash(name, info.sha256, folder)
     contents = {name: _verified(folder, name, info) for name, info in manifest.files.items()}
     _refuse_strangers(folder, manifest)
     _refuse_unfit_model(contents[MODEL_FILE], folder / MODEL_FILE)
     cohort = _read_cohort(contents[COHORT_FILE], manifest, folder)
-    return Bundle(folder, manifest, contents[MODEL_FILE], cohort)
+    return Bundle(folder, manifest, contents[MODEL_FILE], cohort, signed)
 
 
 def check_target(path: Path) -> None:
@@ -144,7 +157,7 @@ def _refuse_strangers(folder: Path, manifest: Manifest) -> None:
 
     A sub-folder is no part of the bundle (engine caches live in one) and is never read here.
     """
-    known = {*manifest.files, MANIFEST_FILE}
+    known = {*manifest.files, MANIFEST_FILE, SIGNATURE_FILE}
     strangers = sorted(
         entry.name for entry in folder.iterdir() if not entry.is_dir() and entry.name not in known
     )

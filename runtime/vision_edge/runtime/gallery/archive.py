@@ -7,6 +7,7 @@ JPEGs byte for byte. Names are compared, never used as paths: reading touches no
 from __future__ import annotations
 
 import io
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,10 +29,13 @@ from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.images.coding import decode_image
 from vision_edge.runtime.images.picture_header import jpeg_size
-from vision_edge.runtime.system.files import atomic_file, sha256_file
+from vision_edge.runtime.provenance.checking import Provenance, Signed
+from vision_edge.runtime.system.files import atomic_file, copy_regular, sha256_file
 
 MANIFEST, EMBEDDINGS = "manifest.json", "embeddings.npy"
 MAX_MANIFEST = 256 << 20
+MAX_ARCHIVE = 1 << 40
+"""Bytes of a signed archive that is copied to be checked; the disk says it sooner."""
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same gallery makes the same bytes
 _UNREADABLE = (
     zipfile.BadZipFile, zipfile.LargeZipFile, OSError, EOFError, ValueError, RuntimeError,
@@ -44,11 +48,19 @@ class Archive:
     Attributes:
         manifest: What it holds.
         sha256: Of the archive's file.
+        signed: Who has signed it, where that was checked.
     """
 
-    def __init__(self, members: _Members, manifest: ArchiveManifest, sha256: str) -> None:
+    def __init__(
+        self,
+        members: _Members,
+        manifest: ArchiveManifest,
+        sha256: str,
+        signed: Signed | None = None,
+    ) -> None:
         self.manifest = manifest
         self.sha256 = sha256
+        self.signed = signed
         self._members = members
         self._rows = {info.sha256: row for row, info in enumerate(manifest.snapshots)}
         self._vectors = _read_embeddings(
@@ -70,7 +82,7 @@ class Archive:
 class _Members:
     """The members of a zip file; each is read only if it is stored, and of the size expected."""
 
-    def __init__(self, path: Path, file: zipfile.ZipFile) -> None:
+    def __init__(self, path: Path, file: zipfile.ZipFile, size: int) -> None:
         self._path = path
         self._file = file
         infos = file.infolist()
@@ -80,7 +92,7 @@ class _Members:
         for info in infos:
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
                 raise self._refusal(f"{info.filename[:100]!r} is compressed")
-        if sum(info.file_size for info in infos) > path.stat().st_size:
+        if sum(info.file_size for info in infos) > size:
             raise self._refusal("its members are larger than the archive")
 
     def read(self, name: str, limit: int) -> bytes:
@@ -119,21 +131,31 @@ class _Members:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
+def open_archive(
+    path: Path, provenance: Provenance | None = None, *, beside: Path | None = None
+) -> Iterator[Archive]:
     """Open an archive and verify all of it: every member's hash, every picture, the embeddings.
+
+    Args:
+        path: The archive.
+        provenance: Whose signature it must bear, checked before a byte of it is parsed: it is
+            copied as it is hashed, and the copy is what is read, whoever changes the archive.
+        beside: Where that copy lies for the time, in the same folder; default: the system's
+            temporary folder.
 
     Raises:
         GalleryError: If anything in it is missing, altered, left over or of an unknown version.
         ImageError: If a snapshot is no picture.
+        ProvenanceError: If it is not signed by whom is trusted, or is too old.
     """
-    with _zip_file(path) as file:
-        members = _Members(path, file)
+    with _checked_file(path, provenance, beside) as (read, signed), _zip_file(path, read) as file:
+        members = _Members(path, file, read.stat().st_size)
         manifest = ArchiveManifest.from_bytes(
             members.read(MANIFEST, MAX_MANIFEST), f"{path}, {MANIFEST}"
         )
         names = {member_of(info.sha256) for info in manifest.snapshots}
         members.refuse_strangers({MANIFEST, EMBEDDINGS, *names})
-        archive = Archive(members, manifest, sha256_file(path))
+        archive = Archive(members, manifest, sha256_file(read), signed)
         for info in manifest.snapshots:
             _check_picture(archive.snapshot(info.sha256).jpeg, f"{path}, {member_of(info.sha256)}")
         yield archive
@@ -174,11 +196,46 @@ def member_of(sha256: str) -> str:
 
 
 @contextmanager
-def _zip_file(path: Path) -> Iterator[zipfile.ZipFile]:
+def _checked_file(
+    path: Path, provenance: Provenance | None, beside: Path | None
+) -> Iterator[tuple[Path, Signed | None]]:
+    """Yield what to read: the archive, or a copy whose signature was checked, and whose it is."""
+    if provenance is None:
+        yield path, None
+        return
+    with _private_folder(path, beside) as private:
+        copy = private / "archive"
+        try:
+            digest = copy_regular(path.resolve(), copy, MAX_ARCHIVE)
+        except OSError as error:
+            raise _uncopied(path, error) from error
+        yield copy, provenance.hashed(path, "gallery", digest)
+
+
+@contextmanager
+def _private_folder(path: Path, beside: Path | None) -> Iterator[Path]:
+    folder = None if beside is None else beside.absolute().parent
     try:
-        if path.exists() and not path.is_file():  # a FIFO would be waited for
+        private = tempfile.TemporaryDirectory(prefix=".vision-edge-", dir=folder)
+    except OSError as error:
+        raise _uncopied(path, error) from error
+    with private as name:
+        yield Path(name)
+
+
+def _uncopied(path: Path, error: OSError) -> GalleryError:
+    return GalleryError(
+        f"{path}: cannot be read or copied ({error.strerror or error})",
+        fix="check the path, and the room on the gallery's disk",
+    )
+
+
+@contextmanager
+def _zip_file(path: Path, read: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        if read.exists() and not read.is_file():  # a FIFO would be waited for
             raise ValueError("it is no file")
-        file = zipfile.ZipFile(path)
+        file = zipfile.ZipFile(read)
     except _UNREADABLE as error:
         raise GalleryError(
             f"{path}: not a gallery's archive ({error})",

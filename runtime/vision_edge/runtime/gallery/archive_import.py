@@ -12,6 +12,7 @@ from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.archive import Archive, open_archive
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.snapshot_store import Embed, Snapshot
+from vision_edge.runtime.provenance.checking import Provenance, Signed
 
 OnConflict = Literal["refuse", "merge", "replace"]
 """What to do with products that the gallery has already."""
@@ -26,11 +27,13 @@ class Imported:
         before: The gallery's version before it: `rollback` to it undoes the import.
         version: The version after it.
         snapshots: How many came in; those that were there already are not counted.
+        signed: Who has signed the archive, where that was checked.
     """
 
     before: int
     version: int
     snapshots: int
+    signed: Signed | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def import_archive(
     on_conflict: OnConflict = "refuse",
     reembedding: Reembedding | None = None,
     author: str | None = None,
+    provenance: Provenance | None = None,
 ) -> Imported:
     """Take an archive's products into a gallery: all of it, or nothing.
 
@@ -64,8 +68,11 @@ def import_archive(
         reembedding: Embed the snapshots anew; None takes the archive's embeddings, which then must
             be of the gallery's model.
         author: Who makes the change.
+        provenance: Whose signature the archive must bear; whoever calls has it remember what was
+            taken (`Provenance.take`).
 
     Raises:
+        ProvenanceError: If it is not signed by whom is trusted, or is too old.
         GalleryError: If the archive is damaged, of another model, or clashes with the gallery.
         ImageError: If a snapshot is no picture.
     """
@@ -74,7 +81,7 @@ def import_archive(
             f"unknown way {on_conflict!r} with products that exist",
             fix=f"use one of {', '.join(ON_CONFLICT)}",
         )
-    with open_archive(path) as archive:
+    with open_archive(path, provenance, beside=gallery) as archive:
         model = reembedding.model if reembedding else archive.manifest.identity
         if _is_there(gallery):
             _check_model(gallery, model, path, given=reembedding is not None)
@@ -129,7 +136,7 @@ def _take_in(
                 identifier = gallery.snapshots.store(snapshot, gallery.model)
             append(kind, label_or_none, snapshot=identifier)
             count += 1
-        return Imported(before, gallery.version, count)
+        return Imported(before, gallery.version, count, archive.signed)
 
 
 def _embedded(snapshot: Snapshot, reembedding: Reembedding | None) -> Snapshot:

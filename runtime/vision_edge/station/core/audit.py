@@ -11,10 +11,18 @@ import logging
 from datetime import datetime, timezone
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 DEEDS, REQUESTS = "audit.jsonl", "requests.jsonl"
+SESSION = ("POST /api/v1/login", "POST /api/v1/logout")
 _MAX_BYTES, _KEPT = 5_000_000, 10
+
+
+class Heard(Protocol):
+    """Who listens to deeds."""
+
+    def __call__(self, who: str, what: str, result: str | int, **details: Any) -> None:
+        """Take a deed, at once; called from any thread."""
 
 
 class AuditLog:
@@ -25,12 +33,16 @@ class AuditLog:
     Args:
         folder: Where the files lie; made if there is none.
         max_bytes: Of one file, before it moves.
+
+    Attributes:
+        heard: Called with each deed, and each login and logout; None for nobody.
     """
 
     def __init__(self, folder: Path, max_bytes: int = _MAX_BYTES) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._deeds = _ring(folder / DEEDS, max_bytes)
         self._requests = _ring(folder / REQUESTS, max_bytes)
+        self.heard: Heard | None = None
 
     def write(self, who: str, what: str, result: str | int, *, deed: bool, **details: Any) -> None:
         """Append one line, flushed at once; from any thread.
@@ -43,6 +55,8 @@ class AuditLog:
                 the lengths are written.
             details: JSON values.
         """
+        if self.heard is not None and (deed or what in SESSION):
+            self.heard(who, what, result, **details)
         told = details if deed else {name: _brief(value) for name, value in details.items()}
         line = {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),

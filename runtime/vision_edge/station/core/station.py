@@ -37,6 +37,7 @@ from vision_edge.station.core.metrics import Metrics
 from vision_edge.station.core.passages import direction
 from vision_edge.station.core.product_codes import ProductCodes, Rename
 from vision_edge.station.core.products import Products
+from vision_edge.station.core.record_book import RecordBook
 from vision_edge.station.core.registrar import Registrar
 from vision_edge.station.core.review_queue import ReviewQueue
 from vision_edge.station.core.scenes import Roi
@@ -46,6 +47,7 @@ from vision_edge.station.core.shifts import Shifts
 from vision_edge.station.core.source_line import Line, LineEvents
 from vision_edge.station.core.state_folder import StateFolder
 from vision_edge.station.core.tally import Tally
+from vision_edge.station.core.trusted_bundles import provenance_notes
 from vision_edge.station.core.wire import Commands, Record, Wire
 from vision_edge.station.core.wiring import Wiring
 from vision_edge.station.settings.station import ServerSettings, StationSettings
@@ -93,6 +95,7 @@ class Station:
         self._bundles: Bundles | None = None
         self._expectations: Expectations | None = None
         self._scoring: Scoring | None = None
+        self._book: RecordBook | None = None
         self._closing = threading.Lock()
         self._closed = False
 
@@ -144,6 +147,7 @@ class Station:
         self.registrar = Registrar(products, self._memory)
         shifts = Shifts(settings.counting.shifts, settings.counting.timezone)
         self._tally = Tally(state.path / "counts.db", shifts, self._counts_told)
+        self._book = self._records_of(state, shifts)
         events = LineEvents(
             self._verdict, self._line_state, self._missed, self._view, self._parts_told
         )
@@ -160,6 +164,25 @@ class Station:
         }
         for line in self._lines.values():
             line.start()
+
+    def _records_of(self, state: StateFolder, shifts: Shifts) -> RecordBook | None:
+        """Return the book of signed records, which hears of every deed; None where none is kept."""
+        settings = self.settings
+        if settings.records is None:
+            return None
+        operator = None if settings.server.guarded else "local"
+        book = RecordBook(settings.records, state.path, self.name, shifts, self._context, operator)
+        self.audit.heard = book.deed
+        return book
+
+    def _context(self) -> dict[str, Any]:
+        """Return what each record says of gallery and bundle."""
+        manifest, signed = self.session.bundle.manifest, self.session.bundle.signed
+        return {
+            "gallery_version": self.products.version,
+            "bundle": manifest.identity.fingerprint,
+            "bundle_version": None if signed is None else signed.artifact.version,
+        }
 
     def close(self) -> None:
         """Stop sources and wires within seconds; more than once does nothing."""
@@ -180,6 +203,8 @@ class Station:
         for thread in joins:
             thread.join(max(0.0, until - time.monotonic()))
         self.wiring.close()
+        if self._book is not None:
+            self._book.close()
         for part in (self._products, self._memory, self._tally, self._audit, self.state):
             if part is not None:
                 part.close()
@@ -290,7 +315,8 @@ class Station:
                 for note in (
                     *session.notes,
                     *_notes(self.settings.server, products),
-                    *filter(None, [self.tally.problem]),
+                    *provenance_notes(session.bundle.signed),
+                    *filter(None, [self.tally.problem, self._book and self._book.problem]),
                 )
             ],
             "sources": [line.status() for line in self._lines.values()],
@@ -361,7 +387,9 @@ class Station:
             first.image, first.source, locator=line.locator, others=[o.image for o in others]
         )
 
-    def switch(self, bundle: Path | str, author: str | None = None) -> None:
+    def switch(
+        self, bundle: Path | str, author: str | None = None, *, allow_older: bool = False
+    ) -> None:
         """Go over to another bundle between two verdicts, with the gallery embedded anew.
 
         The former bundle is remembered, also over a restart; `undo_switch` returns to it.
@@ -369,11 +397,13 @@ class Station:
         Args:
             bundle: The bundle's folder.
             author: Who does it.
+            allow_older: Take one that is older than what was taken here.
 
         Raises:
             VisionEdgeError: If the bundle is not fit; the former goes on.
         """
-        _started(self._bundles).switch(self.products, bundle, author or "station")
+        who, older = author or "station", allow_older
+        _started(self._bundles).switch(self.products, bundle, who, allow_older=older)
 
     def undo_switch(self, author: str | None = None) -> None:
         """Return to the bundle before the last switch.
@@ -520,6 +550,8 @@ class Station:
         judged = None
         if vector is not None and verdict.embedding is not None:
             judged = Judged(bundle.manifest.identity.fingerprint, verdict.embedding)
+        if self._book is not None:
+            self._book.verdict(record)
         self.memory.take(frame, record, line.locator, vector, judged, line.settings.trigger)
         self.hub.publish("verdict", record)
         self.wiring.verdict(record)

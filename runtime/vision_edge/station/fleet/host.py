@@ -15,6 +15,7 @@ from vision_edge.runtime.images.coding import decode_image
 from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.pipeline.snapshot_embedding import kept_snapshot
 from vision_edge.station.core.station import Station
+from vision_edge.station.core.trusted_bundles import provenance_of
 from vision_edge.station.fleet.bundles.shadow_trial import Material, Scoring
 from vision_edge.station.fleet.bundles.update import BundleUpdate, registered
 from vision_edge.station.fleet.shared_gallery.sync import Access
@@ -40,9 +41,11 @@ class StationHost:
         """The session in use."""
         return self._station.session
 
-    def switch(self, bundle: Path | str, author: str | None = None) -> None:
+    def switch(
+        self, bundle: Path | str, author: str | None = None, *, allow_older: bool = False
+    ) -> None:
         """Go over to another bundle."""
-        self._station.switch(bundle, author)
+        self._station.switch(bundle, author, allow_older=allow_older)
 
     def undo_switch(self, author: str | None = None) -> None:
         """Return to the bundle before."""
@@ -121,4 +124,5 @@ def updates_of(station: Station) -> BundleUpdate:
         scoring,
         settings.provider,
         settings.threads,
+        provenance_of(settings.provenance, settings.state_dir),
     )

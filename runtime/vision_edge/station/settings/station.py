@@ -36,6 +36,7 @@ from vision_edge.runtime.sources.view import Flip, View
 from vision_edge.station.settings.counting import CountingSettings
 from vision_edge.station.settings.fleet import FleetSettings
 from vision_edge.station.settings.history import HistorySettings, StatisticsSettings
+from vision_edge.station.settings.provenance import ProvenanceSettings, RecordsSettings
 from vision_edge.station.settings.wires import (
     ModbusSettings,
     MqttSettings,
@@ -357,6 +358,8 @@ class StationSettings(BaseSettings):
         modbus: The section `[modbus]`.
         opcua: The section `[opcua]`.
         fleet: The section `[fleet]`.
+        provenance: The section `[provenance]`; without it no signature is asked for.
+        records: The section `[records]`; without it there are none.
     """
 
     model_config = SettingsConfigDict(
@@ -382,6 +385,8 @@ class StationSettings(BaseSettings):
     modbus: ModbusSettings | None = None
     opcua: OpcuaSettings | None = None
     fleet: FleetSettings | None = None
+    provenance: ProvenanceSettings | None = None
+    records: RecordsSettings | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> StationSettings:

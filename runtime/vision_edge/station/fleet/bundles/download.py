@@ -77,6 +77,21 @@ class Downloader:
             raise BundleError(f"{address}: no SHA-256", fix="write it with sha256sum")
         return match[1].decode().lower()
 
+    def small(self, address: str, most: int) -> bytes:
+        """Return a small file's bytes.
+
+        Raises:
+            BundleError: If it cannot be had, or has more than `most` bytes.
+        """
+        try:
+            with self._open(address, {}) as response:
+                data: bytes = response.read(most + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise _failed(address, error) from error
+        if len(data) > most:
+            raise BundleError(f"{address}: larger than {most} bytes", fix="publish it anew")
+        return data
+
     def fetch(self, url: str, path: Path, sha256: str, max_bytes: int) -> None:
         """Download a file to `path`; a part that is there already is gone on with.
 

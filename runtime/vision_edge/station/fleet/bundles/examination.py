@@ -19,8 +19,10 @@ import numpy as np
 
 from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.bundles.bundle import Bundle, load_bundle
+from vision_edge.runtime.bundles.manifest import MANIFEST_FILE
 from vision_edge.runtime.errors import BundleError
 from vision_edge.runtime.images.preprocess import PreprocessSpec
+from vision_edge.runtime.provenance.checking import Provenance
 from vision_edge.runtime.system.limited_process import (
     LimitedProcess,
     LimitError,
@@ -38,12 +40,15 @@ class Examination:
 
     Args:
         settings: Say how large a bundle may be, and what its examination may use.
+        provenance: Whose signature a bundle must bear; None asks for none.
 
     Attributes:
         max_bytes: A bundle's, packed or not.
+        provenance: The same.
     """
 
-    def __init__(self, settings: FleetSettings) -> None:
+    def __init__(self, settings: FleetSettings, provenance: Provenance | None = None) -> None:
+        self.provenance = provenance
         self.max_bytes = round(settings.max_bundle_mb * 1e6)
         self._limits = settings.trial
         self._until = time.monotonic() + settings.trial.seconds
@@ -58,6 +63,9 @@ class Examination:
     def bring(self, bundle: Path, folder: Path, how: Literal["unpack", "copy"]) -> None:
         """Write a bundle's files into an empty folder, and verify all of them.
 
+        Where a signature is required, it is checked before: that of a zip by whoever copied it,
+        that of a folder here, and the other process is told the hash of the manifest.
+
         Args:
             bundle: A zip to `unpack`, or a folder to `copy`.
             folder: An existing, empty folder.
@@ -66,7 +74,11 @@ class Examination:
         Raises:
             BundleError: If it is not sound, or its examination passed a limit.
         """
+        signed = None
+        if self.provenance is not None and how == "copy":
+            signed = self.provenance.folder(bundle).statement.files.get(MANIFEST_FILE, "")
         request = {
+            "manifest": signed,
             "do": "bring",
             "how": how,
             "bundle": str(bundle.absolute()),
@@ -88,7 +100,7 @@ class Examination:
             "threads": threads,
         }
         answer = self.ask(request, self._limits.open_seconds)
-        loaded = replace(load_bundle(bundle), model=b"")
+        loaded = replace(load_bundle(bundle, self.provenance), model=b"")
         return ExaminedModel(self, loaded, str(answer.get("provider")), self._limits.embed_seconds)
 
     def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.inference.session import Session, open_session
 from vision_edge.runtime.system.limited_process import serve
 from vision_edge.station.fleet.bundles.unpack import copy_bundle, unpack
-
-_HOW: dict[str, Callable[[Path, Path, int], None]] = {"unpack": unpack, "copy": copy_bundle}
 
 
 class Examiner:
@@ -36,7 +33,11 @@ class Examiner:
     def _bring(self, request: dict[str, Any]) -> dict[str, Any]:
         """Write a bundle's files into an empty folder, and verify it."""
         folder = Path(request["folder"])
-        _HOW[request["how"]](Path(request["bundle"]), folder, request["max_bytes"])
+        bundle, most = Path(request["bundle"]), request["max_bytes"]
+        if request["how"] == "copy":
+            copy_bundle(bundle, folder, most, request["manifest"])
+        else:
+            unpack(bundle, folder, most)
         load_bundle(folder)
         return {}
 

@@ -11,7 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.bundles.manifest import MANIFEST_FILE
-from vision_edge.runtime.errors import BundleError
+from vision_edge.runtime.errors import BundleError, VisionEdgeError
+from vision_edge.runtime.provenance.checking import Provenance
+from vision_edge.runtime.provenance.envelope import MAX_ENVELOPE
+from vision_edge.runtime.provenance.signing import SIGNATURE_FILE, SUFFIX
 from vision_edge.runtime.system.files import atomic_folder, copy_regular
 from vision_edge.station.fleet.bundles.download import Downloader, file_hash_beside
 from vision_edge.station.fleet.bundles.examination import Examination
@@ -65,6 +68,9 @@ def _from_address(
     part = store / f".{hashlib.sha256((url + wanted).encode()).hexdigest()[:24]}.part"
     for old in set(store.glob(".*.part*")) - {part, part.with_name(part.name + ".etag")}:
         old.unlink(missing_ok=True)
+    if examination.provenance is not None:
+        signature = downloader.small(url + SUFFIX, MAX_ENVELOPE)
+        examination.provenance.enveloped_hash(signature, "bundle", wanted, url)
     downloader.fetch(url, part, wanted, examination.max_bytes)
     try:
         return _brought(part, store, examination, "unpack")
@@ -80,6 +86,8 @@ def _from_file(path: Path, store: Path, sha256: str | None, examination: Examina
     try:
         if copy_regular(path, copy, examination.max_bytes) != wanted:
             raise BundleError(f"{path}: its SHA-256 is not the one given", fix="copy it again")
+        if examination.provenance is not None:
+            examination.provenance.hashed(path, "bundle", wanted, exact=False)
         return _brought(copy, store, examination, "unpack")
     except OSError as error:
         too_large = error.errno == errno.EFBIG
@@ -97,17 +105,25 @@ def _brought(
 ) -> Path:
     with atomic_folder(store / ".new") as folder:
         examination.bring(bundle, folder, how)
-    return _settled(store / ".new", store)
+    return _settled(store / ".new", store, examination.provenance)
 
 
-def _settled(new: Path, store: Path) -> Path:
+def _settled(new: Path, store: Path, provenance: Provenance | None) -> Path:
     """Name a verified bundle by what it is; one that is there already stays as it is."""
-    manifest = hashlib.sha256((new / MANIFEST_FILE).read_bytes()).hexdigest()
-    final = store / f"bundle-{manifest[:16]}"
+    signature = new / SIGNATURE_FILE
+    told = (new / MANIFEST_FILE).read_bytes()
+    told += signature.read_bytes() if signature.is_file() else b""
+    final = store / f"bundle-{hashlib.sha256(told).hexdigest()[:16]}"
+    try:
+        if provenance is not None:
+            provenance.folder(new)
+    except VisionEdgeError:
+        shutil.rmtree(new)
+        raise
     if final.exists():
         try:
-            load_bundle(final)
-        except BundleError:
+            load_bundle(final, provenance)
+        except VisionEdgeError:
             shutil.rmtree(final)
         else:
             shutil.rmtree(new)

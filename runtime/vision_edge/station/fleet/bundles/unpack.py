@@ -5,6 +5,8 @@ This runs in the process of an examination, never in the station's own.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import stat
 import zipfile
@@ -14,6 +16,8 @@ from pathlib import Path
 from vision_edge.runtime.bundles.bundle import MAX_MANIFEST
 from vision_edge.runtime.bundles.manifest import MANIFEST_FILE, Manifest
 from vision_edge.runtime.errors import BundleError
+from vision_edge.runtime.provenance.envelope import MAX_ENVELOPE
+from vision_edge.runtime.provenance.signing import SIGNATURE_FILE
 from vision_edge.runtime.system.files import copy_regular, read_regular
 
 MAX_FILES = 100
@@ -49,13 +53,14 @@ def unpack(archive: Path, folder: Path, max_bytes: int) -> None:
         raise _refusal(archive, f"not a sound zip archive ({error})") from error
 
 
-def copy_bundle(path: Path, folder: Path, max_bytes: int) -> None:
-    """Copy the files that a bundle's manifest lists into an empty folder.
+def copy_bundle(path: Path, folder: Path, max_bytes: int, manifest: str | None = None) -> None:
+    """Copy the files that a bundle's manifest lists, and its signature, into an empty folder.
 
     Args:
         path: The bundle's folder.
         folder: An existing folder.
         max_bytes: Most that they may hold together.
+        manifest: SHA-256 of the manifest as it was signed; None where no signature is required.
 
     Raises:
         BundleError: If it is no bundle, too large, or one of its files is not a regular one of the
@@ -65,12 +70,18 @@ def copy_bundle(path: Path, folder: Path, max_bytes: int) -> None:
         data = read_regular(path / MANIFEST_FILE, MAX_MANIFEST)
     except OSError as error:
         raise BundleError(f"{path}: not a bundle ({error.strerror})", fix="check it") from error
+    if manifest is not None and hashlib.sha256(data).hexdigest() != manifest:
+        raise BundleError(
+            f"{path}: {MANIFEST_FILE} is not the one that was signed", fix="copy it again"
+        )
     files = Manifest.from_bytes(data, str(path / MANIFEST_FILE)).files
     if sum(info.bytes for info in files.values()) > max_bytes:
         raise BundleError(f"{path}: larger than max_bundle_mb allows", fix="raise it in [fleet]")
     for name, info in files.items():
         _copy(path / name, folder / name, info.bytes)
     (folder / MANIFEST_FILE).write_bytes(data)
+    if os.path.lexists(path / SIGNATURE_FILE):
+        _copy(path / SIGNATURE_FILE, folder / SIGNATURE_FILE, MAX_ENVELOPE)
 
 
 def _copy(path: Path, target: Path, most: int) -> None:

@@ -14,6 +14,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -23,6 +24,7 @@ from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import BundleError, VisionEdgeError
 from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.inference.session import Session
+from vision_edge.runtime.provenance.checking import Provenance
 from vision_edge.runtime.system.files import atomic_file
 from vision_edge.station.core.discretion import without_folders
 from vision_edge.station.fleet.bundles.examination import Examination
@@ -54,7 +56,9 @@ class Host(Protocol):
     def session(self) -> Session:
         """The session in use."""
 
-    def switch(self, bundle: Path | str, author: str | None = None) -> None:
+    def switch(
+        self, bundle: Path | str, author: str | None = None, *, allow_older: bool = False
+    ) -> None:
         """Go over to another bundle."""
 
     def undo_switch(self, author: str | None = None) -> None:
@@ -80,6 +84,7 @@ class BundleUpdate:
         scoring: Returns when a product is recognised at the moment.
         provider: What a new bundle is tried on: the station's own execution provider.
         threads: CPU threads of an inference.
+        provenance: Whose signature a new bundle must bear; None asks for none.
     """
 
     def __init__(
@@ -90,9 +95,10 @@ class BundleUpdate:
         scoring: Callable[[], Scoring],
         provider: str = "auto",
         threads: int | None = None,
+        provenance: Provenance | None = None,
     ) -> None:
         self._host, self._settings, self._scoring = host, settings, scoring
-        self._provider, self._threads = provider, threads
+        self._provider, self._threads, self._provenance = provider, threads, provenance
         self._store = state_dir / "bundles"
         self._report_file = state_dir / "bundle-report.json"
         self._lock = threading.Lock()
@@ -110,6 +116,7 @@ class BundleUpdate:
         sha256: str | None = None,
         dry_run: bool = False,
         author: str | None = None,
+        allow_older: bool = False,
     ) -> None:
         """Begin an update; `document` tells how it goes.
 
@@ -118,6 +125,7 @@ class BundleUpdate:
             sha256: Of the archive.
             dry_run: Stop after the trial.
             author: Who asks for it.
+            allow_older: Take a signed bundle that is older than what was taken here.
 
         Raises:
             BundleError: If the settings do not say where bundles come from.
@@ -139,7 +147,7 @@ class BundleUpdate:
                 "",
                 None,
             )
-        arguments = (reference, sha256, dry_run, author)
+        arguments = (reference, sha256, dry_run, author, allow_older)
         self._thread = threading.Thread(
             target=self._run, args=arguments, name="bundle update", daemon=True
         )
@@ -173,9 +181,19 @@ class BundleUpdate:
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def _run(self, reference: str, sha256: str | None, dry_run: bool, author: str | None) -> None:
+    def _run(
+        self,
+        reference: str,
+        sha256: str | None,
+        dry_run: bool,
+        author: str | None,
+        allow_older: bool,
+    ) -> None:
+        provenance = self._provenance
+        if provenance is not None and allow_older:
+            provenance = replace(provenance, allow_older=True)
         try:
-            with Examination(self._settings) as examination:
+            with Examination(self._settings, provenance) as examination:
                 path = fetch_bundle(reference, self._settings, self._store, examination, sha256)
                 self._state = "trying"
                 report = self._try(path, examination)
@@ -183,7 +201,7 @@ class BundleUpdate:
             outcome: State = "accepted" if report.accepted else "refused"
             if report.accepted and not dry_run:
                 self._state = "switching"
-                self._host.switch(path, author)
+                self._host.switch(path, author, allow_older=allow_older)
                 outcome = "switched"
             self._prune({path.resolve()} if report.accepted else set())
             self._end(outcome, report)

@@ -26,6 +26,9 @@ class BundleAsked(Asked):
         None, description="Of the archive; without it, the file `ARCHIVE.sha256` says it."
     )
     dry_run: bool = Field(False, description="Only try it.")
+    allow_older: bool = Field(
+        False, description="Take a signed bundle that is older than what was taken here."
+    )
 
     @model_validator(mode="after")
     def _one(self) -> BundleAsked:
@@ -60,8 +63,15 @@ def fleet_router(station: Station) -> APIRouter:
     def update(request: Request, asked: BundleAsked, user: Engineer) -> UpdateAnswer:
         """Fetch a bundle, try it in shadow, and go over to it if it is good enough."""
         reference = asked.path or asked.url or ""
-        noted(request, reference=reference, dry_run=asked.dry_run)
-        updates.start(reference, sha256=asked.sha256, dry_run=asked.dry_run, author=user.name)
+        older = asked.allow_older
+        noted(request, reference=reference, dry_run=asked.dry_run, allow_older=older)
+        updates.start(
+            reference,
+            sha256=asked.sha256,
+            dry_run=asked.dry_run,
+            author=user.name,
+            allow_older=older,
+        )
         return UpdateAnswer.model_validate(updates.document())
 
     @router.post("/bundle/undo", responses=failures(*CHANGING))

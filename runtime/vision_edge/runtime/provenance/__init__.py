@@ -1,0 +1,1 @@
+"""Keys, signatures, whom to trust, and signed records; imports `system` and `errors`."""
