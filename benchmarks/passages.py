@@ -30,9 +30,11 @@ def main(
 ) -> None:
     """Print a table."""
     if passes:
-        return _poses(seed, most, passes)
+        _poses(seed, most, passes)
+        return
     if bars:
-        return _bars(seed, most)
+        _bars(seed, most)
+        return
     looks = _looks(seed, most)
     print("| looks/s | rest s | parts | kept | twice | belt or edge | pictures before |")
     print("|---|---|---|---|---|---|---|")

@@ -316,7 +316,7 @@ class Station:
                     *session.notes,
                     *_notes(self.settings.server, products),
                     *provenance_notes(session.bundle.signed),
-                    *filter(None, [self.tally.problem, self._book and self._book.problem]),
+                    *filter(None, [self.tally.problem, self._book.problem if self._book else None]),
                 )
             ],
             "sources": [line.status() for line in self._lines.values()],
