@@ -193,6 +193,7 @@ MODES: dict[str, dict[str, list[str]]] = {
         "triton": ["--out", "OUT", "--target", "triton"],
         "npu": ["--out", "OUT", "--target", "npu"],
         "half weights": ["--out", "OUT", "--half-weights"],
+        "signed": ["--out", "OUT", "--sign", "a.png"],
     },
 }
 """By command, what selects each way in which it works."""
@@ -241,7 +242,8 @@ _TRUSTED = MagicMock(
 )
 _SIGNED = MagicMock(**{"artifact.model_dump.return_value": {}, "key.keyid": "id", "notes": ()})
 _SIGNED.key.name, _SIGNED.statement.files, _SIGNED.statement.subject = "n", {}, ()
-_UNSEALED = RecordsFound(Path("r.jsonl"), problem="not sealed", unsealed=True)
+_RECORDS = RecordsFound(Path("r.jsonl"), sealed=MagicMock(), key=MagicMock(keyid="id"))
+_RECORDS.sealed.model_dump.return_value = {}
 _KEYS = {
     f"{CLI}.keys.PrivateKey": {"new.return_value": _PAIR},
     f"{CLI}.keys.PublicKey": {},
@@ -330,8 +332,8 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
     },
     "records verify": {
         f"{CLI}.records.TrustStore": {},
-        f"{CLI}.records.check_records": gives(_UNSEALED),
-        f"{CLI}.records.check_folder": gives([_UNSEALED]),
+        f"{CLI}.records.check_records": gives(_RECORDS),
+        f"{CLI}.records.check_folder": gives([_RECORDS]),
     },
     "verify": {
         f"{CLI}.verify.TrustStore": {},
@@ -400,6 +402,9 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
         f"{KIT}.cli.export.check_target": {},
         f"{KIT}.cli.export.write_target": {},
         f"{KIT}.cli.export._summary": gives("summary"),
+        f"{KIT}.cli.export.private_key": {},
+        f"{KIT}.cli.export.sign_bundle": {},
+        f"{KIT}.cli.export.signed_as": gives("signed"),
         f"{KIT}.cli.export._evaluation": {},
     },
 }

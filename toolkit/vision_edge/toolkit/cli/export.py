@@ -13,9 +13,13 @@ from rich.console import Console
 from vision_edge.cli.app import command_app
 from vision_edge.cli.declarations import Given, Group, Mode, Only, Option, chosen, present
 from vision_edge.cli.grouped_command import command
+from vision_edge.cli.provenance_options import PassphraseFile, SignWith, private_key
+from vision_edge.cli.provenance_options import said as signed_as
+from vision_edge.cli.sign import sign_bundle
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import DataError, require
 from vision_edge.runtime.images.reading import Reading
+from vision_edge.runtime.provenance.signing import signature_of
 from vision_edge.runtime.system.processor import features_here, gains
 from vision_edge.toolkit.cli.export_targets import TargetFormat, check_target, write_target
 from vision_edge.toolkit.cli.options import (
@@ -196,6 +200,8 @@ def export(
         ),
         Only(chosen("target", "triton")),
     ] = None,
+    sign: SignWith = None,
+    passphrase_file: Annotated[PassphraseFile, Only(present("sign"))] = None,
 ) -> None:
     """Merge an adapter into its backbone and export a bundle that is provably the same model.
 
@@ -209,6 +215,7 @@ def export(
     from vision_edge.toolkit.exporting import export_backbone
 
     settings = said.made()
+    key = None if sign is None else private_key(sign, passphrase_file)
     check_target(target, compute_capability or [])
     figures = _evaluation(evaluation)
     calibrating = None
@@ -246,6 +253,8 @@ def export(
         )
     typer.echo(_summary(bundle, out))
     write_target(out, target, compute_capability or [], repository)
+    if key is not None:  # last: engines are signed too
+        typer.echo(signed_as(sign_bundle(out, key), signature_of(out)))
 
 
 def _note(line: str) -> None:
