@@ -403,7 +403,7 @@ WORK: dict[str, dict[str, dict[str, Any]]] = {
         f"{KIT}.cli.export.write_target": {},
         f"{KIT}.cli.export._summary": gives("summary"),
         f"{KIT}.cli.export.private_key": {},
-        f"{KIT}.cli.export.sign_bundle": {},
+        f"{CLI}.sign.sign_bundle": {},
         f"{KIT}.cli.export.signed_as": gives("signed"),
         f"{KIT}.cli.export._evaluation": {},
     },

@@ -6,16 +6,17 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vision_edge.cli.declarations import Group, Option, present
 from vision_edge.runtime.errors import ProvenanceError
-from vision_edge.runtime.provenance.checking import Provenance, Signed
-from vision_edge.runtime.provenance.keys import PrivateKey, is_encrypted, passphrase_of
-from vision_edge.runtime.provenance.taken import Taken
-from vision_edge.runtime.provenance.trust import TrustStore
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.provenance.checking import Provenance, Signed
+    from vision_edge.runtime.provenance.keys import PrivateKey
+    from vision_edge.runtime.provenance.trust import TrustStore
 
 KeyPath = Annotated[
     Path, typer.Option("--key", metavar="KEY", help="Private key, of `vision-edge keys new`.")
@@ -57,6 +58,9 @@ class Trusting:
         """
         if self.store is None:
             return None
+        from vision_edge.runtime.provenance.checking import Provenance
+        from vision_edge.runtime.provenance.taken import Taken
+
         memory = Taken(gallery.with_name(f"{gallery.name}.taken.json"))
         return Provenance(self.store, memory, allow_older=self.allow_older, held=held)
 
@@ -68,7 +72,7 @@ TRUSTING = Group(
         "--trust",
         Path,
         "Trust store: what is read must be signed by one of its keys.",
-        parse=TrustStore,
+        parse=lambda path: _store(path),
         metavar="STORE",
     ),
     Option(
@@ -79,6 +83,12 @@ TRUSTING = Group(
         only=(present("trust"),),
     ),
 )
+
+
+def _store(path: Path) -> TrustStore:
+    from vision_edge.runtime.provenance.trust import TrustStore
+
+    return TrustStore(path)
 
 
 def taken(provenance: Provenance | None, signed: Signed | None) -> None:
@@ -105,6 +115,8 @@ def private_key(path: Path, passphrase_file: Path | None) -> PrivateKey:
     Raises:
         ProvenanceError: If it cannot be read, or the passphrase is not the right one.
     """
+    from vision_edge.runtime.provenance.keys import PrivateKey, is_encrypted
+
     encrypted = is_encrypted(path)
     if passphrase_file is not None and not encrypted:
         raise ProvenanceError(
@@ -125,6 +137,8 @@ def passphrase(path: Path | None, *, twice: bool = False) -> bytes | None:
             return None
         said: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
         return said.encode()
+    from vision_edge.runtime.provenance.keys import passphrase_of
+
     return passphrase_of(path)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +24,11 @@ from vision_edge.runtime.bundles.manifest import (
     Manifest,
 )
 from vision_edge.runtime.errors import BundleError
-from vision_edge.runtime.provenance.checking import Provenance, Signed
-from vision_edge.runtime.provenance.signing import SIGNATURE_FILE
+from vision_edge.runtime.provenance.names import SIGNATURE_FILE
 from vision_edge.runtime.system.files import atomic_folder, read_regular
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.provenance.checking import Provenance, Signed
 
 MAX_MANIFEST = 16 << 20
 MAX_FILE = 2 << 30

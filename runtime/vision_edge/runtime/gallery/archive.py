@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,8 +30,10 @@ from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.images.coding import decode_image
 from vision_edge.runtime.images.picture_header import jpeg_size
-from vision_edge.runtime.provenance.checking import Provenance, Signed
 from vision_edge.runtime.system.files import atomic_file, copy_regular, sha256_file
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.provenance.checking import Provenance, Signed
 
 MANIFEST, EMBEDDINGS = "manifest.json", "embeddings.npy"
 MAX_MANIFEST = 256 << 20

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from vision_edge.runtime.bundles.manifest import ModelIdentity
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.archive import Archive, open_archive
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.snapshot_store import Embed, Snapshot
-from vision_edge.runtime.provenance.checking import Provenance, Signed
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.provenance.checking import Provenance, Signed
 
 OnConflict = Literal["refuse", "merge", "replace"]
 """What to do with products that the gallery has already."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vision_edge.runtime.errors import ProvenanceError
-from vision_edge.runtime.provenance.envelope import MAX_ENVELOPE, Envelope
+from vision_edge.runtime.provenance.envelope import Envelope
+from vision_edge.runtime.provenance.names import MAX_ENVELOPE
 from vision_edge.runtime.provenance.signing import files_in, signature_of
 from vision_edge.runtime.provenance.statement import (
     Artifact,

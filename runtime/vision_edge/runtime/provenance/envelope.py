@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vision_edge.runtime.errors import ProvenanceError
+from vision_edge.runtime.provenance.names import MAX_ENVELOPE
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-MAX_ENVELOPE = 4 << 20
-"""Bytes: thousands of files; read before anything of it is trusted."""
 MAX_SIGNATURES = 16
 
 

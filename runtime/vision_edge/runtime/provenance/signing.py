@@ -22,6 +22,7 @@ from vision_edge.runtime.provenance.envelope import (
     encoded,
 )
 from vision_edge.runtime.provenance.keys import PrivateKey, PublicKey
+from vision_edge.runtime.provenance.names import SIGNATURE_FILE, SUFFIX
 from vision_edge.runtime.provenance.statement import (
     Artifact,
     ArtifactStatement,
@@ -35,8 +36,6 @@ from vision_edge.runtime.provenance.statement import (
 from vision_edge.runtime.system.files import atomic_file, sha256_file
 
 T = TypeVar("T", bound=BaseModel)
-SIGNATURE_FILE = "signature.dsse.json"
-SUFFIX = ".dsse.json"
 
 
 def signature_of(path: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from vision_edge.runtime.errors import ProvenanceError
+from vision_edge.runtime.provenance.names import Name
 
 STATEMENT: Literal["https://in-toto.io/Statement/v1"] = "https://in-toto.io/Statement/v1"
 ARTIFACT: Literal["urn:vision-edge:artifact:v1"] = "urn:vision-edge:artifact:v1"
@@ -28,8 +29,6 @@ Purpose = Literal["bundle", "gallery", "records"]
 """What a trusted key may sign."""
 PURPOSES: tuple[Purpose, ...] = ("bundle", "gallery", "records")
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern=r"^\w[\w .:+@-]{0,99}$")]
-"""Of what is signed, or of a key: letters, digits and a few signs."""
 Version = Annotated[int, Field(ge=0, le=MAX_VERSION, strict=True)]
 T = TypeVar("T", bound="_Statement")
 

@@ -17,11 +17,10 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from vision_edge.runtime.errors import ProvenanceError
-from vision_edge.runtime.provenance.statement import Artifact, Hash, Kind, Name, Version
+from vision_edge.runtime.provenance.names import HELD, Name
+from vision_edge.runtime.provenance.statement import Artifact, Hash, Kind, Version
 from vision_edge.runtime.system.files import atomic_file, read_regular
 
-HELD = 2
-"""Statements remembered of a name: the one in use, and the one before, to return to."""
 _MAX_FILE = 4 << 20
 
 

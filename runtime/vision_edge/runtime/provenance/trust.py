@@ -19,10 +19,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from vision_edge.runtime.errors import ProvenanceError
 from vision_edge.runtime.provenance.envelope import Envelope
 from vision_edge.runtime.provenance.keys import SIGNATURE_BYTES, PublicKey
+from vision_edge.runtime.provenance.names import Name
 from vision_edge.runtime.provenance.statement import (
     Hash,
     KeyStatement,
-    Name,
     Purpose,
     parsed,
     utc_now,

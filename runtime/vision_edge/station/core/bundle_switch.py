@@ -7,17 +7,20 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vision_edge.runtime.bundles.bundle import Bundle, load_bundle
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.inference.session import open_session
-from vision_edge.runtime.provenance.checking import Provenance
-from vision_edge.runtime.provenance.taken import HELD
+from vision_edge.runtime.provenance.names import HELD
 from vision_edge.station.core.live_model import Model
 from vision_edge.station.core.products import Products, fingerprint_of
 from vision_edge.station.core.state_folder import BundleState, StateFolder
 from vision_edge.station.core.trusted_bundles import provenance_of
 from vision_edge.station.settings.station import StationSettings
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.provenance.checking import Provenance
 
 log = logging.getLogger(__name__)
 

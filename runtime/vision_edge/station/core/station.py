@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
@@ -37,7 +37,6 @@ from vision_edge.station.core.metrics import Metrics
 from vision_edge.station.core.passages import direction
 from vision_edge.station.core.product_codes import ProductCodes, Rename
 from vision_edge.station.core.products import Products
-from vision_edge.station.core.record_book import RecordBook
 from vision_edge.station.core.registrar import Registrar
 from vision_edge.station.core.review_queue import ReviewQueue
 from vision_edge.station.core.scenes import Roi
@@ -51,6 +50,9 @@ from vision_edge.station.core.trusted_bundles import provenance_notes
 from vision_edge.station.core.wire import Commands, Record, Wire
 from vision_edge.station.core.wiring import Wiring
 from vision_edge.station.settings.station import ServerSettings, StationSettings
+
+if TYPE_CHECKING:
+    from vision_edge.station.core.record_book import RecordBook
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -170,6 +172,8 @@ class Station:
         settings = self.settings
         if settings.records is None:
             return None
+        from vision_edge.station.core.record_book import RecordBook
+
         operator = None if settings.server.guarded else "local"
         book = RecordBook(settings.records, state.path, self.name, shifts, self._context, operator)
         self.audit.heard = book.deed

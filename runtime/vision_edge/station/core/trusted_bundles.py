@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vision_edge.runtime.provenance.checking import Provenance, Signed
-from vision_edge.runtime.provenance.taken import Taken
-from vision_edge.runtime.provenance.trust import TrustStore
 from vision_edge.station.settings.provenance import ProvenanceSettings
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.provenance.checking import Provenance, Signed
 
 TAKEN_FILE = "taken.json"
 
@@ -24,6 +25,10 @@ def provenance_of(settings: ProvenanceSettings | None, folder: Path) -> Provenan
     """
     if settings is None or not settings.require_signature:
         return None
+    from vision_edge.runtime.provenance.checking import Provenance
+    from vision_edge.runtime.provenance.taken import Taken
+    from vision_edge.runtime.provenance.trust import TrustStore
+
     return Provenance(
         TrustStore(settings.trust),
         Taken(folder / TAKEN_FILE),

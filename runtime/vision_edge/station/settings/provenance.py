@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vision_edge.runtime.provenance.statement import Name
+from vision_edge.runtime.provenance.names import Name
 
 
 class _Section(BaseModel):

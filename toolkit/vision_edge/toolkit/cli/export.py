@@ -15,11 +15,9 @@ from vision_edge.cli.declarations import Given, Group, Mode, Only, Option, chose
 from vision_edge.cli.grouped_command import command
 from vision_edge.cli.provenance_options import PassphraseFile, SignWith, private_key
 from vision_edge.cli.provenance_options import said as signed_as
-from vision_edge.cli.sign import sign_bundle
 from vision_edge.runtime.bundles.bundle import Bundle
 from vision_edge.runtime.errors import DataError, require
 from vision_edge.runtime.images.reading import Reading
-from vision_edge.runtime.provenance.signing import signature_of
 from vision_edge.runtime.system.processor import features_here, gains
 from vision_edge.toolkit.cli.export_targets import TargetFormat, check_target, write_target
 from vision_edge.toolkit.cli.options import (
@@ -254,6 +252,9 @@ def export(
     typer.echo(_summary(bundle, out))
     write_target(out, target, compute_capability or [], repository)
     if key is not None:  # last: engines are signed too
+        from vision_edge.cli.sign import sign_bundle
+        from vision_edge.runtime.provenance.signing import signature_of
+
         typer.echo(signed_as(sign_bundle(out, key), signature_of(out)))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from vision_edge.runtime.bundles.bundle import Bundle, load_bundle
 from vision_edge.runtime.bundles.manifest import MANIFEST_FILE
 from vision_edge.runtime.errors import BundleError
 from vision_edge.runtime.images.preprocess import PreprocessSpec
-from vision_edge.runtime.provenance.checking import Provenance
 from vision_edge.runtime.system.limited_process import (
     LimitedProcess,
     LimitError,
@@ -30,6 +29,9 @@ from vision_edge.runtime.system.limited_process import (
     RefusedError,
 )
 from vision_edge.station.settings.fleet import FleetSettings
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.provenance.checking import Provenance
 
 _EXAMINER = "vision_edge.station.fleet.bundles.examiner"
 _NAME = "the examination of the bundle"

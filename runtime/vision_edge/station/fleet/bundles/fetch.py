@@ -6,19 +6,20 @@ import errno
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.bundles.manifest import MANIFEST_FILE
 from vision_edge.runtime.errors import BundleError, VisionEdgeError
-from vision_edge.runtime.provenance.checking import Provenance
-from vision_edge.runtime.provenance.envelope import MAX_ENVELOPE
-from vision_edge.runtime.provenance.signing import SIGNATURE_FILE, SUFFIX
+from vision_edge.runtime.provenance.names import MAX_ENVELOPE, SIGNATURE_FILE, SUFFIX
 from vision_edge.runtime.system.files import atomic_folder, copy_regular
 from vision_edge.station.fleet.bundles.download import Downloader, file_hash_beside
 from vision_edge.station.fleet.bundles.examination import Examination
 from vision_edge.station.settings.fleet import FleetSettings
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.provenance.checking import Provenance
 
 
 def fetch_bundle(

@@ -16,8 +16,7 @@ from pathlib import Path
 from vision_edge.runtime.bundles.bundle import MAX_MANIFEST
 from vision_edge.runtime.bundles.manifest import MANIFEST_FILE, Manifest
 from vision_edge.runtime.errors import BundleError
-from vision_edge.runtime.provenance.envelope import MAX_ENVELOPE
-from vision_edge.runtime.provenance.signing import SIGNATURE_FILE
+from vision_edge.runtime.provenance.names import MAX_ENVELOPE, SIGNATURE_FILE
 from vision_edge.runtime.system.files import copy_regular, read_regular
 
 MAX_FILES = 100

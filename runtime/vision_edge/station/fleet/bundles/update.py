@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import BundleError, VisionEdgeError
 from vision_edge.runtime.gallery.reader import GalleryReader
 from vision_edge.runtime.inference.session import Session
-from vision_edge.runtime.provenance.checking import Provenance
 from vision_edge.runtime.system.files import atomic_file
 from vision_edge.station.core.discretion import without_folders
 from vision_edge.station.fleet.bundles.examination import Examination
@@ -32,6 +31,9 @@ from vision_edge.station.fleet.bundles.fetch import fetch_bundle
 from vision_edge.station.fleet.bundles.shadow_trial import Material, Scoring, compare
 from vision_edge.station.fleet.bundles.trial_report import Report
 from vision_edge.station.settings.fleet import FleetSettings
+
+if TYPE_CHECKING:
+    from vision_edge.runtime.provenance.checking import Provenance
 
 _LOG = logging.getLogger(__name__)
 FRAME_PAUSE_S, FRAME_LIMIT_S = 0.25, 20.0
