@@ -162,7 +162,7 @@ from pathlib import Path
 from vision_edge.runtime.provenance.keys import PrivateKey
 from vision_edge.runtime.provenance.record_chain import RecordChain
 chain = RecordChain(Path(sys.argv[1]), "press-2", PrivateKey.from_file(Path(sys.argv[2])),
-                    20_000, 1 << 24)
+                    1 << 22, 1 << 24)
 for number in range(1_000_000):
     chain.append("verdict", {"number": number})
     print(number, flush=True)

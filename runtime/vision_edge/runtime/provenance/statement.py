@@ -35,7 +35,7 @@ T = TypeVar("T", bound="_Statement")
 
 class _Part(BaseModel):
     model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
+        frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True, defer_build=True
     )
 
 
