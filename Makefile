@@ -63,6 +63,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run_speed.py --shared $(SHARED) --out $(OUT)/bench
 	$(BIN)/python benchmarks/memory.py --out $(OUT)/bench
 	$(BIN)/python benchmarks/outbox_speed.py --out $(OUT)/bench
+	$(BIN)/python benchmarks/provenance.py --out $(OUT)/bench
 
 # What a user installs, tried on every Python that is found: wheel and sdist, from another folder.
 install-check:

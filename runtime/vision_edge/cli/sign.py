@@ -21,8 +21,8 @@ from vision_edge.cli.provenance_options import (
 )
 from vision_edge.runtime.errors import ProvenanceError
 from vision_edge.runtime.provenance.keys import PrivateKey
+from vision_edge.runtime.provenance.names import SIGNATURE_FILE
 from vision_edge.runtime.provenance.signing import (
-    SIGNATURE_FILE,
     files_in,
     sign_file,
     sign_folder,

@@ -75,6 +75,7 @@ class Station:
         state: Its own folder, from the start to the end.
         identifiers: Makes those of its records.
         codes: Of its products, for controllers; None where no wire asks for them.
+        book: Its signed records; None where the settings ask for none.
     """
 
     def __init__(self, settings: StationSettings) -> None:
@@ -97,7 +98,7 @@ class Station:
         self._bundles: Bundles | None = None
         self._expectations: Expectations | None = None
         self._scoring: Scoring | None = None
-        self._book: RecordBook | None = None
+        self.book: RecordBook | None = None
         self._closing = threading.Lock()
         self._closed = False
 
@@ -149,7 +150,7 @@ class Station:
         self.registrar = Registrar(products, self._memory)
         shifts = Shifts(settings.counting.shifts, settings.counting.timezone)
         self._tally = Tally(state.path / "counts.db", shifts, self._counts_told)
-        self._book = self._records_of(state, shifts)
+        self.book = self._records_of(state, shifts)
         events = LineEvents(
             self._verdict, self._line_state, self._missed, self._view, self._parts_told
         )
@@ -179,6 +180,11 @@ class Station:
         self.audit.heard = book.deed
         return book
 
+    @property
+    def _shared(self) -> bool:
+        fleet = self.settings.fleet
+        return fleet is not None and fleet.share_gallery
+
     def _context(self) -> dict[str, Any]:
         """Return what each record says of gallery and bundle."""
         manifest, signed = self.session.bundle.manifest, self.session.bundle.signed
@@ -207,8 +213,8 @@ class Station:
         for thread in joins:
             thread.join(max(0.0, until - time.monotonic()))
         self.wiring.close()
-        if self._book is not None:
-            self._book.close()
+        if self.book is not None:
+            self.book.close()
         for part in (self._products, self._memory, self._tally, self._audit, self.state):
             if part is not None:
                 part.close()
@@ -319,8 +325,8 @@ class Station:
                 for note in (
                     *session.notes,
                     *_notes(self.settings.server, products),
-                    *provenance_notes(session.bundle.signed),
-                    *filter(None, [self.tally.problem, self._book.problem if self._book else None]),
+                    *provenance_notes(session.bundle.signed, shared=self._shared),
+                    *filter(None, [self.tally.problem, self.book.problem if self.book else None]),
                 )
             ],
             "sources": [line.status() for line in self._lines.values()],
@@ -554,8 +560,8 @@ class Station:
         judged = None
         if vector is not None and verdict.embedding is not None:
             judged = Judged(bundle.manifest.identity.fingerprint, verdict.embedding)
-        if self._book is not None:
-            self._book.verdict(record)
+        if self.book is not None:
+            self.book.verdict(record)
         self.memory.take(frame, record, line.locator, vector, judged, line.settings.trigger)
         self.hub.publish("verdict", record)
         self.wiring.verdict(record)

@@ -38,8 +38,19 @@ def provenance_of(settings: ProvenanceSettings | None, folder: Path) -> Provenan
     )
 
 
-def provenance_notes(signed: Signed | None) -> list[str]:
-    """Return what a person should know of the signature of the bundle in use."""
+def provenance_notes(signed: Signed | None, *, shared: bool) -> list[str]:
+    """Return what a person should know of the signature of the bundle in use.
+
+    Args:
+        signed: Whose it is; None where no signature is asked for.
+        shared: Whether the gallery is shared with a line.
+    """
     if signed is None:
         return []
-    return [f"the bundle in use: {note}" for note in signed.notes]
+    notes = [f"the bundle in use: {note}" for note in signed.notes]
+    if shared:
+        notes.append(
+            "bundles must be signed, and products come from the line unsigned: "
+            "who may write to the broker's topics of the line may change them"
+        )
+    return notes

@@ -41,6 +41,9 @@ class StationReadings(Collector):
         yield _counter("events_dropped", "Events that slow subscribers lost.", hub.dropped)
         yield _gauge("gallery_products", "Registered products.", station.products.count)
         yield _gauge("gallery_version", "The gallery's version.", station.products.version)
+        if station.book is not None:
+            failing = float(bool(station.book.problem))
+            yield _gauge("records_failing", "Whether signed records cannot be written.", failing)
 
     def collect_nothing(self) -> Iterable[Metric]:
         """Name nothing ahead; a registry would read a station that has not started."""

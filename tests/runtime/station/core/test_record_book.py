@@ -46,6 +46,7 @@ def test_a_station_records_verdicts_and_deeds(
         running.ok(running.post("/sources/top/expect", {"product": "bolt"}))
         seen = running.station.records(1)[0]["id"]
         eventually(lambda: running.station.records(1)[0]["id"] != seen, 20.0)
+        assert "vision_edge_records_failing 0.0" in running.client.get("/metrics").text
         fingerprint = running.station.session.bundle.manifest.fingerprint
     found = check_folder(folder, maker.store)
     assert [one.problem for one in found] == [""]

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.provenance import make_maker, signed_bundle
 from support.runtime import make_bundle
 
 from vision_edge.runtime.bundles.bundle import load_bundle
-from vision_edge.runtime.errors import BundleError
+from vision_edge.runtime.errors import BundleError, ProvenanceError, VisionEdgeError
+from vision_edge.runtime.provenance.keys import PrivateKey
+from vision_edge.runtime.provenance.signing import sign_file, signature_of
 from vision_edge.station.fleet.bundles.examination import Examination
 from vision_edge.station.fleet.bundles.fetch import fetch_bundle as fetched
 from vision_edge.station.fleet.bundles.unpack import unpack
@@ -297,6 +300,32 @@ def test_a_download_that_breaks_off_is_gone_on_with(
     ranges = [wanted for name, wanted in server.requests if name == "/bundles/new.zip"]
     assert ranges == [None, "bytes=2000-", "bytes=4000-"]
     assert [entry.name for entry in (tmp_path / "store").iterdir()] == [path.name]
+
+
+def test_a_download_is_begun_for_what_is_signed_alone(
+    server: Server, remote: FleetSettings, place: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("cryptography")
+    maker, store = make_maker(tmp_path / "maker"), tmp_path / "store"
+    signed_bundle(place / "signed", maker.key, version=2)
+    archive = zipped(place / "signed", place / "signed.zip")
+    with Examination(remote, maker.provenance(tmp_path / "taken.json")) as examination:
+        for problem, key in (("signed.zip.dsse.json", None), ("not trusted", PrivateKey.new())):
+            if key is not None:
+                sign_file(archive, "bundle", key, "line", 2)
+            with pytest.raises(VisionEdgeError, match=problem):
+                fetched("signed.zip", remote, store, examination)
+        sign_file(archive, "bundle", maker.key, "line", 2)
+        shutil.copy(signature_of(archive), place / "new.zip.dsse.json")
+        with pytest.raises(ProvenanceError, match="SHA-256"):
+            fetched("new.zip", remote, store, examination)
+        assert not [name for name, _ in server.requests if name.endswith(".zip")]
+        path = fetched("signed.zip", remote, store, examination)
+        assert load_bundle(path, maker.provenance()).signed
+        sign_file(place / "new.zip", "bundle", maker.key, "line", 3)
+        with pytest.raises(ProvenanceError, match="is not signed"):  # the bundle within is not
+            fetched("new.zip", remote, store, examination)
+    assert [entry.name for entry in store.iterdir()] == [path.name]
 
 
 def test_a_part_of_another_version_is_not_gone_on_with(
