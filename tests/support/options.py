@@ -126,7 +126,7 @@ MODES: dict[str, dict[str, list[str]]] = {
     "gallery rename": {"only": ["bolt", "nut", *_G]},
     "gallery history": {"only": _G},
     "gallery rollback": {"only": ["1", *_G]},
-    "gallery reembed": {"only": ["B", *_G]},
+    "gallery reembed": {"only": ["B", *_G], "trusted": ["B", *_G, "--trust", "."]},
     "gallery export": {
         "only": [*_G, "--out", "O"],
         "signed": [*_G, "--out", "O", "--sign", "a.png"],

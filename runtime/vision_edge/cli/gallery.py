@@ -34,6 +34,7 @@ from vision_edge.runtime.pipeline.gallery_classifier import checked_gallery
 
 if TYPE_CHECKING:
     from vision_edge.runtime.gallery.archive_import import Reembedding
+    from vision_edge.runtime.provenance.checking import Provenance
 
 app = command_app("Look at registered products, change them, and go back.", group=True)
 
@@ -210,10 +211,14 @@ def rollback(
 
 @command(app)
 def reembed(
-    bundle: BundlePath, gallery: GalleryPath, provider: Provider = "auto", author: Author = None
+    bundle: BundlePath,
+    gallery: GalleryPath,
+    trusting: Annotated[Trusting, TRUSTING],
+    provider: Provider = "auto",
+    author: Author = None,
 ) -> None:
     """Bind the gallery to another bundle: embed every snapshot again."""
-    anew = _reembedding(bundle, provider)
+    anew = _reembedding(bundle, provider, trusting.provenance(gallery, held=1))
     with Gallery(gallery, author=author) as opened:
         version = opened.reembed(anew.model, anew.embed)
     typer.echo(f"{gallery} now belongs to {bundle}; version {version}")
@@ -271,7 +276,8 @@ def import_from(
     """Take an archive's products into a gallery: all of it, or nothing; `rollback` undoes it."""
     from vision_edge.runtime.gallery.archive_import import import_archive
 
-    anew = None if bundle is None else _reembedding(bundle, provider)
+    in_use = trusting.provenance(gallery, held=1)
+    anew = None if bundle is None else _reembedding(bundle, provider, in_use)
     provenance = trusting.provenance(gallery)
     done = import_archive(
         archive,
@@ -286,12 +292,14 @@ def import_from(
     typer.echo(f"to undo it: vision-edge gallery rollback {done.before} --gallery {gallery}")
 
 
-def _reembedding(bundle: Path, provider: str) -> Reembedding:
+def _reembedding(bundle: Path, provider: str, provenance: Provenance | None) -> Reembedding:
     from vision_edge.runtime.bundles.bundle import load_bundle
     from vision_edge.runtime.gallery.archive_import import Reembedding
     from vision_edge.runtime.inference.session import open_session
     from vision_edge.runtime.pipeline.snapshot_embedding import kept_snapshot
 
-    session = open_session(load_bundle(bundle), provider)
+    loaded = load_bundle(bundle, provenance)
+    session = open_session(loaded, provider)
+    taken(provenance, loaded.signed)
     identity = session.bundle.manifest.identity
     return Reembedding(identity, partial(kept_snapshot, session))

@@ -64,6 +64,9 @@ def test_a_gallery_goes_signed_from_one_station_to_another(keys: Path, tmp_path:
     invoked("gallery", "export", *here, "--out", plain)
     merge = ["--on-conflict", "merge"]
     assert "is not signed" in refused("gallery", "import", plain, *there, *trust, *merge)
+    anew = [*merge, "--bundle", bundle]
+    assert "is not signed" in refused("gallery", "import", archive, *there, *trust, *anew)
+    assert "is not signed" in refused("gallery", "reembed", bundle, *there, *trust)
     data = bytearray(archive.read_bytes())
     data[-30] ^= 1
     archive.write_bytes(data)
