@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT ?= .out
 
-.PHONY: demo station test test-edge triton check lint types layers docs bench faults attack install-check wheel wheel-edge clean
+.PHONY: demo station test test-edge triton check lint types layers docs bench faults attack install-check wheel wheel-edge wheel-twice sbom licences audit clean
 
 demo: $(VENV)/.server
 	$(BIN)/vision-edge demo --out $(OUT)/demo --json $(OUT)/demo/summary.json
@@ -69,10 +69,12 @@ bench: $(VENV)/.dev
 install-check:
 	.ci/install
 
-# Into dist/: the wheel, and one for devices, without the server's code and models (17 MB less).
+# Into dist/: the wheel, and one for devices, without the server's code and models (17 MB less). Both
+# are the same whoever builds a commit: its time, and tools that are pinned.
+wheel wheel-edge: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 315532800)
 wheel wheel-edge: | $(VENV)/bin/python
-	$(PIP) install --quiet build wheel
-	$(BIN)/python -m build --wheel --outdir dist .
+	$(PIP) install --quiet --constraint constraints.txt build hatchling wheel
+	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
 	if [ $@ = wheel-edge ]; then $(BIN)/python .ci/wheel_for_devices.py dist; fi
 
 $(VENV)/bin/python:
@@ -105,6 +107,21 @@ $(EDGE_VENV)/.edge: pyproject.toml constraints.txt
 	$(EDGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable ".[edge,station,signing]" httpx httpx2 hypothesis onnx pillow psutil pytest pytest-xdist
 	touch $@
+
+# What it is made of. `make audit OSV=all.zip` asks a copy of OSV's database; without one it is
+# fetched, and status 3 says that it could not be: nothing was asked then, and nothing is known.
+SUPPLY = PYTHONPATH=.ci $(BIN)/python -m supply
+sbom: $(VENV)/.dev
+	$(SUPPLY) sbom $(OUT)/sbom
+
+licences: $(VENV)/.dev
+	$(SUPPLY) licences
+
+audit: $(VENV)/.dev
+	@$(SUPPLY) audit $(OSV); status=$$?; echo "audit: status $$status"; exit $$status
+
+wheel-twice: $(VENV)/.dev
+	$(SUPPLY) wheel-twice
 
 clean:
 	rm -rf $(VENV) $(EDGE_VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache

@@ -5,6 +5,7 @@ python .ci/wheel_for_devices.py dist
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ SERVER = ("toolkit", "export")
 
 def without_server(wheel: Path) -> Path:
     """Write the same wheel with the build tag `1device`, and return it."""
+    os.umask(0o022)  # modes are packed
     with tempfile.TemporaryDirectory() as folder:
         _wheel("unpack", "--dest", folder, str(wheel))
         (root,) = Path(folder).iterdir()
