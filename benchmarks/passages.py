@@ -30,9 +30,14 @@ def main(
 ) -> None:
     """Print a table."""
     if passes:
-        return _poses(seed, most, passes)
-    if bars:
-        return _bars(seed, most)
+        _poses(seed, most, passes)
+    elif bars:
+        _bars(seed, most)
+    else:
+        _belt(seed, most)
+
+
+def _belt(seed, most):
     looks = _looks(seed, most)
     print("| looks/s | rest s | parts | kept | twice | belt or edge | pictures before |")
     print("|---|---|---|---|---|---|---|")
