@@ -235,6 +235,7 @@ ENGLISH: Mapping[str, str] = {
     "correct.gone.fix": "Look under History for another of this part.",
     # shift
     "shift.csv": "Save as table",
+    "shift.print": "Print, or save as PDF",
     "shift.span": "How far back",
     "shift.source": "Which camera",
     "shift.all": "All",
@@ -249,7 +250,7 @@ ENGLISH: Mapping[str, str] = {
     "shift.ages": "Age of the picture at its verdict",
     "shift.age-mean": "Mean age",
     "shift.age-most": "Greatest age",
-    "shift.per-step": "in {n} minutes",
+    "shift.per-step": "per {n} min",
     "shift.ms": "ms",
     "shift.products": "By product",
     "shift.product": "Product",

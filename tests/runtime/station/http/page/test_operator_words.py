@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -102,3 +104,27 @@ def test_review_says_what_it_has_answered_itself(
 def test_health_says_that_without_a_trigger_no_parts_are_counted(page: Page) -> None:
     page.open("/health")
     page.one("#counts", "No camera has a trigger")
+
+
+SHOWN = "return [...document.querySelectorAll(arguments[0])].map((e) => e.checkVisibility())"
+
+
+def test_a_shift_is_a_page_of_a4(page: Page) -> None:
+    """As the browser prints it, or saves it as PDF: upright, dark on light, nothing to press."""
+    page.open("/shift")
+    page.one("#print")
+    page.js("localStorage.setItem('theme', 'dark')")
+    page.open("/shift")
+    page.one(".chart")
+    dark = page.js("return getComputedStyle(document.body).color")
+    command = page.chrome.execute_cdp_cmd
+    command("Emulation.setEmulatedMedia", {"media": "print"})
+    assert not any(page.js(SHOWN, ".topbar, nav, .button, .toasts"))
+    assert all(page.js(SHOWN, ".print-only, .tally, .chart, .cards section"))
+    assert page.js("return getComputedStyle(document.body).color") != dark
+    command("Emulation.setEmulatedMedia", {"media": ""})
+    printed = command("Page.printToPDF", {"preferCSSPageSize": True})
+    document = base64.b64decode(printed["data"])
+    [box] = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", document)
+    assert [round(float(side)) for side in box] == [595, 842]
+    page.js("localStorage.removeItem('theme')")
