@@ -31,10 +31,13 @@ def main(
     """Print a table."""
     if passes:
         _poses(seed, most, passes)
-        return
-    if bars:
+    elif bars:
         _bars(seed, most)
-        return
+    else:
+        _belt(seed, most)
+
+
+def _belt(seed, most):
     looks = _looks(seed, most)
     print("| looks/s | rest s | parts | kept | twice | belt or edge | pictures before |")
     print("|---|---|---|---|---|---|---|")

@@ -336,7 +336,7 @@ class Station:
             ],
             "scoring": self.scoring.asked.document(),
             "gallery": {"version": products.version, "products": products.count},
-            "review": {"pending": self.review.pending},
+            "review": {"pending": self.review.pending, "answered": self.review.answered},
         }
 
     def discreet(self, text: str) -> str:

@@ -178,6 +178,11 @@ class ReviewStatus(Answer):
     """How much waits for a person."""
 
     pending: int = Field(examples=[2])
+    answered: int = Field(
+        description="Pictures that waited and were recognised once more products or snapshots were "
+        "registered, since the start: they wait no longer.",
+        examples=[3],
+    )
 
 
 class ScoringStatus(Answer):

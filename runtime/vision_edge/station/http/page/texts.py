@@ -202,6 +202,10 @@ ENGLISH: Mapping[str, str] = {
     "review.dismiss": "Dismiss",
     "review.dismissed.one": "1 picture dismissed.",
     "review.dismissed.many": "{n} pictures dismissed.",
+    "review.answered.one": "1 picture that waited was recognised since the station's start, after "
+    "something was registered: it waits no longer.",
+    "review.answered.many": "{n} pictures that waited were recognised since the station's start, "
+    "after something was registered: they wait no longer.",
     "review.times.one": "seen once",
     "review.times.many": "seen {n} times",
     # history
@@ -231,6 +235,7 @@ ENGLISH: Mapping[str, str] = {
     "correct.gone.fix": "Look under History for another of this part.",
     # shift
     "shift.csv": "Save as table",
+    "shift.print": "Print, or save as PDF",
     "shift.span": "How far back",
     "shift.source": "Which camera",
     "shift.all": "All",
@@ -245,7 +250,7 @@ ENGLISH: Mapping[str, str] = {
     "shift.ages": "Age of the picture at its verdict",
     "shift.age-mean": "Mean age",
     "shift.age-most": "Greatest age",
-    "shift.per-step": "in {n} minutes",
+    "shift.per-step": "per {n} min",
     "shift.ms": "ms",
     "shift.products": "By product",
     "shift.product": "Product",
@@ -340,7 +345,10 @@ ENGLISH: Mapping[str, str] = {
     "counts": "Parts in this shift",
     "counts.since": "Since the shift began: {time}",
     "counts.since-reset": "Since {time}, when {who} began to count anew",
+    "correct.remove": "Do it all the same, and remove {label}",
     "counts.none": "No part yet.",
+    "counts.untriggered": "No camera has a trigger, so nothing tells one part from the next: no "
+    "parts are counted. Shift counts the verdicts.",
     "counts.parts.one": "1 part",
     "counts.parts.many": "{n} parts",
     "counts.total": "{n} in all",

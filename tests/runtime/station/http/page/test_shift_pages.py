@@ -187,7 +187,13 @@ def test_a_notice_covers_no_cameras_state(page: Page, station: Served, screen: A
         until(lambda: station.station.products.count == 2)
 
 
-@pytest.mark.parametrize("path", ["/", "/register?source=nut", "/review", "/history", "/shift"])
+LOOKED_AT = (
+    "/", "/register?source=nut", "/review", "/history", "/shift", "/products", "/health",
+    "/view?source=nut",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", LOOKED_AT)
 @pytest.mark.parametrize("dark", [False, True])
 def test_axe_finds_nothing(page: Page, path: str, dark: bool) -> None:
     script = axe_script()
@@ -195,7 +201,7 @@ def test_axe_finds_nothing(page: Page, path: str, dark: bool) -> None:
     if path == "/history":
         page.click(".kept")
         page.one("dialog .compare img")
-    for screen in (PANEL, PHONE):
+    for screen in SCREENS:
         page.screen(screen, dark=dark)
         assert violations(page, script) == [], screen
 

@@ -1,7 +1,7 @@
 // Putting a verdict right: its picture beside the product's snapshots, and what it is.
 
 import { get, post } from "./api.js";
-import { refreshStatus, undoChange } from "./common.js";
+import { isEngineer, refreshStatus, undoChange } from "./common.js";
 import { band, verdictName } from "./words.js";
 import { button, clock, el, photo, redraw, score, t } from "./dom.js";
 import { clearError, showError, toast } from "./notices.js";
@@ -80,8 +80,18 @@ class Correction {
       await this.changed();
     } catch (error) {
       showError(this.problem, error);
+      this.offerRemoval(error, what, more, words);
       this.actions[1].disabled = false;
       this.draw();
     }
+  }
+
+  /** It is a product's only picture: an engineer may have the product go with it. */
+  offerRemoval({ code, body }, what, more, words) {
+    if (code !== "last_picture" || more.accept_removal || !isEngineer()) return;
+    const label = body.removes.join(", ");
+    const go = button(t("correct.remove", { label }), { kind: "danger", icon: "remove", "data-accept-removal": "", run: () => this.settle(what, { ...more, accept_removal: true }, words) });
+    this.problem.append(el("div", { class: "row tight" }, go));
+    go.scrollIntoView({ block: "nearest" });
   }
 }

@@ -8,6 +8,8 @@ import { button, byId, clock, el, redraw, t, tn } from "./dom.js";
 const POLL_MS = 2000;
 const SHOWN = 6;
 let timer = null;
+let triggered = true;
+let last = null;
 
 /** A source's products, the most frequent first; then what was unsure, unknown or missed. */
 function rows(source) {
@@ -26,13 +28,14 @@ function table(source, total) {
 }
 
 function draw(counts) {
+  last = counts;
   const totals = new Map(counts.total.map((source) => [source.source, source.parts]));
   const since = counts.reset_by
     ? t("counts.since-reset", { time: clock(counts.since), who: counts.reset_by })
     : t("counts.since", { time: counts.shift });
   const nodes = [el("p", { class: "quiet" }, since)];
   if (counts.problem) nodes.push(el("p", { class: "note bad", role: "alert" }, counts.problem));
-  if (!counts.sources.length) nodes.push(el("p", { class: "quiet" }, t("counts.none")));
+  if (!counts.sources.length) nodes.push(el("p", { class: "quiet" }, t(triggered ? "counts.none" : "counts.untriggered")));
   nodes.push(...counts.sources.map((source) => table(source, totals.get(source.source) ?? source.parts)));
   redraw(byId("counts"), ...nodes, actions());
 }
@@ -60,6 +63,14 @@ async function refresh() {
   }
   clearTimeout(timer);
   if (!document.hidden) timer = setTimeout(refresh, POLL_MS);
+}
+
+/** Say of what cameras these are: those without a trigger have no parts. */
+export function countsOf(sources) {
+  const now = sources.some((source) => source.trigger !== "none");
+  if (now === triggered) return;
+  triggered = now;
+  if (last) draw(last);
 }
 
 /** Show the counts, and keep them up to date. */

@@ -3,7 +3,7 @@
 import { post } from "./api.js";
 import { watchCohort } from "./cohort.js";
 import { failed, refreshStatus, secondsSince, start, watchStatus } from "./common.js";
-import { watchCounts } from "./counts.js";
+import { countsOf, watchCounts } from "./counts.js";
 import { setUp } from "./setup.js";
 import { drawStrict, startStrict } from "./strict.js";
 import { ago, button, byId, el, icon, redraw, say, setIcon, t, tn, tOr } from "./dom.js";
@@ -88,6 +88,7 @@ function draw({ status, connected }) {
   byId("model").replaceChildren(...model(status));
   byId("station").replaceChildren(...station(status));
   drawStrict(status);
+  countsOf(status.sources);
 }
 
 start();

@@ -10,6 +10,8 @@ import { clearError, showError, toastOnNextPage } from "./notices.js";
 const CHECK_AFTER_MS = 250;
 const CHIPS = 24;
 const TURN_SECONDS = 4;
+/** Of a warning so much must be seen, or it was not. */
+const LINE_PX = 24;
 
 const asked = new URLSearchParams(location.search);
 const name = byId("name");
@@ -142,7 +144,7 @@ function drawWarnings(problems, similar, about) {
 /** Whether what speaks against it is on the screen; what is not seen cannot be accepted. */
 function warningsSeen() {
   const { top, bottom } = byId("warnings").getBoundingClientRect();
-  return top < innerHeight && bottom > 0;
+  return top + LINE_PX < confirm.getBoundingClientRect().top && bottom > LINE_PX;
 }
 
 /** Bring them to the screen, with the button below them where there is room. */

@@ -122,5 +122,8 @@ watchStatus(({ status }) => {
   const now = status ? status.review.pending : pending;
   if (items.length === 0 && now > 0 && !decisions.open) load();
   byId("newer").hidden = now <= pending || decisions.open !== null;
+  const answered = status ? status.review.answered : 0;
+  byId("answered").hidden = answered === 0;
+  say(byId("answered"), tn("review.answered", answered));
 });
 load();

@@ -1,7 +1,7 @@
 // Applies the chosen theme before anything is drawn. Without a choice the device decides.
 (function () {
   "use strict";
-  const MEDIA = { auto: "(prefers-color-scheme: dark)", light: "not all", dark: "all" };
+  const MEDIA = { auto: "screen and (prefers-color-scheme: dark)", light: "not all", dark: "screen" };
   const sheet = document.getElementById("dark");
 
   function stored() {
