@@ -1,4 +1,4 @@
-"""The wires of a station: MQTT, webhook, Modbus TCP and OPC UA.
+"""The wires of a station: MQTT, Sparkplug B, webhook, Modbus TCP and OPC UA.
 
 wires = make_wires(WireSettings(mqtt=MqttSettings(host="broker")), "line-1", state_dir, ["cam"])
 """
@@ -17,6 +17,7 @@ from vision_edge.station.settings.wires import (
     ModbusSettings,
     MqttSettings,
     OpcuaSettings,
+    SparkplugSettings,
     WebhookSettings,
     WireSettings,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "ModbusSettings",
     "MqttSettings",
     "OpcuaSettings",
+    "SparkplugSettings",
     "WebhookSettings",
     "WireSections",
     "WireSettings",
@@ -39,6 +41,10 @@ class WireSections(Protocol):
     @property
     def mqtt(self) -> MqttSettings | None:
         """The section `[mqtt]`, or None."""
+
+    @property
+    def sparkplug(self) -> SparkplugSettings | None:
+        """The section `[sparkplug]`, or None."""
 
     @property
     def webhook(self) -> WebhookSettings | None:
@@ -88,7 +94,7 @@ def make_wires(
     """
     with ExitStack() as stack:
         wires: list[Wire] = []
-        for make in (_mqtt, _webhook, _modbus, _opcua):
+        for make in (_mqtt, _sparkplug, _webhook, _modbus, _opcua):
             wire = make(settings, station_name, state_dir, source_names, about or About())
             if wire is not None:
                 stack.callback(wire.close)
@@ -105,6 +111,17 @@ def _mqtt(
     from vision_edge.station.wires.mqtt import MqttWire
 
     return MqttWire(settings.mqtt, name, state_dir, sources, about.commanded)
+
+
+def _sparkplug(
+    settings: WireSections, name: str, state_dir: Path, sources: list[str], about: About
+) -> Wire | None:
+    if settings.sparkplug is None:
+        return None
+    from vision_edge.station.wires.sparkplug.wire import SparkplugWire
+
+    own = settings.sparkplug
+    return SparkplugWire(own, name, state_dir, sources, about.commanded, about.codes)
 
 
 def _webhook(

@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.station.core.wire import Record, WireHealth
-from vision_edge.station.settings.wires import OpcuaSettings, host_and_port, is_loopback
+from vision_edge.station.settings.connections import host_and_port, is_loopback
+from vision_edge.station.settings.wires import OpcuaSettings
 from vision_edge.station.wires import opcua_clients
 from vision_edge.station.wires.library_log import bound_library_log
 from vision_edge.station.wires.opcua_access import Access
