@@ -51,6 +51,7 @@ class Host:
         self._births: dict[str, Any] = {}
         self._seq: int | None = None
         self._bd_seq: int | None = None
+        self._ask_again = 0.0
         self._subscribed = threading.Event()
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=f"host-{name}", protocol=paho.MQTTv5
@@ -133,6 +134,9 @@ class Host:
         verb, device = topic.message_type.value, topic.device_id or ""
         if verb in ("NCMD", "DCMD"):
             return
+        if "BIRTH" not in verb and verb != "NDEATH" and device not in self._births:
+            self._ask_for_births(verb, device)
+            return
         got = topic.message_type.payload.decode(message.payload, birth=self._births.get(device))
         self.messages.append((verb, device, got))
         if message.retain or message.qos > (verb == "NDEATH"):
@@ -143,6 +147,8 @@ class Host:
                 self.alive.clear()
             return
         self._check_order(verb, device, got)
+        if verb == "NBIRTH":
+            self._births.clear()
         if verb in ("NBIRTH", "DBIRTH"):
             self._births[device] = got
             self.alive.add(device)
@@ -151,19 +157,28 @@ class Host:
             self.alive = {""}
         if verb == "DDEATH":
             self.alive.discard(device)
+            del self._births[device]
         for metric in getattr(got, "metrics", ()):
             if not metric.is_historical:
                 self.tags[device, metric.name] = metric.value
         if verb == "DDATA":
             self._count({metric.name: metric for metric in got.metrics})
 
+    def _ask_for_births(self, verb: str, device: str) -> None:
+        """Ask for a rebirth, since the birth came while this host was away."""
+        if self._seq is not None:
+            self.faults.append(f"{verb} of {device or 'the node'}, which is not born")
+        elif time.monotonic() > self._ask_again:
+            self._ask_again = time.monotonic() + 0.5
+            self.rebirths += 1
+            self.write("NCMD", "Node Control/Rebirth", True)
+
     def _check_order(self, verb: str, device: str, got: Any) -> None:
         if verb == "NBIRTH":
             if got.seq != 0:
                 self.faults.append(f"a birth has the number {got.seq}")
         elif self._seq is None:
-            self.rebirths += 1  # it came while this host was away
-            self.write("NCMD", "Node Control/Rebirth", True)
+            self._ask_for_births(verb, device)
             return
         elif got.seq != (self._seq + 1) % 256:
             self.faults.append(f"{verb} {device}: {got.seq} after {self._seq}")
