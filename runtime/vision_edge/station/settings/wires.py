@@ -152,6 +152,9 @@ class OpcuaSettings(WireSection):
         triggers: Offer the method `Trigger`.
         expect: Offer the method `Expect`: which product a source should show.
         resets: Offer the method `ResetCounts`.
+        machine_vision: Show every source also as a vision system of OPC 40100-1.
+        nodeset: The OPC Foundation's NodeSet of it, whose types are used then; without it a model
+            of the same names in a namespace of the station's own.
     """
 
     host: str = "127.0.0.1"
@@ -165,6 +168,8 @@ class OpcuaSettings(WireSection):
     triggers: bool = True
     expect: bool = False
     resets: bool = False
+    machine_vision: bool = False
+    nodeset: Path | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> OpcuaSettings:
@@ -174,6 +179,8 @@ class OpcuaSettings(WireSection):
             raise ValueError(f'security = "{self.security}" needs certificate and private_key')
         if self.security == "none" and self.trusted is not None:
             raise ValueError("trusted needs security = sign or sign-and-encrypt")
+        if self.nodeset is not None and not self.machine_vision:
+            raise ValueError("nodeset needs machine_vision = true")
         if (self.username is None) != (self.password_file is None):
             raise ValueError("username and password_file need each other")
         if self.username is not None and self.security != "sign-and-encrypt":

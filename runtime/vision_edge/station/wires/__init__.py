@@ -5,7 +5,7 @@ wires = make_wires(WireSettings(mqtt=MqttSettings(host="broker")), "line-1", sta
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +66,14 @@ class About:
     Attributes:
         commanded: Names of the sources that are judged on command.
         codes: Products' codes for controllers; None: the settings' alone.
+        products: Returns the names of the registered products.
+        configuration: Returns what verdicts are made with: the bundle.
     """
 
     commanded: Collection[str] = ()
     codes: Codes | None = None
+    products: Callable[[], Sequence[str]] = tuple
+    configuration: Callable[[], str] = str
 
 
 def make_wires(
@@ -149,6 +153,8 @@ def _opcua(
 ) -> Wire | None:
     if settings.opcua is None:
         return None
+    from vision_edge.station.wires.machine_vision.system import Facts
     from vision_edge.station.wires.opcua import OpcuaWire
 
-    return OpcuaWire(settings.opcua, name, sources)
+    facts = Facts(about.products, about.configuration)
+    return OpcuaWire(settings.opcua, name, sources, about.commanded, facts)

@@ -141,16 +141,16 @@ OPTIONAL_METHODS = ("PrepareProduct", "UnprepareProduct")
 
 COMPONENTS = {
     "VisionSystemType": (
-        ("VisionStateMachine", "VisionStateMachineType", True),
-        ("ResultManagement", "ResultManagementType", False),
-        ("RecipeManagement", "RecipeManagementType", False),
+        ("VisionStateMachine", "VisionStateMachineType"),
+        ("ResultManagement", "ResultManagementType"),
+        ("RecipeManagement", "RecipeManagementType"),
     ),
     "VisionStateMachineType": (
-        ("AutomaticModeStateMachine", "VisionAutomaticModeStateMachineType", False),
+        ("AutomaticModeStateMachine", "VisionAutomaticModeStateMachineType"),
     ),
-    "ResultManagementType": (("Results", "ResultFolderType", False),),
+    "ResultManagementType": (("Results", "ResultFolderType"),),
 }
-"""By type, its objects: name, type, and whether every object of the type has it."""
+"""By type, its objects: name and type."""
 EVENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "StateChangedEventType": ("TransitionEventType", ()),
     "JobStartedEventType": ("BaseEventType", ("JobId",)),

@@ -15,7 +15,8 @@ _UA = "http://opcfoundation.org/UA/2011/03/UANodeSet.xsd"
 _TYPES = "http://opcfoundation.org/UA/2008/02/Types.xsd"
 _STANDARD = {
     "Boolean": 1, "Int32": 6, "UInt32": 7, "String": 12, "ByteString": 15, "LocalizedText": 21,
-    "Structure": 22, "BaseDataType": 24, "TrimmedString": 12, "Handle": 7, "Enumeration": 29, "Duration": 290, "UtcTime": 294,
+    "Structure": 22, "BaseDataType": 24, "TrimmedString": 12, "Handle": 7,
+    "Enumeration": 29, "Duration": 290, "UtcTime": 294,
     "Argument": 296, "EnumValueType": 7594,
     "BaseObjectType": 58, "FolderType": 61, "BaseVariableType": 62, "BaseDataVariableType": 63,
     "PropertyType": 68, "DataTypeEncodingType": 76, "StateType": 2307, "BaseEventType": 2041,
@@ -96,9 +97,8 @@ class _Model:
                 node = self._child("UAObject", state, self._ids[name], "StateType", None)
                 self._variable(node.attrib["NodeId"], "StateNumber", "UInt32", number=number)
         for name, parts in names.COMPONENTS.items():
-            for part, kind, always in parts:
-                rule = "Mandatory" if always else "Optional"
-                self._child("UAObject", part, self._ids[name], kind, rule)
+            for part, kind in parts:
+                self._child("UAObject", part, self._ids[name], kind, "Optional")
         result = self._type("UAVariableType", "ResultType", "BaseDataVariableType")
         result.set("DataType", self._id("ResultDataType"))
         kinds = {name: kind for name, kind, _ in names.STRUCTURES["ResultDataType"]}
