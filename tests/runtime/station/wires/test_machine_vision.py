@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,13 @@ from vision_edge.station.settings.wires import OpcuaSettings
 asyncua = pytest.importorskip("asyncua")
 
 from vision_edge.station.wires.machine_vision.names import OFFICIAL, OWN  # noqa: E402
-from vision_edge.station.wires.machine_vision.nodeset import read_nodeset  # noqa: E402
 from vision_edge.station.wires.machine_vision.own_model import own_model  # noqa: E402
 from vision_edge.station.wires.machine_vision.results import matches, page  # noqa: E402
 from vision_edge.station.wires.machine_vision.system import Facts  # noqa: E402
 from vision_edge.station.wires.opcua import OpcuaWire  # noqa: E402
 
 NODE_CLIENT = Path(os.environ.get("VISION_EDGE_NODE_OPCUA", f"{sys.prefix}/opcua-client"))
+SOURCES = ("part", "belt", "lane")
 LIVE = {"state": "live", "expected": {"product": None}, "answer": None, "answers": 0}
 
 
@@ -51,7 +51,7 @@ def nodeset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Plant:
-    """A wire with two sources, `part` on command and `belt` free, and what it was asked."""
+    """A wire with sources, `part` on command and the others free, and what it was asked."""
 
     def __init__(self, nodeset: Path | None = None, **more: Any) -> None:
         self.asked: list[Any] = []
@@ -59,12 +59,17 @@ class Plant:
         settings = OpcuaSettings(port=free_port(), **given)
         self.url = f"opc.tcp://127.0.0.1:{settings.port}/vision-edge"
         facts = Facts(lambda: ["bolt", "nut", "valve"], lambda: "bundle-1")
-        self.wire = OpcuaWire(settings, STATION, ["part", "belt"], ["part"], facts)
+        self.wire = OpcuaWire(settings, STATION, list(SOURCES), ["part"], facts)
         self.wire.start(Commands(self._trigger, self._expect))
-        until(lambda: self.wire.health().state == "ok", 15.0)
-        for source in ("part", "belt"):
-            self.wire.state(source, LIVE)
+        until(lambda: self.wire.health().state == "ok", 90.0)
+        self.anew()
         self.namespace = OWN if nodeset is None else OFFICIAL
+
+    def anew(self) -> None:
+        """Have all sources live, and nothing asked for."""
+        self.asked.clear()
+        for source in SOURCES:
+            self.wire.state(source, LIVE)
 
     def __enter__(self) -> Plant:
         return self
@@ -90,6 +95,13 @@ class Plant:
                 return await work(await Seen.through(client, self.namespace))
 
         return within(connected())
+
+
+@pytest.fixture(scope="module", params=["own names", "a given file"])
+def plant(request: pytest.FixtureRequest, nodeset: Path) -> Iterator[Plant]:
+    """A wire with the own model, and one with the NodeSet that is given."""
+    with Plant(None if request.param == "own names" else nodeset) as plant:
+        yield plant
 
 
 def within(work: Coroutine[Any, Any, Any]) -> Any:
@@ -164,175 +176,164 @@ class Seen:
 AUTOMATIC = "VisionStateMachine.AutomaticModeStateMachine"
 
 
-@pytest.mark.parametrize("official", [False, True])
-def test_states_results_and_events_have_the_names_of_the_standard(
-    nodeset: Path, official: bool
-) -> None:
-    with Plant(nodeset if official else None) as plant:
+def test_states_results_and_events_have_the_names_of_the_standard(plant: Plant) -> None:
+    plant.anew()
 
-        async def work(seen: Seen) -> None:
-            system = seen.node("belt")
-            kind = seen.client.get_node(await system.read_type_definition())
-            name = await kind.read_browse_name()
-            assert (name.Name, name.NamespaceIndex) == ("VisionSystemType", seen.index)
-            await seen.become("belt", "Operational")
-            await seen.become("belt", "ContinuousExecution", "AutomaticModeStateMachine")
-            await seen.become("part", "Ready", "AutomaticModeStateMachine")
-            state_id = await seen.node(
-                "belt", "VisionStateMachine", "CurrentState", "Id"
-            ).read_value()
-            assert (await seen.client.get_node(state_id).read_browse_name()).Name == "Operational"
-            await seen.subscribe("belt", "ResultReadyEventType", "StateChangedEventType")
-            told = {"expected": "bolt", "answer": "right", "reason": "", "wrong_rate": 0.0}
-            plant.wire.verdict(record(1, "belt", verification=told))
-            (ready,) = await seen.heard(1)
-            assert ready.ResultId.Id == record(1)["id"]
-            assert ready.ProductId.Id == ready.InternalRecipeId.Id == "bolt"
-            content = [v.Value if isinstance(v, asyncua.ua.Variant) else v
-                       for v in ready.ResultContent]  # fmt: skip
-            assert content[:5] == ["valve", True, 0.912345, "right", "sure"]
-            assert json.loads(content[5])["frame"] == 1
-            shown = seen.node("belt", "ResultManagement", "Results", "Result0")
-            value = await shown.read_value()
-            assert value.ResultId.Id == ready.ResultId.Id
-            assert (value.ResultState, value.InternalConfigurationId.Id) == (1, "bundle-1")
-            kind = seen.client.get_node(await shown.read_type_definition())
-            assert (await kind.read_browse_name()).Name == "ResultType"
-            part = await shown.get_child(f"{seen.index}:ResultId")
-            assert (await part.read_value()).Id == ready.ResultId.Id
-            plant.wire.state("belt", {**LIVE, "state": "lost"})
-            await seen.become("belt", "Error")
-            assert await seen.state("belt", "AutomaticModeStateMachine") == "BadStateNotActive"
-            changed = (await seen.heard(2))[1]
-            assert (changed.FromState.Text, changed.ToState.Text) == ("Operational", "Error")
-            plant.wire.state("belt", {**LIVE, "state": "ended"})
-            await seen.become("belt", "Halted")
-            plant.wire.state("belt", {**LIVE, "state": "connecting"})
-            await seen.become("belt", "Preoperational")
+    async def work(seen: Seen) -> None:
+        system = seen.node("belt")
+        kind = seen.client.get_node(await system.read_type_definition())
+        name = await kind.read_browse_name()
+        assert (name.Name, name.NamespaceIndex) == ("VisionSystemType", seen.index)
+        await seen.become("belt", "Operational")
+        await seen.become("belt", "ContinuousExecution", "AutomaticModeStateMachine")
+        await seen.become("part", "Ready", "AutomaticModeStateMachine")
+        state_id = await seen.node("belt", "VisionStateMachine", "CurrentState", "Id").read_value()
+        assert (await seen.client.get_node(state_id).read_browse_name()).Name == "Operational"
+        await seen.subscribe("belt", "ResultReadyEventType", "StateChangedEventType")
+        told = {"expected": "bolt", "answer": "right", "reason": "", "wrong_rate": 0.0}
+        plant.wire.verdict(record(1, "belt", verification=told))
+        (ready,) = await seen.heard(1)
+        assert ready.ResultId.Id == record(1)["id"]
+        assert ready.ProductId.Id == ready.InternalRecipeId.Id == "bolt"
+        content = [v.Value if isinstance(v, asyncua.ua.Variant) else v
+                   for v in ready.ResultContent]  # fmt: skip
+        assert content[:5] == ["valve", True, 0.912345, "right", "sure"]
+        assert json.loads(content[5])["frame"] == 1
+        shown = seen.node("belt", "ResultManagement", "Results", "Result0")
+        value = await shown.read_value()
+        assert value.ResultId.Id == ready.ResultId.Id
+        assert (value.ResultState, value.InternalConfigurationId.Id) == (1, "bundle-1")
+        kind = seen.client.get_node(await shown.read_type_definition())
+        assert (await kind.read_browse_name()).Name == "ResultType"
+        part = await shown.get_child(f"{seen.index}:ResultId")
+        assert (await part.read_value()).Id == ready.ResultId.Id
+        plant.wire.state("belt", {**LIVE, "state": "lost"})
+        await seen.become("belt", "Error")
+        assert await seen.state("belt", "AutomaticModeStateMachine") == "BadStateNotActive"
+        changed = (await seen.heard(2))[1]
+        assert (changed.FromState.Text, changed.ToState.Text) == ("Operational", "Error")
+        plant.wire.state("belt", {**LIVE, "state": "ended"})
+        await seen.become("belt", "Halted")
+        plant.wire.state("belt", {**LIVE, "state": "connecting"})
+        await seen.become("belt", "Preoperational")
 
-        plant.run(work)
-        assert plant.wire.health().dropped == 0
+    plant.run(work)
+    assert plant.wire.health().dropped == 0
 
 
-@pytest.mark.parametrize("official", [False, True])
-def test_a_job_is_begun_and_its_result_found(nodeset: Path, official: bool) -> None:
-    with Plant(nodeset if official else None) as plant:
+def test_a_job_is_begun_and_its_result_found(plant: Plant) -> None:
+    plant.anew()
 
-        async def start(seen: Seen, source: str = "part", product: str = "") -> list[Any]:
-            ids = [seen.id("MeasIdDataType", "m-7"), seen.id("PartIdDataType", "p-9"),
-                   seen.id("RecipeIdExternalDataType"), seen.id("ProductIdDataType", product)]  # fmt: skip
-            nothing = asyncua.ua.Variant([], asyncua.ua.VariantType.Variant, is_array=True)
-            return await seen.call(source, AUTOMATIC, "StartSingleJob", *ids, nothing)
+    async def start(seen: Seen, source: str = "part", product: str = "") -> list[Any]:
+        ids = [seen.id("MeasIdDataType", "m-7"), seen.id("PartIdDataType", "p-9")]
+        ids += [seen.id("RecipeIdExternalDataType"), seen.id("ProductIdDataType", product)]
+        nothing = asyncua.ua.Variant([], asyncua.ua.VariantType.Variant, is_array=True)
+        return await seen.call(source, AUTOMATIC, "StartSingleJob", *ids, nothing)
 
-        async def work(seen: Seen) -> None:
-            ua = asyncua.ua
-            await seen.become("part", "Ready", "AutomaticModeStateMachine")
-            await seen.subscribe("part", "JobStartedEventType", "ResultReadyEventType")
-            job, error = await start(seen)
-            assert error == 0
-            await seen.become("part", "SingleExecution", "AutomaticModeStateMachine")
-            with pytest.raises(ua.UaError, match="BadInvalidState"):
-                await start(seen)
-            with pytest.raises(ua.UaError, match="BadInvalidState"):
-                await start(seen, "belt")
-            plant.wire.verdict(record(5, "part"))
-            started, ready = await seen.heard(2)
-            assert started.JobId.Id == ready.JobId.Id == job.Id
-            assert (ready.MeasId.Id, ready.PartId.Id) == ("m-7", "p-9")
-            await seen.become("part", "Ready", "AutomaticModeStateMachine")
-            _, found, error = await seen.call(
-                "part", "ResultManagement", "GetResultById",
-                seen.id("ResultIdDataType", record(5)["id"]), ua.Variant(0, ua.VariantType.Int32),
-            )  # fmt: skip
-            assert (error, found.PartId.Id, found.JobId.Id) == (0, "p-9", job.Id)
-            parts = await seen.call(
-                "part", "ResultManagement", "GetResultComponentsById",
-                seen.id("ResultIdDataType", record(5)["id"]), ua.Variant(0, ua.VariantType.Int32),
-            )  # fmt: skip
-            assert len(parts) == 17
-            assert (parts[6].Id, parts[-1]) == ("p-9", 0)
-            missing = await seen.call(
-                "part", "ResultManagement", "GetResultById",
-                seen.id("ResultIdDataType", "none"), ua.Variant(0, ua.VariantType.Int32),
-            )  # fmt: skip
-            assert missing[-1] == 2
-            assert (await start(seen, product="bolt"))[1] == 3  # is not prepared
+    async def work(seen: Seen) -> None:
+        ua = asyncua.ua
+        await seen.become("part", "Ready", "AutomaticModeStateMachine")
+        await seen.subscribe("part", "JobStartedEventType", "ResultReadyEventType")
+        job, error = await start(seen)
+        assert error == 0
+        await seen.become("part", "SingleExecution", "AutomaticModeStateMachine")
+        with pytest.raises(ua.UaError, match="BadInvalidState"):
             await start(seen)
-            plant.wire.state("part", {**LIVE, "answer": "nothing", "answers": 1})
-            aborted = (await seen.heard(4))[3]
-            assert aborted.ResultState == 3
-            plant.asked.append("refuse")
-            assert (await start(seen))[1] == 1
-            await seen.become("part", "Ready", "AutomaticModeStateMachine")
-            assert [event.ResultState for event in (await seen.heard(6))[5:]] == [3]
+        with pytest.raises(ua.UaError, match="BadInvalidState"):
+            await start(seen, "belt")
+        plant.wire.verdict(record(5, "part"))
+        started, ready = await seen.heard(2)
+        assert started.JobId.Id == ready.JobId.Id == job.Id
+        assert (ready.MeasId.Id, ready.PartId.Id) == ("m-7", "p-9")
+        await seen.become("part", "Ready", "AutomaticModeStateMachine")
+        _, found, error = await seen.call(
+            "part", "ResultManagement", "GetResultById",
+            seen.id("ResultIdDataType", record(5)["id"]), ua.Variant(0, ua.VariantType.Int32),
+        )  # fmt: skip
+        assert (error, found.PartId.Id, found.JobId.Id) == (0, "p-9", job.Id)
+        parts = await seen.call(
+            "part", "ResultManagement", "GetResultComponentsById",
+            seen.id("ResultIdDataType", record(5)["id"]), ua.Variant(0, ua.VariantType.Int32),
+        )  # fmt: skip
+        assert len(parts) == 17
+        assert (parts[6].Id, parts[-1]) == ("p-9", 0)
+        missing = await seen.call(
+            "part", "ResultManagement", "GetResultById",
+            seen.id("ResultIdDataType", "none"), ua.Variant(0, ua.VariantType.Int32),
+        )  # fmt: skip
+        assert missing[-1] == 2
+        assert (await start(seen, product="bolt"))[1] == 3  # is not prepared
+        await start(seen)
+        plant.wire.state("part", {**LIVE, "answer": "nothing", "answers": 1})
+        aborted = (await seen.heard(4))[3]
+        assert aborted.ResultState == 3
+        plant.asked.append("refuse")
+        assert (await start(seen))[1] == 1
+        await seen.become("part", "Ready", "AutomaticModeStateMachine")
+        assert [event.ResultState for event in (await seen.heard(6))[5:]] == [3]
 
-        plant.run(work)
-        assert plant.asked == ["part", "part", "refuse", "part"]
+    plant.run(work)
+    assert plant.asked == ["part", "part", "refuse", "part"]
 
 
-@pytest.mark.parametrize("official", [False, True])
-def test_results_are_listed_by_filters_and_products_prepared(nodeset: Path, official: bool) -> None:
-    with Plant(nodeset if official else None) as plant:
+def test_results_are_listed_by_filters_and_products_prepared(plant: Plant) -> None:
+    plant.anew()
 
-        async def listed(seen: Seen, state: int = 0, product: str = "", most: int = 0,
-                         start: int = 0) -> Any:  # fmt: skip
-            ua = asyncua.ua
-            ids = [seen.id(f"{name}DataType") for name in (
-                "MeasId", "PartId", "RecipeIdExternal", "RecipeIdInternal", "ConfigurationId",
-                "ConfigurationId")]  # fmt: skip
-            numbers = [ua.Variant(most, ua.VariantType.UInt32),
-                       ua.Variant(start, ua.VariantType.UInt32),
-                       ua.Variant(0, ua.VariantType.Int32)]  # fmt: skip
-            return await seen.call(
-                "belt", "ResultManagement", "GetResultListFiltered",
-                ua.Variant(state, ua.VariantType.Int32), *ids,
-                seen.id("ProductIdDataType", product), seen.id("JobIdDataType"), *numbers,
+    async def listed(seen: Seen, state: int = 0, product: str = "", most: int = 0,
+                     start: int = 0) -> Any:  # fmt: skip
+        ua = asyncua.ua
+        ids = [seen.id(f"{name}DataType") for name in (
+            "MeasId", "PartId", "RecipeIdExternal", "RecipeIdInternal", "ConfigurationId",
+            "ConfigurationId")]  # fmt: skip
+        numbers = [ua.Variant(most, ua.VariantType.UInt32),
+                   ua.Variant(start, ua.VariantType.UInt32),
+                   ua.Variant(0, ua.VariantType.Int32)]  # fmt: skip
+        return await seen.call(
+            "lane", "ResultManagement", "GetResultListFiltered",
+            ua.Variant(state, ua.VariantType.Int32), *ids,
+            seen.id("ProductIdDataType", product), seen.id("JobIdDataType"), *numbers,
+        )  # fmt: skip
+
+    async def work(seen: Seen) -> None:
+        ua = asyncua.ua
+        await seen.become("lane", "ContinuousExecution", "AutomaticModeStateMachine")
+        await seen.subscribe("lane", "ResultReadyEventType", "RecipePreparedEventType")
+        for number in range(3):
+            plant.wire.verdict(record(number, "lane"))
+        await seen.heard(3)
+        complete, count, handle, found, error = await listed(seen)
+        assert (complete, count, handle, error) == (True, 3, 0, 0)
+        assert [one.ResultId.Id for one in found] == [record(n)["id"] for n in (2, 1, 0)]
+        complete, count, _, found, _ = await listed(seen, most=1, start=1)
+        assert (complete, [one.ResultId.Id for one in found]) == (False, [record(1)["id"]])
+        assert (await listed(seen, state=3))[1] == 0
+        inner, error = await seen.call(
+            "lane", "RecipeManagement", "PrepareProduct", seen.id("ProductIdDataType", "bolt")
+        )
+        assert (inner.Id, error) == ("bolt", 0)
+        prepared = (await seen.heard(4))[3]
+        assert prepared.ProductId.Id == "bolt"
+        plant.wire.verdict(record(9, "lane"))
+        await seen.heard(5)
+        assert (await listed(seen, product="b*"))[1] == 1
+        gone = seen.id("RecipeIdExternalDataType", "gone"), seen.id("RecipeIdInternalDataType")
+        _, completed, error = await seen.call("lane", "RecipeManagement", "PrepareRecipe", *gone)
+        assert (completed, error) == (False, 1)
+        recipes = [seen.id("RecipeIdExternalDataType"), seen.id("ProductIdDataType")]
+        zero, int32 = ua.Variant(0, ua.VariantType.UInt32), ua.Variant(0, ua.VariantType.Int32)
+        for wanted, names in ((2, ["bolt", "nut", "valve"]), (1, ["bolt"])):
+            answer = await seen.call(
+                "lane", "RecipeManagement", "GetRecipeListFiltered", *recipes,
+                ua.Variant(wanted, ua.VariantType.Int32), zero, zero, int32,
             )  # fmt: skip
+            assert [one.Id for one in answer[3]] == names
+        unprepare = seen.id("ProductIdDataType", "bolt")
+        answer = await seen.call("lane", "RecipeManagement", "UnprepareProduct", unprepare)
+        assert answer[1] == 0
+        assert (await seen.call("lane", "RecipeManagement", "UnprepareProduct", unprepare))[1] == 3
 
-        async def work(seen: Seen) -> None:
-            ua = asyncua.ua
-            await seen.become("belt", "ContinuousExecution", "AutomaticModeStateMachine")
-            await seen.subscribe("belt", "ResultReadyEventType", "RecipePreparedEventType")
-            for number in range(3):
-                plant.wire.verdict(record(number, "belt"))
-            await seen.heard(3)
-            complete, count, handle, found, error = await listed(seen)
-            assert (complete, count, handle, error) == (True, 3, 0, 0)
-            assert [one.ResultId.Id for one in found] == [record(n)["id"] for n in (2, 1, 0)]
-            complete, count, _, found, _ = await listed(seen, most=1, start=1)
-            assert (complete, [one.ResultId.Id for one in found]) == (False, [record(1)["id"]])
-            assert (await listed(seen, state=3))[1] == 0
-            inner, error = await seen.call(
-                "belt", "RecipeManagement", "PrepareProduct", seen.id("ProductIdDataType", "bolt")
-            )
-            assert (inner.Id, error) == ("bolt", 0)
-            prepared = (await seen.heard(4))[3]
-            assert prepared.ProductId.Id == "bolt"
-            plant.wire.verdict(record(9, "belt"))
-            await seen.heard(5)
-            assert (await listed(seen, product="b*"))[1] == 1
-            gone = seen.id("RecipeIdExternalDataType", "gone"), seen.id("RecipeIdInternalDataType")
-            _, completed, error = await seen.call(
-                "belt", "RecipeManagement", "PrepareRecipe", *gone
-            )
-            assert (completed, error) == (False, 1)
-            recipes = [seen.id("RecipeIdExternalDataType"), seen.id("ProductIdDataType")]
-            zero, int32 = ua.Variant(0, ua.VariantType.UInt32), ua.Variant(0, ua.VariantType.Int32)
-            for wanted, names in ((2, ["bolt", "nut", "valve"]), (1, ["bolt"])):
-                answer = await seen.call(
-                    "belt", "RecipeManagement", "GetRecipeListFiltered", *recipes,
-                    ua.Variant(wanted, ua.VariantType.Int32), zero, zero, int32,
-                )  # fmt: skip
-                assert [one.Id for one in answer[3]] == names
-            unprepare = seen.id("ProductIdDataType", "bolt")
-            answer = await seen.call("belt", "RecipeManagement", "UnprepareProduct", unprepare)
-            assert answer[1] == 0
-            assert (await seen.call("belt", "RecipeManagement", "UnprepareProduct", unprepare))[
-                1
-            ] == 3
-
-        plant.run(work)
-        assert plant.asked == [("belt", "bolt"), ("belt", None)]
+    plant.run(work)
+    assert plant.asked == [("lane", "bolt"), ("lane", None)]
 
 
 def test_calls_that_are_wrong_or_not_offered_are_refused() -> None:
@@ -370,8 +371,9 @@ def test_calls_that_are_wrong_or_not_offered_are_refused() -> None:
         assert plant.asked == []
 
 
-@pytest.mark.parametrize("official", [False, True])
-def test_an_independent_client_reads_calls_and_is_told(nodeset: Path, official: bool) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", ["a given file"], indirect=True)
+def test_an_independent_client_reads_calls_and_is_told(plant: Plant) -> None:
     """node-opcua, which shares no code with the server: `make opcua-client`."""
     if (
         shutil.which("node") is None
@@ -379,34 +381,34 @@ def test_an_independent_client_reads_calls_and_is_told(nodeset: Path, official: 
     ):
         pytest.skip("no independent client: make opcua-client")
     script = TESTS / "support/opcua_client.cjs"
-    with Plant(nodeset if official else None) as plant:
-        client = subprocess.Popen(
-            ["node", str(script), plant.url, plant.namespace, STATION],
-            env={**os.environ, "NODE_PATH": str(NODE_CLIENT / "node_modules")},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert client.stdout is not None
-        answers = {}
-        try:
-            for line in client.stdout:
-                if not line.startswith("{"):
-                    continue
-                answer = json.loads(line)
-                answers.update(answer)
-                if "started" in answer:
-                    plant.wire.verdict(record(3, "part"))
-        finally:
-            client.kill()
-            client.communicate()
-        assert answers["machine"] == "Operational"
-        assert answers["mode"] == "Ready"
-        assert answers["type"] == "VisionSystemType"
-        assert answers["started"]["error"] == 0
-        assert answers["event"] == {"result": record(3)["id"], "job": answers["started"]["job"]}
-        assert answers["result"]["ResultId"] == record(3)["id"]
-        assert answers["result"]["PartId"] == "p-1"
-        assert answers["result"]["ResultState"] == 1
-        assert answers["result"]["ResultContent"][:2] == ["valve", True]
+    plant.anew()
+    client = subprocess.Popen(
+        ["node", str(script), plant.url, plant.namespace, STATION],
+        env={**os.environ, "NODE_PATH": str(NODE_CLIENT / "node_modules")},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert client.stdout is not None
+    answers = {}
+    try:
+        for line in client.stdout:
+            if not line.startswith("{"):
+                continue
+            answer = json.loads(line)
+            answers.update(answer)
+            if "started" in answer:
+                plant.wire.verdict(record(3, "part"))
+    finally:
+        client.kill()
+        client.communicate()
+    assert answers["machine"] == "Operational"
+    assert answers["mode"] == "Ready"
+    assert answers["type"] == "VisionSystemType"
+    assert answers["started"]["error"] == 0
+    assert answers["event"] == {"result": record(3)["id"], "job": answers["started"]["job"]}
+    assert answers["result"]["ResultId"] == record(3)["id"]
+    assert answers["result"]["PartId"] == "p-1"
+    assert answers["result"]["ResultState"] == 1
+    assert answers["result"]["ResultContent"][:2] == ["valve", True]
 
 
 @pytest.mark.parametrize(
@@ -415,7 +417,8 @@ def test_an_independent_client_reads_calls_and_is_told(nodeset: Path, official: 
         (None, "cannot be read"), ("no xml", "no XML"), ("<a/>", "no NodeSet, but <a>"),
         ("<!DOCTYPE a><a/>", "document type"), ("\udcff", "no text in UTF-8"),
         (own_model("urn:other"), "of 'urn:other'"),
-        (own_model(OFFICIAL).replace("ResultReadyEventType", "Other"), "lacks ResultReadyEventType"),
+        (own_model(OFFICIAL).replace("Halted", "Stood"), "lacks Halted"),
+        (own_model(OFFICIAL).replace("ResultReadyEventType", "Other"), "lacks ResultReady"),
         (
             own_model(OFFICIAL).replace("</NamespaceUris>", "<Uri>urn:di</Uri></NamespaceUris>"),
             "builds on 'urn:di'",
@@ -434,19 +437,6 @@ def test_a_nodeset_that_is_none_is_refused_at_once(
     assert caught.value.fix is not None
     with pytest.raises(ValidationError, match="needs machine_vision"):
         OpcuaSettings(nodeset=path)
-
-
-def test_a_nodeset_whose_states_are_missing_is_said_by_the_wire(tmp_path: Path) -> None:
-    path = tmp_path / "nodeset.xml"
-    path.write_text(own_model(OFFICIAL).replace("Halted", "Stood"), encoding="utf-8")
-    assert read_nodeset(path)
-    wire = OpcuaWire(
-        OpcuaSettings(port=free_port(), machine_vision=True, nodeset=path), STATION, ["cam"]
-    )
-    wire.start(Commands(lambda source: None))
-    until(lambda: "no state Halted" in wire.health().detail, 30.0)
-    assert wire.health().state == "down"
-    wire.close()
 
 
 def test_filters_and_pages() -> None:

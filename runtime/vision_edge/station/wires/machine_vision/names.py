@@ -168,7 +168,7 @@ EVENT_KINDS = {
 }
 """Data types of events' properties."""
 NEEDED = (
-    "VisionSystemType", *COMPONENTS, *METHODS, *STATES, "ResultFolderType", "ResultType", *EVENTS,
-    *STRUCTURES, *BASIC_TYPES, *ENUMS,
+    *COMPONENTS, *METHODS, "ResultFolderType", "ResultType", *EVENTS, *STRUCTURES, *BASIC_TYPES,
+    *ENUMS,
 )  # fmt: skip
 """Every type that a NodeSet must have."""

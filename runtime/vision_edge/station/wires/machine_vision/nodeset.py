@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from vision_edge.runtime.errors import VisionEdgeError
-from vision_edge.station.wires.machine_vision.names import NEEDED, OFFICIAL
+from vision_edge.station.wires.machine_vision.names import NEEDED, OFFICIAL, STATES
 
 LARGEST = 32 << 20
 """Bytes of a NodeSet at most; the official one has less than 1 MB."""
@@ -37,10 +37,35 @@ def read_nodeset(path: Path) -> str:
     if spaces[1:]:
         raise _unfit(path, f"it builds on {spaces[1]!r}, which is not given")
     there = {node.get("BrowseName", "").removeprefix("1:") for node in root}
-    missing = [name for name in NEEDED if name not in there]
+    states = [name for machine in STATES.values() for name in machine]
+    missing = [name for name in (*NEEDED, *states) if name not in there]
     if missing:
         raise _unfit(path, f"it lacks {missing[0]}")
-    return text
+    _inherit_fields(root)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _inherit_fields(root: ET.Element) -> None:
+    """Give structures that add no field the fields of what they are a kind of.
+
+    A file writes only what is new, and a server shows all (OPC 10000-3, section 8.48); asyncua
+    takes a structure without fields of its own for another name of its parent.
+    """
+    types = {node.get("NodeId"): node for node in root.iterfind(f"{_UA}UADataType")}
+    for node in types.values():
+        definition = node.find(f"{_UA}Definition")
+        parent = types.get(_parent(node))
+        inherited = None if parent is None else parent.find(f"{_UA}Definition")
+        if definition is not None and not len(definition) and inherited is not None:
+            definition.extend(list(inherited))
+
+
+def _parent(node: ET.Element) -> str | None:
+    """Return the id of what a type is a kind of."""
+    for reference in node.iterfind(f"{_UA}References/{_UA}Reference"):
+        if reference.get("ReferenceType") == "HasSubtype" and reference.get("IsForward") == "false":
+            return (reference.text or "").strip()
+    return None
 
 
 def _read(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vision_edge.runtime.errors import VisionEdgeError, require
-from vision_edge.station.wires.machine_vision.names import NEEDED, OFFICIAL, OWN, STATES, STRUCTURES
+from vision_edge.station.wires.machine_vision.names import NEEDED, OFFICIAL, OWN, STATES
 from vision_edge.station.wires.machine_vision.own_model import own_model
 
 
@@ -89,7 +89,7 @@ async def _named(server: Any, loaded: list[Any], index: int) -> dict[str, Any]:
         if node_id.NamespaceIndex != index or await node.read_node_class() not in kinds:
             continue
         found[(await node.read_browse_name()).Name] = node
-    missing = [name for name in (*NEEDED, *STRUCTURES) if name not in found]
+    missing = [name for name in NEEDED if name not in found]
     if missing:
         raise VisionEdgeError(f"it lacks {missing[0]}", fix="give the official NodeSet")
     return found
