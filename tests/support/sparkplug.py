@@ -41,6 +41,7 @@ class Host:
         from paho.mqtt import client as paho
         from paho.mqtt.enums import CallbackAPIVersion
 
+        self.node = NODE
         self.messages: list[tuple[str, str, Any]] = []
         self.faults: list[str] = []
         self.taken: list[tuple[int, int]] = []
@@ -91,7 +92,7 @@ class Host:
         self.publish(verb, payload, device)
 
     def publish(self, verb: str, payload: bytes, device: str = "", retain: bool = False) -> None:
-        topic = f"spBv1.0/{GROUP}/{verb}/{NODE}" + (f"/{device}" if device else "")
+        topic = f"spBv1.0/{GROUP}/{verb}/{self.node}" + (f"/{device}" if device else "")
         self._client.publish(topic, payload, retain=retain)
 
     def say(self, online: bool, at: int | None = None) -> None:

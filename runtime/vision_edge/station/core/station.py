@@ -140,7 +140,7 @@ class Station:
         self._products = products
         products.start()
         if settings.modbus is not None or settings.sparkplug is not None:
-            modbus = settings.modbus or ModbusSettings()
+            modbus = settings.modbus or ModbusSettings.model_validate({})
             path = state.path / "product-codes.json"
             self.codes = ProductCodes(path, modbus.products, modbus.first_code)
             self._give_codes()

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from support.sparkplug import GROUP, HOST, NODE, NUMBER, Host, pysparkplug, settled
+from support.station import settings_for
 from support.wires import Broker, free_port, record, until
 
 from vision_edge.runtime.errors import VisionEdgeError
+from vision_edge.station.attached import wires_of
+from vision_edge.station.core.station import Station as WholeStation
 from vision_edge.station.core.wire import Commands
 from vision_edge.station.settings.sparkplug import SparkplugSettings
 from vision_edge.station.wires.sparkplug.wire import SparkplugWire
@@ -324,10 +327,43 @@ def test_a_node_of_the_same_name_and_the_want_of_a_host_are_told(
     first = Station(broker.port, tmp_path / "a", primary_host=None).live()
     until(lambda: "no primary_host" in first.wire.health().detail)
     assert "ANOTHER" not in first.wire.health().detail
+    assert "not come back" not in first.wire.health().detail
     second = Station(broker.port, tmp_path / "b", primary_host=None, client_id="other").live()
     until(lambda: "ANOTHER EDGE NODE" in first.wire.health().detail)
     first.wire.close()
     second.wire.close()
+
+
+def test_verdicts_of_a_source_that_is_gone_are_told_before_its_death(
+    broker: Broker, tmp_path: Path
+) -> None:
+    host = Host(broker.port)
+    station = Station(broker.port, tmp_path)
+    for number in range(5):
+        station.wire.verdict(record(number))
+    until(lambda: station.wire.health().queued == 5 and station.wire.outbox.flush(1.0))
+    station.wire.state("cam", {**LIVE, "state": "lost"})
+    station.start()
+    settled(host, 5)
+    until(lambda: host.said("DDEATH", "cam"))
+    verbs = [verb for verb, device, _ in host.messages if device == "cam"]
+    assert verbs == ["DBIRTH", *["DDATA"] * 5, "DDEATH"]
+    assert host.frames == list(range(5))
+    assert host.faults == []
+    station.wire.close()
+    host.close()
+
+
+def test_a_broker_that_does_not_pass_on_what_is_published_is_told(tmp_path: Path) -> None:
+    """QoS 0 has no refusals: the own birth, which should come back, is missing."""
+    rules = tmp_path / "rules"
+    rules.write_text("topic write #\ntopic read spBv1.0/+/NCMD/#\n")
+    rules.chmod(0o600)
+    broker = Broker(tmp_path / "broker", f"acl_file {rules}").start()
+    wire = Station(broker.port, tmp_path, primary_host=None).live().wire
+    until(lambda: "its birth has not come back" in wire.health().detail, 30.0)
+    wire.close()
+    broker.kill()
 
 
 def test_what_an_outbox_holds_that_cannot_be_told_is_given_up_and_counted(
@@ -366,3 +402,37 @@ def test_names_that_are_no_level_of_a_topic_are_refused(wrong: dict[str, Any]) -
 def test_so_are_a_stations_and_a_sources(tmp_path: Path, station: str, source: str) -> None:
     with pytest.raises(VisionEdgeError, match=r"Sparkplug id must not"):
         SparkplugWire(SparkplugSettings(port=free_port()), station, tmp_path, [source])
+
+
+def test_a_station_is_an_edge_node_whose_products_have_codes(
+    bundle_path: Path, registered: Path, shots: Path, broker: Broker
+) -> None:
+    """The whole of it: frames are judged on command, and told under the source's name."""
+    host = Host(broker.port)
+    source = {"name": "press", "address": shots, "loop": True, "fps": 60, "trigger": "command"}
+    given = {"port": broker.port, "group_id": GROUP, "primary_host": HOST, "expect": True}
+    settings = settings_for(
+        bundle_path, registered, source, station={"name": "press-1"}, sparkplug=given
+    )
+    with WholeStation(settings) as station:
+        for wire in wires_of(station):
+            station.add_wire(wire)
+        host.node = "press-1"
+        until(lambda: "press" in host.alive, 30.0)
+        for count in (1, 2):
+            host.write("DCMD", "Device Control/Trigger", True, "press")
+            settled(host, count, 30.0)
+        newest = station.records(1)[0]
+        assert host.tag("Verdict/Id", "press") == newest["id"]
+        assert host.tag("Verdict/Product", "press") == (newest["label"] or "")
+        product = station.products.model.classifier.labels[0]
+        code = station.codes.code(product)
+        assert 1 <= code <= 65533
+        host.write("DCMD", "Expected Product", "no such product", "press")
+        until(lambda: "not registered" in (host.tag("Command/Refused", "press") or ""))
+        host.write("DCMD", "Expected Product", product, "press")
+        until(lambda: host.tag("Expected Product", "press") == product)
+        until(lambda: host.tag("Counts/Total", "press") == 2, 20.0)
+    until(lambda: host.said("NDEATH"))
+    assert host.faults == []
+    host.close()

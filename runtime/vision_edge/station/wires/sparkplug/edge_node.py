@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.station.settings.sparkplug import sparkplug_id
-from vision_edge.station.wires.sparkplug.payload import Metric, Written, encoded_payload
+from vision_edge.station.wires.sparkplug.payload import Metric, Told, Written, encoded_payload
 
 Message = tuple[str, bytes]
 """A topic, and what is published there."""
@@ -75,12 +75,14 @@ class EdgeNode:
 
     Attributes:
         born: Devices that are born in this session.
+        live: Whether the node is born in this session.
     """
 
     def __init__(
         self, topics: EdgeTopics, aliases: bool, clock: Callable[[], int] | None = None
     ) -> None:
         self.born: set[str] = set()
+        self.live = False
         self._topics, self._use_aliases = topics, aliases
         self._clock = clock or now_ms
         self._seq = 0
@@ -95,6 +97,7 @@ class EdgeNode:
             bd_seq: The session's number, 0 to 255.
         """
         self._bd_seq = bd_seq
+        self.live = False
         self.born.clear()
         return self.death()
 
@@ -108,9 +111,10 @@ class EdgeNode:
     def birth(self, metrics: Sequence[Metric]) -> Message:
         """Return the node's birth; every device must be born anew after it."""
         self.born.clear()
+        self.live = True
         self._seq = 0
         own = [Metric(BD_SEQ, "Int64", self._bd_seq), Metric(REBIRTH, "Boolean", False)]
-        told = [(metric, None, True) for metric in own]
+        told: list[Told] = [(metric, None, True) for metric in own]
         told += [(metric, self._alias(_NODE, metric.name), True) for metric in metrics]
         return self._topics.of("NBIRTH"), encoded_payload(told, self._clock(), self._next())
 

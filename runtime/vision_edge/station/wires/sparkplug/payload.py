@@ -64,6 +64,10 @@ class Metric:
     historical: bool = False
 
 
+Told = tuple[Metric, int | None, bool]
+"""A metric with its alias, or None, and whether its name and data type are told."""
+
+
 @dataclass(frozen=True)
 class Written:
     """A metric of a command that has come in.
@@ -79,13 +83,11 @@ class Written:
     value: Value
 
 
-def encoded_payload(
-    metrics: Iterable[tuple[Metric, int | None, bool]], at: int | None, seq: int | None
-) -> bytes:
+def encoded_payload(metrics: Iterable[Told], at: int | None, seq: int | None) -> bytes:
     """Return a payload.
 
     Args:
-        metrics: Each with its alias, or None, and whether name and data type are told.
+        metrics: What is told.
         at: When it is sent, in milliseconds since 1970 UTC; None leaves it out.
         seq: Its sequence number, 0 to 255; None leaves it out.
     """

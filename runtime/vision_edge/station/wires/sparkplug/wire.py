@@ -45,6 +45,7 @@ _STEADY_S = 10.0  # after which a connection counts as one that worked
 _REBIRTH_S = 1.0  # between two births
 _LAST_WORDS_S = 0.3
 _FLUSH_S = 0.3
+_ECHO_S = 3.0  # for the own birth to come back
 _BIRTHS = 16  # that are remembered, to tell another node's from its own
 
 
@@ -93,6 +94,7 @@ class SparkplugWire(OutboxWire):
         self._number = SessionNumber(state_dir / "sparkplug-session")
         self._births: deque[bytes] = deque(maxlen=_BIRTHS)
         self._clash = ""
+        self._echoed = False  # whether the last birth has come back
         self._shift: tuple[str, str] = ("", "")
         self._shift_untold = False
         self._cursor = 0  # number of the last verdict sent on this connection
@@ -226,6 +228,7 @@ class SparkplugWire(OutboxWire):
         self._old_to = self.outbox.written
         birth = self._node.birth(self._node_metrics())
         self._births.append(birth[1])
+        self._echoed = False
         link.send(birth)
         for name, device in self._devices.items():
             if device.alive:
@@ -256,15 +259,18 @@ class SparkplugWire(OutboxWire):
             if name not in self._node.born:
                 if device.alive:
                     messages.append(self._node.device_birth(name, device.birth()))
-                continue
-            changes = device.changes()
-            if changes is None:
-                messages.append(self._node.device_birth(name, device.birth()))
-            elif changes:
-                messages.append(self._node.data(changes, name))
+            else:
+                messages += self._changes_of(device)
         for message in messages:
             link.send(message)
         return bool(messages)
+
+    def _changes_of(self, device: Device) -> list[Message]:
+        """Return the message that tells what has changed of a device, if anything has."""
+        changes = device.changes()
+        if changes is None:
+            return [self._node.device_birth(device.name, device.birth())]
+        return [self._node.data(changes, device.name)] if changes else []
 
     def _send_verdicts(self, link: SparkplugLink) -> bool:
         """Send what the outbox holds, as far as there is room; return whether it was something."""
@@ -302,6 +308,8 @@ class SparkplugWire(OutboxWire):
             return
         for name in sorted(self._node.born):
             if not self._devices[name].alive:
+                for message in self._changes_of(self._devices[name]):
+                    link.send(message)
                 link.send(self._node.device_death(name))
 
     def _note_taken(self, link: SparkplugLink) -> bool:
@@ -332,11 +340,17 @@ class SparkplugWire(OutboxWire):
             if self._host is not None and topic == self._host.topic:
                 self._heed_host(self._host, payload, retained)
             elif topic == self._topics.of("NBIRTH"):
-                if payload not in self._births and not retained:
-                    self._clash = "; ANOTHER EDGE NODE HAS THIS NAME: give each its own node_id"
-                    _LOG.error("%s: another edge node is called %s", self, self._topics)
+                self._hear_birth(payload, retained)
             elif not retained:  # a retained command is of another time
                 self._rebirth |= commands.carry_out(topic, payload)
+
+    def _hear_birth(self, payload: bytes, retained: bool) -> None:
+        """Take the own birth for a sign that the broker passes on, and another for a namesake's."""
+        if payload in self._births:
+            self._echoed = True
+        elif not retained:
+            self._clash = "; ANOTHER EDGE NODE HAS THIS NAME: give each its own node_id"
+            _LOG.error("%s: another edge node is called %s", self, self._topics)
 
     def _heed_host(self, host: PrimaryHost, payload: bytes, retained: bool) -> None:
         """Be born anew for a host that has come back; go with one that goes."""
@@ -350,6 +364,8 @@ class SparkplugWire(OutboxWire):
     def _remarks(self, link: SparkplugLink) -> str:
         """Return what a person should know about this connection."""
         remarks = in_the_clear(self._settings) + self._clash
+        if self._node.live and not self._echoed and time.monotonic() - self._born_at > _ECHO_S:
+            remarks += "; its birth has not come back: see the broker's access list"
         if self._host is None:
             remarks += "; no primary_host: what is told while nobody listens is lost"
         else:
