@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT ?= .out
 
-.PHONY: demo station test test-edge triton check lint types layers docs bench faults attack install-check wheel wheel-edge wheel-twice sbom licences audit clean
+.PHONY: demo station test test-edge triton sparkplug opcua-client check lint types layers docs bench faults attack install-check wheel wheel-edge wheel-twice sbom licences audit clean
 
 demo: $(VENV)/.server
 	$(BIN)/vision-edge demo --out $(OUT)/demo --json $(OUT)/demo/summary.json
@@ -15,12 +15,18 @@ station: $(VENV)/.station
 	$(BIN)/python examples/station/render.py
 	$(BIN)/vision-edge serve --config examples/station/station.toml
 
-test: $(VENV)/.dev $(VENV)/.triton
+test: $(VENV)/.dev $(VENV)/.triton $(VENV)/.sparkplug $(VENV)/.opcua-client
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist=worksteal
 
 # NVIDIA's Triton server for the tests, on a CPU: 55 MB. Beside the packages, not among them, since
 # its wheel asks for an older numpy than ours. Where there is no wheel, the tests of it skip.
 triton: $(VENV)/.triton
+
+# Peers of other projects for the wires' tests, which skip where they are absent: pysparkplug decodes
+# Sparkplug B (beside the packages, since it asks for an older paho-mqtt than ours), node-opcua
+# speaks OPC UA (needs npm).
+sparkplug: $(VENV)/.sparkplug
+opcua-client: $(VENV)/.opcua-client
 
 # The runtime as a device has it: Python 3.10, numpy 1.26, no torch.
 EDGE_PYTHON ?= python3.10
@@ -31,11 +37,11 @@ test-edge: $(EDGE_VENV)/.edge
 check: lint types layers docs test
 
 # The long form of the fault tests: a real RTSP server 50 times, `kill -9` 200 times, a broker
-# killed 40 times.
-faults: $(VENV)/.dev
+# killed 40 times, over MQTT and over Sparkplug.
+faults: $(VENV)/.dev $(VENV)/.sparkplug
 	VISION_EDGE_FAULT_CYCLES=50 VISION_EDGE_KILLS=200 VISION_EDGE_BROKER_KILLS=40 OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest -s tests/runtime/sources/test_rtsp.py tests/runtime/gallery/test_kill.py \
-		tests/runtime/station/wires/test_mqtt.py
+		tests/runtime/station/wires/test_mqtt.py tests/runtime/station/wires/test_sparkplug.py
 
 # A real station under attack, over loopback: about 6 minutes and 1.5 GB, on a quiet machine.
 attack: $(VENV)/.dev
@@ -94,7 +100,7 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[server,station,signing,modbus,opcua,openvino,tensorrt-rtx,triton,dev,docs]"
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[server,station,signing,modbus,opcua,sparkplug,openvino,tensorrt-rtx,triton,dev,docs]"
 	touch $@ $(VENV)/.server $(VENV)/.station $(VENV)/.docs
 
 $(VENV)/.triton: constraints.txt | $(VENV)/bin/python
@@ -102,10 +108,20 @@ $(VENV)/.triton: constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --no-deps --constraint constraints.txt --target $(VENV)/triton nvidia-pytriton \
 		&& touch $@ || echo "no Triton server for this machine: its tests skip"
 
+$(VENV)/.sparkplug: constraints.txt | $(VENV)/bin/python
+	rm -rf $(VENV)/sparkplug
+	$(PIP) install --quiet --no-deps --constraint constraints.txt --target $(VENV)/sparkplug pysparkplug \
+		&& touch $@ || echo "no foreign decoder of Sparkplug: its tests skip"
+
+$(VENV)/.opcua-client: | $(VENV)/bin/python
+	mkdir -p $(VENV)/opcua-client
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/opcua-client node-opcua-client@2.186.4 \
+		&& touch $@ || echo "no npm, or no node-opcua: its test skips"
+
 $(EDGE_VENV)/.edge: pyproject.toml constraints.txt
 	$(EDGE_PYTHON) -m venv $(EDGE_VENV)
 	$(EDGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable ".[edge,station,signing]" httpx httpx2 hypothesis onnx pillow psutil pytest pytest-xdist
+		--constraint constraints.txt --editable ".[edge,station,signing,sparkplug]" httpx httpx2 hypothesis onnx pillow psutil pytest pytest-xdist
 	touch $@
 
 # What it is made of. `make audit OSV=all.zip` asks a copy of OSV's database; without one it is

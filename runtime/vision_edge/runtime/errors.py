@@ -21,6 +21,7 @@ INSTALL_HINTS = {
     "argon2": "station",
     "cryptography": "signing",
     "fastapi": "station",
+    "google": "sparkplug",
     "jinja2": "reports",
     "paho": "station",
     "prometheus_client": "station",

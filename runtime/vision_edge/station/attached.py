@@ -18,6 +18,16 @@ def wires_of(station: Station) -> list[Wire]:
     names = [source.name for source in settings.sources]
     line = line_wire(station)
     commanded = [source.name for source in settings.sources if source.trigger == "command"]
-    about = About(commanded, station.codes)
+    about = About(
+        commanded,
+        station.codes,
+        products=lambda: _products(station),
+        configuration=lambda: station.session.bundle.manifest.identity.fingerprint,
+    )
     wires = make_wires(settings, station.name, settings.state_dir, names, about)
     return wires if line is None else [*wires, line]
+
+
+def _products(station: Station) -> tuple[str, ...]:
+    classifier = station.products.model.classifier
+    return () if classifier is None else tuple(classifier.labels)

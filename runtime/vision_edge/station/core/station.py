@@ -50,6 +50,7 @@ from vision_edge.station.core.trusted_bundles import provenance_notes
 from vision_edge.station.core.wire import Commands, Record, Wire
 from vision_edge.station.core.wiring import Wiring
 from vision_edge.station.settings.station import ServerSettings, StationSettings
+from vision_edge.station.settings.wires import ModbusSettings
 
 if TYPE_CHECKING:
     from vision_edge.station.core.record_book import RecordBook
@@ -141,9 +142,10 @@ class Station:
         self._scoring = Scoring(asked, products)
         self._products = products
         products.start()
-        if settings.modbus is not None:
+        if settings.modbus is not None or settings.sparkplug is not None:
+            modbus = settings.modbus or ModbusSettings.model_validate({})
             path = state.path / "product-codes.json"
-            self.codes = ProductCodes(path, settings.modbus.products, settings.modbus.first_code)
+            self.codes = ProductCodes(path, modbus.products, modbus.first_code)
             self._give_codes()
         self._memory = Memory(state.path, settings, self._review_told, self.wiring.picture)
         self._gallery_changed(self._memory)  # while it was off

@@ -41,6 +41,7 @@ from vision_edge.station.settings.wires import (
     ModbusSettings,
     MqttSettings,
     OpcuaSettings,
+    SparkplugSettings,
     WebhookSettings,
 )
 
@@ -354,6 +355,7 @@ class StationSettings(BaseSettings):
         precision_hint: Arithmetic of a float32 bundle's parts, as `SessionOptions` has it.
         cuda_graph: With `cuda`: replay each batch size as a CUDA graph.
         mqtt: The section `[mqtt]`; each section that is absent is a wire that there is not.
+        sparkplug: The section `[sparkplug]`.
         webhook: The section `[webhook]`.
         modbus: The section `[modbus]`.
         opcua: The section `[opcua]`.
@@ -381,6 +383,7 @@ class StationSettings(BaseSettings):
     server: ServerSettings = ServerSettings()
     counting: CountingSettings = CountingSettings()
     mqtt: MqttSettings | None = None
+    sparkplug: SparkplugSettings | None = None
     webhook: WebhookSettings | None = None
     modbus: ModbusSettings | None = None
     opcua: OpcuaSettings | None = None

@@ -1,58 +1,39 @@
-"""Settings of the wires: the sections `[mqtt]`, `[webhook]`, `[modbus]` and `[opcua]`."""
+"""Settings of the wires: `[mqtt]`, `[sparkplug]`, `[webhook]`, `[modbus]` and `[opcua]`."""
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-Topic = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^+#\x00/]+(/[^+#\x00/]+)*$")]
+from vision_edge.station.settings.connections import (
+    BrokerSettings,
+    OutboxSettings,
+    Port,
+    Seconds,
+    Topic,
+    WireSection,
+    is_loopback,
+)
+from vision_edge.station.settings.sparkplug import SparkplugSettings
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class OutboxSettings(_Section):
-    """How much a wire keeps on disk while its peer is away.
-
-    Attributes:
-        outbox_rows: Verdicts kept at most; beyond that the oldest are dropped, and counted.
-        outbox_mb: Megabytes of verdicts kept at most.
-        outbox_ms: Milliseconds that verdicts gather to be written together: more spares a flash
-            disk, and delays their delivery as much.
-    """
-
-    outbox_rows: int = Field(1_000_000, ge=100, le=100_000_000)
-    outbox_mb: int = Field(512, ge=1, le=100_000)
-    outbox_ms: float = Field(0.0, ge=0, le=1000, allow_inf_nan=False)
+__all__ = [
+    "ModbusSettings",
+    "MqttSettings",
+    "OpcuaSettings",
+    "SparkplugSettings",
+    "WebhookSettings",
+    "WireSettings",
+]
 
 
-class MqttSettings(OutboxSettings):
-    """The section `[mqtt]`.
+class MqttSettings(BrokerSettings):
+    """The section `[mqtt]`: besides a broker's keys, as `BrokerSettings` has them, these.
 
     Attributes:
-        host: The broker.
-        port: Its port; 1883 without TLS and 8883 with it where none is given.
-        version: MQTT 5, or 3 for MQTT 3.1.1.
-        tls: Encrypt, and verify the broker's certificate.
-        tls_ca: File of the authorities to trust; the system's where none is given.
-        tls_cert: The station's own certificate, for a broker that asks for one.
-        tls_key: The key of `tls_cert`.
-        username: Name to log in with.
-        password_file: File that holds the password, and nothing else.
-        client_id: Unique among the broker's clients; `vision-edge-STATION` where none is given.
         topic_prefix: First level, or levels, of all topics.
-        keepalive: Seconds of silence after which a connection is checked.
-        in_flight: Verdicts sent before the first of them is acknowledged.
-        repeat_s: Verdicts acknowledged in the last so many seconds before a connection broke are
-            sent again, since a broker that crashed may have lost them: more than its own interval
-            between two savings. 0 repeats only what was not acknowledged.
         subscriber_wait_s: Seconds that verdicts wait on a new connection where the broker says
             (MQTT 5) that nobody subscribes to them: subscribers too come back after a restart.
         expect: Take which product a source should show; off, since it changes what verdicts say.
@@ -64,20 +45,9 @@ class MqttSettings(OutboxSettings):
         pictures: Publish the picture of the latest verdict of each source, retained.
     """
 
-    host: str = Field("127.0.0.1", min_length=1)
-    port: Port | None = None
-    version: Literal[3, 5] = 5
-    tls: bool = False
-    tls_ca: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    username: str | None = None
-    password_file: Path | None = None
-    client_id: str | None = Field(None, min_length=1, max_length=100)
+    section: ClassVar[str] = "mqtt"
+
     topic_prefix: Topic = "vision-edge"
-    keepalive: int = Field(30, ge=5, le=3600)
-    in_flight: int = Field(100, ge=1, le=10_000)
-    repeat_s: float = Field(5.0, ge=0, le=3600, allow_inf_nan=False)
     subscriber_wait_s: float = Field(30.0, ge=0, le=3600, allow_inf_nan=False)
     expect: bool = False
     resets: bool = False
@@ -85,21 +55,6 @@ class MqttSettings(OutboxSettings):
     discovery_prefix: Topic = "homeassistant"
     expire_s: int = Field(600, ge=0, le=604_800)
     pictures: bool = False
-
-    @model_validator(mode="after")
-    def _consistent(self) -> MqttSettings:
-        if not self.tls and (self.tls_ca or self.tls_cert or self.tls_key):
-            raise ValueError("tls_ca, tls_cert and tls_key need tls = true")
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key need each other")
-        if self.password_file is not None and self.username is None:
-            raise ValueError("password_file needs a username")
-        return self
-
-    @property
-    def real_port(self) -> int:
-        """The port, given or by default."""
-        return self.port or (8883 if self.tls else 1883)
 
 
 class WebhookSettings(OutboxSettings):
@@ -146,7 +101,7 @@ class WebhookSettings(OutboxSettings):
         return self
 
 
-class ModbusSettings(_Section):
+class ModbusSettings(WireSection):
     """The section `[modbus]`: a Modbus TCP server.
 
     Attributes:
@@ -182,7 +137,7 @@ class ModbusSettings(_Section):
         return products
 
 
-class OpcuaSettings(_Section):
+class OpcuaSettings(WireSection):
     """The section `[opcua]`: an OPC UA server.
 
     Attributes:
@@ -197,6 +152,9 @@ class OpcuaSettings(_Section):
         triggers: Offer the method `Trigger`.
         expect: Offer the method `Expect`: which product a source should show.
         resets: Offer the method `ResetCounts`.
+        machine_vision: Show every source also as a vision system of OPC 40100-1.
+        nodeset: The OPC Foundation's NodeSet of it, whose types are used then; without it a model
+            of the same names in a namespace of the station's own.
     """
 
     host: str = "127.0.0.1"
@@ -210,6 +168,8 @@ class OpcuaSettings(_Section):
     triggers: bool = True
     expect: bool = False
     resets: bool = False
+    machine_vision: bool = False
+    nodeset: Path | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> OpcuaSettings:
@@ -219,6 +179,8 @@ class OpcuaSettings(_Section):
             raise ValueError(f'security = "{self.security}" needs certificate and private_key')
         if self.security == "none" and self.trusted is not None:
             raise ValueError("trusted needs security = sign or sign-and-encrypt")
+        if self.nodeset is not None and not self.machine_vision:
+            raise ValueError("nodeset needs machine_vision = true")
         if (self.username is None) != (self.password_file is None):
             raise ValueError("username and password_file need each other")
         if self.username is not None and self.security != "sign-and-encrypt":
@@ -226,23 +188,11 @@ class OpcuaSettings(_Section):
         return self
 
 
-class WireSettings(_Section):
+class WireSettings(WireSection):
     """All wires; a section that is absent is a wire that the station does not have."""
 
     mqtt: MqttSettings | None = None
+    sparkplug: SparkplugSettings | None = None
     webhook: WebhookSettings | None = None
     modbus: ModbusSettings | None = None
     opcua: OpcuaSettings | None = None
-
-
-def host_and_port(host: str, port: int) -> str:
-    """Return an address as people and URLs write it."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address never leaves this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

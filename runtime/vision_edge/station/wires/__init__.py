@@ -1,11 +1,11 @@
-"""The wires of a station: MQTT, webhook, Modbus TCP and OPC UA.
+"""The wires of a station: MQTT, Sparkplug B, webhook, Modbus TCP and OPC UA.
 
 wires = make_wires(WireSettings(mqtt=MqttSettings(host="broker")), "line-1", state_dir, ["cam"])
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from vision_edge.station.settings.wires import (
     ModbusSettings,
     MqttSettings,
     OpcuaSettings,
+    SparkplugSettings,
     WebhookSettings,
     WireSettings,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "ModbusSettings",
     "MqttSettings",
     "OpcuaSettings",
+    "SparkplugSettings",
     "WebhookSettings",
     "WireSections",
     "WireSettings",
@@ -39,6 +41,10 @@ class WireSections(Protocol):
     @property
     def mqtt(self) -> MqttSettings | None:
         """The section `[mqtt]`, or None."""
+
+    @property
+    def sparkplug(self) -> SparkplugSettings | None:
+        """The section `[sparkplug]`, or None."""
 
     @property
     def webhook(self) -> WebhookSettings | None:
@@ -60,10 +66,14 @@ class About:
     Attributes:
         commanded: Names of the sources that are judged on command.
         codes: Products' codes for controllers; None: the settings' alone.
+        products: Returns the names of the registered products.
+        configuration: Returns what verdicts are made with: the bundle.
     """
 
     commanded: Collection[str] = ()
     codes: Codes | None = None
+    products: Callable[[], Sequence[str]] = tuple
+    configuration: Callable[[], str] = str
 
 
 def make_wires(
@@ -88,7 +98,7 @@ def make_wires(
     """
     with ExitStack() as stack:
         wires: list[Wire] = []
-        for make in (_mqtt, _webhook, _modbus, _opcua):
+        for make in (_mqtt, _sparkplug, _webhook, _modbus, _opcua):
             wire = make(settings, station_name, state_dir, source_names, about or About())
             if wire is not None:
                 stack.callback(wire.close)
@@ -105,6 +115,17 @@ def _mqtt(
     from vision_edge.station.wires.mqtt import MqttWire
 
     return MqttWire(settings.mqtt, name, state_dir, sources, about.commanded)
+
+
+def _sparkplug(
+    settings: WireSections, name: str, state_dir: Path, sources: list[str], about: About
+) -> Wire | None:
+    if settings.sparkplug is None:
+        return None
+    from vision_edge.station.wires.sparkplug.wire import SparkplugWire
+
+    own = settings.sparkplug
+    return SparkplugWire(own, name, state_dir, sources, about.commanded, about.codes)
 
 
 def _webhook(
@@ -132,6 +153,8 @@ def _opcua(
 ) -> Wire | None:
     if settings.opcua is None:
         return None
+    from vision_edge.station.wires.machine_vision.system import Facts
     from vision_edge.station.wires.opcua import OpcuaWire
 
-    return OpcuaWire(settings.opcua, name, sources)
+    facts = Facts(about.products, about.configuration)
+    return OpcuaWire(settings.opcua, name, sources, about.commanded, facts)

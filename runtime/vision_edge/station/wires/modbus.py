@@ -11,7 +11,8 @@ from typing import Any
 from vision_edge.runtime.errors import require
 from vision_edge.station.core.product_codes import Codes
 from vision_edge.station.core.wire import Record
-from vision_edge.station.settings.wires import ModbusSettings, host_and_port, is_loopback
+from vision_edge.station.settings.connections import host_and_port, is_loopback
+from vision_edge.station.settings.wires import ModbusSettings
 from vision_edge.station.wires.library_log import bound_library_log
 from vision_edge.station.wires.modbus_map import RegisterMap, SourceState
 from vision_edge.station.wires.modbus_server import limited_server, sweep

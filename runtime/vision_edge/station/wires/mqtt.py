@@ -19,7 +19,8 @@ from pathlib import Path
 
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.station.core.wire import Record
-from vision_edge.station.settings.wires import MqttSettings, host_and_port
+from vision_edge.station.settings.connections import host_and_port
+from vision_edge.station.settings.wires import MqttSettings
 from vision_edge.station.wires.discovery import Discovery
 from vision_edge.station.wires.mqtt_link import Link, LinkError, check_files
 from vision_edge.station.wires.mqtt_topics import Topics

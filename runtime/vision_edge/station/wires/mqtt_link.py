@@ -10,7 +10,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from vision_edge.runtime.errors import VisionEdgeError, require
-from vision_edge.station.settings.wires import MqttSettings, is_loopback
+from vision_edge.station.settings.connections import BrokerSettings, is_loopback
+from vision_edge.station.settings.wires import MqttSettings
 from vision_edge.station.wires.mqtt_topics import Topics
 from vision_edge.station.wires.secret import read_secret
 
@@ -24,10 +25,11 @@ _TRIGGER_BYTES, _EXPECT_BYTES = 256, 1024
 _COMMANDS = 100  # that wait
 _UNHEARD = "No matching subscribers"
 _MALFORMED = {"Topic name invalid", "Payload format invalid", "Packet too large"}
-_LASTING = {
+LASTING = {
     "Bad user name or password", "Not authorized", "Banned", "Client identifier not valid",
     "Unsupported protocol version", "Session taken over", "Bad authentication method",
 }  # fmt: skip
+"""Reasons of a broker that need a person."""
 
 
 class LinkError(Exception):
@@ -156,7 +158,7 @@ class Link:
             if mid not in self._in_flight:
                 continue
             if reason is not None and reason not in (*_MALFORMED, _UNHEARD):
-                raise LinkError(f"the broker refuses verdicts: {reason}", reason in _LASTING)
+                raise LinkError(f"the broker refuses verdicts: {reason}", reason in LASTING)
             refused += reason is not None and reason != _UNHEARD
             if self._in_flight[mid]:
                 self.unheard = reason == _UNHEARD
@@ -167,7 +169,7 @@ class Link:
     ) -> None:
         if reason.is_failure:
             what = f"the broker refuses the station: {reason}"
-            self._end(LinkError(what, str(reason) in _LASTING))
+            self._end(LinkError(what, str(reason) in LASTING))
             return
         allowed = getattr(properties, "ReceiveMaximum", None)
         self._window = min(self._window, allowed or self._window)
@@ -178,7 +180,7 @@ class Link:
     def _on_disconnect(
         self, client: Client, _: Any, flags: Any, reason: ReasonCode, properties: Properties | None
     ) -> None:
-        self._end(LinkError(f"the connection was lost ({reason})", str(reason) in _LASTING))
+        self._end(LinkError(f"the connection was lost ({reason})", str(reason) in LASTING))
 
     def _end(self, error: LinkError) -> None:
         self._ended = self._ended or error
@@ -204,7 +206,7 @@ class Link:
         self._wake()
 
 
-def check_files(settings: MqttSettings) -> None:
+def check_files(settings: BrokerSettings) -> None:
     """Read the files that the settings name, to complain at once.
 
     Raises:
@@ -216,7 +218,7 @@ def check_files(settings: MqttSettings) -> None:
         _tls(settings)
 
 
-def client_of(settings: MqttSettings, client_id: str) -> Client:
+def client_of(settings: BrokerSettings, client_id: str) -> Client:
     """Return a client of paho for these settings, not yet connected."""
     paho = require("paho.mqtt.client")
     version = paho.MQTTv5 if settings.version == 5 else paho.MQTTv311
@@ -240,7 +242,7 @@ def client_of(settings: MqttSettings, client_id: str) -> Client:
     return client
 
 
-def _tls(settings: MqttSettings) -> ssl.SSLContext:
+def _tls(settings: BrokerSettings) -> ssl.SSLContext:
     """Return what a connection is encrypted and verified with."""
     try:
         context = ssl.create_default_context(cafile=settings.tls_ca)
@@ -249,13 +251,13 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext:
             context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
     except (OSError, ValueError) as error:
         raise VisionEdgeError(
-            f"[mqtt] tls_ca {settings.tls_ca}, tls_cert {settings.tls_cert}: {error}",
+            f"[{settings.section}] tls_ca {settings.tls_ca}, tls_cert {settings.tls_cert}: {error}",
             fix="give PEM files that the station's user may read; a key without a passphrase",
         ) from error
     return context
 
 
-def in_the_clear(settings: MqttSettings) -> str:
+def in_the_clear(settings: BrokerSettings) -> str:
     """Return what a person should know about this connection, or nothing."""
     if settings.password_file is None or settings.tls or is_loopback(settings.host):
         return ""

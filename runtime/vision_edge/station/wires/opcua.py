@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections import deque
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
@@ -14,9 +15,15 @@ from urllib.parse import quote
 
 from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.station.core.wire import Record, WireHealth
-from vision_edge.station.settings.wires import OpcuaSettings, host_and_port, is_loopback
+from vision_edge.station.settings.connections import host_and_port, is_loopback
+from vision_edge.station.settings.wires import OpcuaSettings
 from vision_edge.station.wires import opcua_clients
 from vision_edge.station.wires.library_log import bound_library_log
+from vision_edge.station.wires.machine_vision.methods import Station
+from vision_edge.station.wires.machine_vision.nodeset import read_nodeset
+from vision_edge.station.wires.machine_vision.system import Facts
+from vision_edge.station.wires.machine_vision.systems import VisionSystems
+from vision_edge.station.wires.machine_vision.types import VisionTypes
 from vision_edge.station.wires.opcua_access import Access
 from vision_edge.station.wires.payload import source_of
 from vision_edge.station.wires.server_wire import ServerWire
@@ -63,21 +70,33 @@ class OpcuaWire(ServerWire):
         settings: The section `[opcua]`.
         station: The station's name.
         sources: Names of the sources.
+        commanded: Those of them that are judged on command.
+        facts: What its vision systems tell of the station.
 
     Raises:
         MissingExtraError: If asyncua is not installed.
-        VisionEdgeError: If a file that the settings name cannot be read.
+        VisionEdgeError: If a file that the settings name cannot be read, or is another.
     """
 
-    def __init__(self, settings: OpcuaSettings, station: str, sources: list[str]) -> None:
+    def __init__(
+        self,
+        settings: OpcuaSettings,
+        station: str,
+        sources: list[str],
+        commanded: Collection[str] = (),
+        facts: Facts | None = None,
+    ) -> None:
         require("asyncua")
         bound_library_log("asyncua")
         where = host_and_port(settings.host, settings.port)
         super().__init__("opcua", f"opc.tcp://{where}/vision-edge")
         self._settings, self._station, self._sources = settings, station, sources
+        self._commanded, self._facts = commanded, facts or Facts()
+        self._nodeset = None if settings.nodeset is None else read_nodeset(settings.nodeset)
+        self._vision: VisionSystems | None = None
         self._access = Access(settings)
         self._lock = threading.Lock()
-        self._changes: deque[tuple[str, dict[str, Any]]] = deque()
+        self._changes: deque[tuple[str, dict[str, Any], Record | None]] = deque()
         self._sequences = dict.fromkeys(sources, 0)
         self._dropped = 0
         self._changed: asyncio.Event | None = None
@@ -91,7 +110,7 @@ class OpcuaWire(ServerWire):
             return
         with self._lock:
             self._sequences[source] = (self._sequences[source] + 1) & 0xFFFFFFFF
-            self._change(source, _values(record, self._sequences[source]))
+            self._change(source, _values(record, self._sequences[source]), record)
 
     def state(self, source: str, status: Record) -> None:
         """Show a source's state."""
@@ -121,12 +140,12 @@ class OpcuaWire(ServerWire):
         """Return how it is doing."""
         return WireHealth(self._name, *self._said, queued=len(self._changes), dropped=self._dropped)
 
-    def _change(self, source: str, values: dict[str, Any]) -> None:
+    def _change(self, source: str, values: dict[str, Any], record: Record | None = None) -> None:
         """Note new values, and have them written."""
         if len(self._changes) >= _WAITING:
             self._changes.popleft()
             self._dropped += self._said[0] == "ok"
-        self._changes.append((source, values))
+        self._changes.append((source, values, record))
         if self._loop is not None and self._changed is not None:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._changed.set)
@@ -141,12 +160,17 @@ class OpcuaWire(ServerWire):
         await server.start()
         sweeping = asyncio.create_task(opcua_clients.sweep(server))
         try:
+            if self._vision is not None:  # as it was before the server began anew
+                for source, current in self._current.items():
+                    await self._vision.take(source, current, None)
             self._say("ok", f"listens at {self._where}{self._warning()}")
             while not stop.is_set():
                 while self._changes:
-                    source, values = self._changes.popleft()
+                    source, values, record = self._changes.popleft()
                     self._current[source].update(values)
                     await _write(server, nodes[source], values)
+                    if self._vision is not None:
+                        await self._vision.take(source, self._current[source], record)
                 changed.clear()
                 if not self._changes:
                     await _first(stop, changed)
@@ -197,6 +221,7 @@ class OpcuaWire(ServerWire):
             return ua.QualifiedName(name, index)
 
         station = await server.nodes.objects.add_object(node_id(), named(self._station))
+        self._vision = await self._systems(server)
         nodes: dict[str, dict[str, Any]] = {}
         for source in self._sources:
             folder = await station.add_object(node_id(source), named(source))
@@ -205,6 +230,8 @@ class OpcuaWire(ServerWire):
                 value = ua.Variant(self._current[source][name], ua.VariantType[kind])
                 node = await folder.add_variable(node_id(source, name), named(name), value)
                 nodes[source][name] = node.nodeid
+            if self._vision is not None:
+                await self._vision.add(source, folder)
         if self._settings.triggers:
             await self._add_method(station, node_id("Trigger"), named("Trigger"))
         if self._settings.expect:
@@ -212,6 +239,17 @@ class OpcuaWire(ServerWire):
         if self._settings.resets:
             await self._add_reset(station, node_id("ResetCounts"), named("ResetCounts"))
         return nodes
+
+    async def _systems(self, server: Any) -> VisionSystems | None:
+        """Return what shows the sources as OPC 40100-1 has them, if that is asked for."""
+        if not self._settings.machine_vision:
+            return None
+        types = await VisionTypes.load(server, self._nodeset)
+        station = Station(
+            self._trigger if self._settings.triggers else None,
+            self._expect if self._settings.expect else None,
+        )
+        return VisionSystems(server, types, self._commanded, self._facts, station)
 
     async def _add_method(self, station: Any, node_id: Any, name: Any) -> None:
         """Add `Trigger(Source) -> (Accepted, Reason)`; an empty source is all of them."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vision_edge.runtime.system.backoff import Backoff
 from vision_edge.station.core.wire import Commands, Record, WireHealth, WireState
-from vision_edge.station.settings.wires import OutboxSettings
+from vision_edge.station.settings.connections import OutboxSettings
 from vision_edge.station.wires.outbox import Outbox
 from vision_edge.station.wires.payload import encoded, source_of
 

@@ -17,6 +17,7 @@ from vision_edge.station.wires import (
     ModbusSettings,
     MqttSettings,
     OpcuaSettings,
+    SparkplugSettings,
     WebhookSettings,
     WireSettings,
     make_wires,
@@ -30,8 +31,8 @@ else:
 
 DOCS = (ROOT / "docs/reference/wires.md").read_text(encoding="utf-8")
 SECTIONS = {
-    "mqtt": MqttSettings, "webhook": WebhookSettings, "modbus": ModbusSettings,
-    "opcua": OpcuaSettings,
+    "mqtt": MqttSettings, "sparkplug": SparkplugSettings, "webhook": WebhookSettings,
+    "modbus": ModbusSettings, "opcua": OpcuaSettings,
 }  # fmt: skip
 
 
@@ -43,26 +44,28 @@ def test_no_section_makes_no_wire(tmp_path: Path) -> None:
 def test_every_section_makes_its_wire(tmp_path: Path) -> None:
     pytest.importorskip("pymodbus")
     pytest.importorskip("asyncua")
+    pytest.importorskip("google.protobuf")
     settings = WireSettings(
         mqtt=MqttSettings(port=free_port()),
+        sparkplug=SparkplugSettings(port=free_port()),
         webhook=WebhookSettings(url=f"http://127.0.0.1:{free_port()}/"),
         modbus=ModbusSettings(port=free_port()),
         opcua=OpcuaSettings(port=free_port()),
     )
     wires = make_wires(settings, "line-1", tmp_path, ["cam"])
-    assert [wire.name for wire in wires] == ["mqtt", "webhook", "modbus", "opcua"]
-    assert [isinstance(wire, StateWire) for wire in wires] == [True, False, True, True]
+    assert [wire.name for wire in wires] == ["mqtt", "sparkplug", "webhook", "modbus", "opcua"]
+    assert [isinstance(wire, StateWire) for wire in wires] == [True, True, False, True, True]
     for wire in wires:
         wire.verdict(record(1))
         assert wire.health().state == "connecting"
         wire.close()
 
 
-@pytest.mark.parametrize("name", ["modbus", "opcua"])
+@pytest.mark.parametrize("name", ["modbus", "opcua", "sparkplug"])
 def test_a_missing_extra_is_named_and_leaves_nothing_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    for module in ("pymodbus", "asyncua"):
+    for module in ("pymodbus", "asyncua", "google.protobuf"):
         monkeypatch.setitem(sys.modules, module, None)
     settings = WireSettings(mqtt=MqttSettings(), **{name: SECTIONS[name]()})  # type: ignore[arg-type]
     with pytest.raises(MissingExtraError, match=rf"vision-edge\[{name}\]"):
