@@ -1,230 +1,283 @@
-"""Merging methods side by side: the same hub, the same rule of size, the same episodes.
+"""Merging methods side by side: the same hubs, the same rule of size, the same episodes.
 
-Each method gives every projection a direction, as its paper says; `--scale` times the toolkit's
-rule (`averaging.size`) then sizes the whole, so that what is compared is the direction. A table of
-accuracies, the plain backbone first, is printed as Markdown.
+    python benchmarks/merging_league.py --shared ../shared          # test classes
+    python benchmarks/merging_league.py --shared ../shared --choose # classes for choosing
 
-    python benchmarks/merging_league.py HUB --weights W --backbone NAME --data grocery.zip \
-        --split train --classes Anjou,Avocado,Zucchini,Cabbage,Carrots
+Each method of `merging_methods` gives every projection a direction, as its paper says; `--scale`
+times the toolkit's rule (`averaging.size`) then sizes the whole, so that what is compared is the
+direction. A hub may be a part of one, or several together (`a:12+b:12`, the first 12 of each).
+Printed as Markdown, the plain backbone first: accuracy of 5-way 1-shot episodes and, with
+`--open`, the AUROC of the best score between the episode's queries and pictures of other classes.
 
-Choose on train and val classes that the hub never saw; test once.
+Grocery hubs are of 32 train classes; for choosing, the 17 others stand, and mini_imagenet's val.
+Embeddings are kept in `--cache`, so that a run goes on where it stopped. With `--bfloat16` a
+processor that has it computes products in bfloat16: cosines to float32 of 0.9995 and more.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable
-from dataclasses import replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from measured import circumstances
+from merging_methods import METHODS, Method, Products
+from numpy.typing import NDArray
 
+from vision_edge.export.gate.episodes import (
+    Accuracy,
+    EpisodeSettings,
+    accuracy_over,
+    centred_cosine_scores,
+    draw,
+)
 from vision_edge.export.model.embedder import TorchEmbedder
 from vision_edge.export.model.merge import LowRank, merge
+from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.images.preprocess import prepare
+from vision_edge.runtime.recognition.bundle_calibration import ranking
+from vision_edge.runtime.system.files import atomic_file
 from vision_edge.toolkit.adapters.hub import read_hub
 from vision_edge.toolkit.adapters.projections import joined, projections
-from vision_edge.toolkit.averaging.size import Size, sized
-from vision_edge.toolkit.averaging.subspace import ProjectionSum
+from vision_edge.toolkit.averaging.size import sized
 from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone
-from vision_edge.toolkit.data.dataset import Dataset, open_dataset
-from vision_edge.toolkit.evaluation.episodes import EpisodeSettings
-from vision_edge.toolkit.evaluation.evaluate import evaluate, to_document
+from vision_edge.toolkit.data.dataset import open_dataset
 
-Products = list[LowRank]
-Method = Callable[[Products], Tensor]
+NEVER_SEEN = (
+    *("Alpro-Fresh-Soy-Milk", "Alpro-Shelf-Soy-Milk", "Anjou", "Arla-Ecological-Sour-Cream"),
+    *("Arla-Medium-Fat-Milk", "Arla-Standard-Milk", "Avocado", "Cabbage", "Cantaloupe"),
+    *("Carrots", "God-Morgon-Apple-Juice", "Granny-Smith", "Red-Beet", "Satsumas"),
+    *("Yellow-Bell-Pepper", "Yoggi-Strawberry-Yoghurt", "Zucchini"),
+)
+"""Grocery train classes that no adapter of the hubs g32 was tuned on."""
 
-
-def dense(products: Products) -> Tensor:
-    """Return the products, float32 (n, out, in)."""
-    return torch.stack([product.product() for product in products])
-
-
-def mean_of_products(products: Products) -> Tensor:
-    """Task arithmetic (Ilharco et al., ICLR 2023, section 2): the sum of the updates."""
-    return dense(products).mean(0)
+CHOOSE = (("grocery", "train", NEVER_SEEN), ("mini_imagenet", "val", ()))
+TEST = (("grocery", "test", ()), ("mini_imagenet", "test", ()), ("neu_steel", "test", ()))
+HUBS = "g32-w5 g32-w20 m64-w20 m64-w64 g32-w20:12+m64-w20:12"
+Members = list[NDArray[np.int64]]
 
 
-def loras_avg(products: Products) -> Tensor:
-    """The factors averaged apart (LoRA Recycle, Hu et al., CVPR 2025, section 5.1, "LoRAs Avg")."""
-    A = torch.stack([product.A for product in products]).mean(0)
-    return torch.stack([product.B for product in products]).mean(0) @ A
+@dataclass(frozen=True)
+class Pictures:
+    """Prepared pictures uint8 (N, S, S, 3) of one set, and of each class its rows."""
+
+    name: str
+    images: Image
+    members: Members
 
 
-def subspace(products: Products, ridge: float = 0.5, rank: int = 96) -> Tensor:
-    """Ours: each adapter has a say where it could see (`averaging.subspace`)."""
-    total = ProjectionSum.empty(products[0].shape, sees=True)
-    for product in products:
-        total.add(product, 1.0)
-    return total.cut(rank, ridge)[0].product()
+def pictures(
+    shared: Path, cache: Path, source: tuple[str, str, Sequence[str]], backbone: Backbone, each: int
+) -> Pictures:
+    """Return up to `each` pictures a class, prepared for the backbone; drawn once for all."""
+    name, split, classes = source
+    data = open_dataset(shared / "data" / f"{name}.zip", split)
+    missing = set(classes) - set(data.classes)
+    if missing:
+        raise SystemExit(f"{name} has no class {min(missing)!r}")
+    rng = np.random.default_rng(0)
+    kept = [
+        rng.permutation(rows)[:each]
+        for label, rows in zip(data.classes, data.by_class(), strict=True)
+        if not classes or label in classes
+    ]
+    path = cache / f"{name}-{split}-{len(kept)}-{each}-{backbone.spec.size}.npy"
+    if not path.is_file():
+        chosen = np.concatenate(kept).tolist()
+        stack = np.stack([prepare(image, backbone.spec) for image in data.images(chosen)])
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            np.save(file, stack)
+    ends = np.cumsum([len(rows) for rows in kept])
+    members = [np.arange(end - len(rows), end) for end, rows in zip(ends, kept, strict=True)]
+    return Pictures(f"{name}/{split}", np.load(path, allow_pickle=False), members)
 
 
-def _rank(values: Tensor) -> int:
-    return int((values / values[0] > 1e-4).sum())
-
-
-def _polar(matrix: Tensor) -> Tensor:
-    """Return the orthogonal matrix nearest to another (Procrustes)."""
-    U, _, Vh = torch.linalg.svd(matrix, full_matrices=False)
-    found: Tensor = U @ Vh
+def gathered(shared: Path, hub: str, backbone: Backbone) -> dict[str, Products]:
+    """Return the updates of each projection, of a hub or parts of several together."""
+    found: dict[str, Products] = {}
+    for part in hub.split("+"):
+        name, _, count = part.partition(":")
+        adapters = read_hub(shared / "hubs" / name, backbone, trust_base=True)
+        for index, adapter in enumerate(adapters):
+            if count and index >= int(count):
+                break
+            for projection, update in projections(adapter.updates):
+                found.setdefault(projection, []).append(update)
     return found
 
 
-def iso_c(products: Products) -> Tensor:
-    """Iso-C (Marczak et al., ICML 2025, "No Task Left Behind", section 4.1): a flat spectrum."""
-    U, S, Vh = torch.linalg.svd(dense(products).sum(0), full_matrices=False)
-    k = _rank(S)
-    found: Tensor = U[:, :k] @ Vh[:k] * S[:k].mean()
-    return found
-
-
-def iso_cts(products: Products, common: float = 0.8) -> Tensor:
-    """Iso-CTS (the same paper, section 4.2): common directions, then each task's own, all flat."""
-    D = dense(products)
-    U, S, Vh = torch.linalg.svd(D.sum(0), full_matrices=False)
-    k = max(1, int(common * _rank(S)))
-    own = max(1, (_rank(S) - k) // len(D))
-    u, s, vh = torch.linalg.svd(D - U[:, :k] @ (U[:, :k].T @ D), full_matrices=False)
-    most = min(D.shape[1:])
-    left = torch.cat([U[:, :k], *u[:, :, :own]], dim=1)[:, :most]
-    right = torch.cat([Vh[:k], *vh[:, :own]])[:most]
-    return _polar(left) @ _polar(right) * torch.cat([S[:k], *s[:, :own]]).mean()
-
-
-def tsv(products: Products) -> Tensor:
-    """TSV-M (Gargiulo et al., CVPR 2025, section 4.3): tasks' singular vectors, made orthogonal."""
-    D = dense(products)
-    most = min(D.shape[1:])
-    k = max(1, min(most // len(D), products[0].rank))
-    U, S, Vh = torch.linalg.svd(D, full_matrices=False)
-    top = S[:, :k].flatten().argsort(descending=True)[:most]
-    left = torch.cat([*U[:, :, :k]], dim=1)[:, top]
-    found: Tensor = _polar(left) * S[:, :k].flatten()[top] @ _polar(torch.cat([*Vh[:, :k]])[top])
-    return found
-
-
-def ties(updates: Tensor, keep: float = 0.2) -> Tensor:
-    """TIES (Yadav et al., NeurIPS 2023, section 3): trim, elect signs, mean of who agrees."""
-    flat = updates.flatten(1)
-    least = flat.abs().kthvalue(flat.shape[1] - int(keep * flat.shape[1]) + 1, dim=1).values
-    trimmed = torch.where(flat.abs() >= least[:, None], flat, torch.zeros_like(flat))
-    agree = (trimmed.sign() == trimmed.sum(0).sign()) & (trimmed != 0)
-    return ((trimmed * agree).sum(0) / agree.sum(0).clamp_min(1)).view(updates.shape[1:])
-
-
-def ties_of_products(products: Products) -> Tensor:
-    """TIES on the products."""
-    return ties(dense(products))
-
-
-def knots(products: Products) -> Tensor:
-    """KnOTS-TIES (Stoica et al., ICLR 2025, section 4): TIES in the tasks' common left space."""
-    D = dense(products)
-    count, out, width = D.shape
-    side_by_side = D.permute(1, 0, 2).reshape(out, count * width)
-    U, S, Vh = torch.linalg.svd(side_by_side, full_matrices=False)
-    k = _rank(S)
-    right = Vh[:k].reshape(k, count, width).permute(1, 0, 2).contiguous()
-    found: Tensor = U[:, :k] * S[:k] @ ties(right)
-    return found
-
-
-def core_space(products: Products) -> Tensor:
-    """Core Space (Panariello et al., 2025, section 3) with Iso-C: small cores in common bases."""
-    left = torch.linalg.svd(torch.cat([p.B for p in products], dim=1), full_matrices=False)[0]
-    right = torch.linalg.svd(torch.cat([p.A for p in products]), full_matrices=False)[2]
-    core = sum(((left.T @ p.B) @ (p.A @ right.T) for p in products), torch.zeros(()))
-    U, S, Vh = torch.linalg.svd(core, full_matrices=False)
-    found: Tensor = left @ (U @ Vh * S.mean()) @ right
-    return found
-
-
-def own_covariance(products: Products, ridge: float = 0.02) -> Tensor:
-    """RegMean (Jin et al., ICLR 2023, equation 2), inputs' covariance taken as D^T D."""
-    D = dense(products)
-    gram = D.mT @ D
-    gram = gram / gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None].clamp_min(1e-20)
-    width = D.shape[2]
-    total = gram.sum(0) + ridge * len(D) / width * torch.eye(width)
-    found: Tensor = torch.linalg.solve(total, (D @ gram).sum(0).T).T
-    return found
-
-
-METHODS: dict[str, Method] = {
-    "LoRAs Avg (paper)": loras_avg,
-    "mean of products": mean_of_products,
-    "TIES": ties_of_products,
-    "KnOTS-TIES": knots,
-    "TSV-M": tsv,
-    "Iso-C": iso_c,
-    "Iso-CTS": iso_cts,
-    "Core Space + Iso-C": core_space,
-    "own covariance": own_covariance,
-    "subspace (ours)": subspace,
-}
-
-
-def merged(hub: Path, backbone: Backbone, method: Method, scale: float) -> tuple[Backbone, Size]:
-    """Merge a hub by a method, and return the backbone with it at the rule's size times `scale`."""
-    gathered: dict[str, Products] = {}
-    for adapter in read_hub(hub, backbone, trust_base=True):
-        for name, update in projections(adapter.updates):
-            gathered.setdefault(name, []).append(update)
+def merged(hub: dict[str, Products], method: Method) -> dict[str, LowRank]:
+    """Return a hub's update by module as a method directs it; its size is not settled yet."""
     parts: dict[str, dict[str, LowRank]] = {}
-    for name, products in gathered.items():
+    for name, products in hub.items():
         module, _, part = name.partition(":")
         matrix = method(products)
         parts.setdefault(module, {})[part] = LowRank(torch.eye(matrix.shape[1]), matrix)
-    updates, size = sized({m: joined(p) for m, p in parts.items()}, backbone, scale)
-    model = copy.deepcopy(backbone.model)
-    merge(model, updates)
-    return Backbone(backbone.name, model, backbone.spec), size
+    return {module: joined(found) for module, found in parts.items()}
 
 
-def chosen_classes(data: Dataset, names: list[str]) -> Dataset:
-    """Return a data set of some classes alone."""
-    if not names:
-        return data
-    missing = sorted(set(names) - set(data.classes))
-    if missing:
-        raise SystemExit(f"{data.name} has no class {missing[0]!r}")
-    wanted = [data.classes.index(name) for name in sorted(names)]
-    rows = np.flatnonzero(np.isin(data.labels, wanted))
-    labels = np.searchsorted(np.array(wanted), data.labels[rows])
-    files = tuple(data.files[row] for row in rows)
-    return replace(data, files=files, labels=labels, classes=tuple(sorted(names)))
+@dataclass
+class League:
+    """Embeds each state of the backbone once.
+
+    Attributes:
+        backbone: The plain one.
+        sets: What is embedded.
+        cache: Where embeddings are kept.
+    """
+
+    backbone: Backbone
+    sets: list[Pictures]
+    cache: Path
+
+    def plain(self) -> list[Embeddings]:
+        """Return the plain backbone's embeddings of each set."""
+        return [self._kept("plain", data, self.backbone.model) for data in self.sets]
+
+    def of(
+        self, key: str, updates: dict[str, LowRank], scale: float
+    ) -> tuple[list[Embeddings], float]:
+        """Return the embeddings of each set at `scale` times the rule, and the update's share."""
+        note = self.cache / f"{key}.json"
+        if not note.is_file():
+            found, size = sized(updates, self.backbone, scale)
+            self.embedded(key, found)
+            with atomic_file(note) as temporary:
+                temporary.write_text(json.dumps(size.document()))
+        share = float(json.loads(note.read_text())["share"])
+        return [self._kept(key, data, None) for data in self.sets], share
+
+    def embedded(self, key: str, updates: Mapping[str, LowRank]) -> list[Embeddings]:
+        """Return the embeddings of each set by the backbone with an update as it is."""
+        model = copy.deepcopy(self.backbone.model)
+        merge(model, updates)
+        return [self._kept(key, data, model) for data in self.sets]
+
+    def _kept(self, key: str, data: Pictures, model: torch.nn.Module | None) -> Embeddings:
+        path = self.cache / f"{key}-{data.name.replace('/', '-')}-{len(data.images)}.npy"
+        if not path.is_file():
+            if model is None:
+                raise SystemExit(f"{path} is missing beside its note: remove {key}.json")
+            vectors = TorchEmbedder(model, self.backbone.spec, batch=32).embed(data.images)
+            with atomic_file(path) as temporary, temporary.open("wb") as file:
+                np.save(file, vectors)
+        found: Embeddings = np.load(path, allow_pickle=False)
+        return found
+
+
+def in_bfloat16(backbone: Backbone) -> None:
+    """Let every model of the backbone's class compute its products in bfloat16."""
+    kind = type(backbone.model)
+    kind.forward = torch.autocast("cpu", torch.bfloat16)(kind.forward)  # type: ignore[method-assign]
+
+
+def gain(after: Embeddings, before: Embeddings, members: Members, episodes: int) -> Accuracy:
+    """Return the mean difference of accuracy on the same episodes, and its 95 % interval.
+
+    Args:
+        after: float32 (N, D).
+        before: Of the same pictures, to compare with.
+        members: Of each class its rows.
+        episodes: How many, 5-way 1-shot.
+    """
+    settings = EpisodeSettings(episodes=episodes)
+    truth = np.repeat(np.arange(settings.way), settings.query)
+    apart = []
+    for episode in draw(members, settings):
+        right = []
+        for vectors in (after, before):
+            prototypes = vectors[episode.support].mean(axis=1)
+            scores = centred_cosine_scores(vectors[episode.query.ravel()], prototypes)
+            right.append(float((scores.argmax(axis=1) == truth).mean()))
+        apart.append(right[0] - right[1])
+    error = float(np.std(apart, ddof=1)) / float(np.sqrt(len(apart)))
+    return Accuracy(100.0 * float(np.mean(apart)), 196.0 * error)
+
+
+def rejection(vectors: Embeddings, members: Members, settings: EpisodeSettings) -> Accuracy:
+    """Return the AUROC between an episode's queries and pictures of up to `way` other classes.
+
+    Args:
+        vectors: float32 (N, D).
+        members: Of each class its rows, more classes than `way`.
+        settings: The same as for accuracy: the known classes are those of the same episodes.
+    """
+    rng = np.random.default_rng(settings.seed)
+    owner = np.concatenate([np.full(len(m), i) for i, m in enumerate(members)])
+    order = np.argsort(np.concatenate(members))
+    rates = []
+    for episode in draw(members, settings):
+        known = set(owner[order][episode.support[:, 0]].tolist())
+        others = [m for i, m in enumerate(members) if i not in known]
+        picked = [others[i] for i in rng.permutation(len(others))[: settings.way]]
+        strangers = np.concatenate([rng.permutation(m)[: settings.query] for m in picked])
+        prototypes = vectors[episode.support].mean(axis=1)
+        own = centred_cosine_scores(vectors[episode.query.ravel()], prototypes).max(axis=1)
+        other = centred_cosine_scores(vectors[strangers], prototypes).max(axis=1)
+        rates.append(ranking(own.astype(np.float32), other.astype(np.float32)))
+    error = float(np.std(rates, ddof=1)) / float(np.sqrt(len(rates)))
+    return Accuracy(100.0 * float(np.mean(rates)), 196.0 * error)
+
+
+def row(
+    name: str, share: str, found: list[Embeddings], sets: list[Pictures], opened: bool, count: int
+) -> str:
+    """Return a line of the table."""
+    cells = []
+    for vectors, data in zip(found, sets, strict=True):
+        settings = EpisodeSettings(episodes=count)
+        accuracy = accuracy_over(vectors, data.members, settings)
+        cells.append(f"{accuracy.mean:.1f} ± {accuracy.ci95:.1f}")
+        if opened:
+            area = rejection(vectors, data.members, settings)
+            cells.append(f"{area.mean:.1f} ± {area.ci95:.1f}")
+    return f"| {name} | {share} | {' | '.join(cells)} |"
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("hub", type=Path)
-    parser.add_argument("--backbone")
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--split")
-    parser.add_argument("--classes", default="", help="only these, separated by commas")
-    parser.add_argument("--scale", type=float, default=1.0)
+    """Print a table a hub."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--backbone", default="vit_tiny_patch16_224")
+    parser.add_argument("--hubs", default=HUBS, help="separated by blanks")
+    parser.add_argument("--methods", default="", help="separated by commas; all by default")
+    parser.add_argument("--scales", default="1", help="separated by commas")
+    parser.add_argument("--choose", action="store_true", help="train and val classes, not test")
+    parser.add_argument("--each", type=int, default=20, help="pictures a class")
     parser.add_argument("--episodes", type=int, default=600)
-    parser.add_argument("--methods", default=",".join(METHODS))
-    options = parser.parse_args()
-    backbone = load_backbone(BackboneOptions(name=options.backbone, weights=options.weights))
-    data = open_dataset(options.data, options.split, default="val")
-    data = chosen_classes(data, [name for name in options.classes.split(",") if name])
-    embedders, sizes = [backbone.embedder("plain")], {}
-    for name in options.methods.split(","):
-        changed, sizes[name] = merged(options.hub, backbone, METHODS[name], options.scale)
-        embedders.append(TorchEmbedder(changed.model, changed.spec, name))
-    settings = EpisodeSettings(episodes=options.episodes)
-    table = to_document(data, settings, evaluate(data, embedders, settings))
-    print(f"\n{table['data']}, {table['way']}-way {table['shot']}-shot, {options.hub.name}\n")
-    print("| method | share of the weights | accuracy |\n| --- | --- | --- |")
-    for result in table["results"]:
-        size = sizes.get(result["name"])
-        share = f"{100 * size.share:.1f} %" if size else "-"
-        print(f"| {result['name']} | {share} | {result['accuracy']:.1f} ± {result['ci95']:.1f} |")
+    parser.add_argument("--open", action="store_true", help="AUROC as well")
+    parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--cache", type=Path, default=Path(".out/league"))
+    args = parser.parse_args()
+    args.cache.mkdir(parents=True, exist_ok=True)
+    weights = args.shared / "weights" / f"{args.backbone}.safetensors"
+    backbone = load_backbone(BackboneOptions(name=args.backbone, weights=weights))
+    sources = CHOOSE if args.choose else TEST
+    sets = [pictures(args.shared, args.cache, s, backbone, args.each) for s in sources]
+    if args.bfloat16:
+        in_bfloat16(backbone)
+    league = League(backbone, sets, args.cache)
+    names = [name for name in args.methods.split(",") if name] or list(METHODS)
+    heads = [h for data in sets for h in ([data.name, "AUROC"] if args.open else [data.name])]
+    print(f"{circumstances()}, {args.episodes} episodes, {args.each} pictures a class", flush=True)
+    print(f"| hub, method | share | {' | '.join(heads)} |\n|{' --- |' * (2 + len(heads))}")
+    print(row("plain", "-", league.plain(), sets, args.open, args.episodes), flush=True)
+    for hub in args.hubs.split():
+        products = gathered(args.shared, hub, backbone)
+        for name in names:
+            updates = merged(products, METHODS[name])
+            for scale in map(float, args.scales.split(",")):
+                kind = "choose" if args.choose else "test"
+                key = f"{kind}-{hub}-{name}-{scale:g}-{args.each}".replace(" ", "_")
+                found, share = league.of(key, updates, scale)
+                title = f"{hub}, {name}" + (f" x {scale:g}" if scale != 1 else "")
+                line = row(title, f"{100 * share:.1f} %", found, sets, args.open, args.episodes)
+                print(line, flush=True)
 
 
 if __name__ == "__main__":
