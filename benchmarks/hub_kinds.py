@@ -6,7 +6,7 @@
 Each kind is made of the shared hubs: parts, mixtures, copies, zeros, noise, other ranks. Beside
 each stands its gain over the plain backbone on each set, with the 95 % interval of the difference
 on the same episodes, and whether the report warns. A kind is *silent harm* where it is below plain
-by more than that interval on some set and no warning says that it may be.
+by more than the accuracy's own interval on some set (what `--test` warns of) and nothing warned.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from measured import circumstances
 from merging_league import CHOOSE, TEST, League, gain, in_bfloat16, pictures
 
+from vision_edge.export.gate.episodes import EpisodeSettings, accuracy_over
 from vision_edge.export.model.merge import LowRank
 from vision_edge.toolkit.adapters.adapter import Adapter, write_adapter
 from vision_edge.toolkit.adapters.hub import read_hub
@@ -138,7 +139,7 @@ def main() -> None:
     parser.add_argument("--test", action="store_true", help="test classes, not those for choosing")
     parser.add_argument("--each", type=int, default=20, help="pictures a class")
     parser.add_argument("--episodes", type=int, default=600)
-    parser.add_argument("--only", default="", help="kinds whose names contain this")
+    parser.add_argument("--only", default="", help="kinds whose names contain one of these")
     parser.add_argument("--bfloat16", action="store_true")
     parser.add_argument("--cache", type=Path, default=Path(".out/league"))
     args = parser.parse_args()
@@ -155,7 +156,7 @@ def main() -> None:
     print(f"|{' --- |' * (5 + len(sets))}", flush=True)
     plain = league.plain()
     for name, hub in kinds(Maker(args.shared, args.cache / "hubs", backbone)):
-        if args.only not in name:
+        if not any(part in name for part in args.only.split(",")):
             continue
         result = average_hub(hub, backbone, trust_base=True)
         key = f"kind-{'test' if args.test else 'choose'}-{hub.name}-{args.each}"
@@ -165,7 +166,12 @@ def main() -> None:
             for one, other, data in zip(found, plain, sets, strict=True)
         ]
         size, warned = result.report["size"], result.report["warnings"]
-        harm = any(g.mean < -g.ci95 for g in gains)
+        settings = EpisodeSettings(episodes=args.episodes)
+        limits = [
+            accuracy_over(vectors, data.members, settings).ci95
+            for vectors, data in zip(plain, sets, strict=True)
+        ]
+        harm = any(g.mean < -limit for g, limit in zip(gains, limits, strict=True))
         cells = " | ".join(f"{g.mean:+.1f} ± {g.ci95:.1f}" for g in gains)
         said = "yes" if warned else "-"
         silent = "**YES**" if harm and not warned else "no"

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +40,13 @@ from vision_edge.export.gate.episodes import (
 from vision_edge.export.model.embedder import TorchEmbedder
 from vision_edge.export.model.merge import LowRank, merge
 from vision_edge.runtime.arrays import Embeddings, Image
+from vision_edge.runtime.images.crops import cropped
 from vision_edge.runtime.images.preprocess import prepare
 from vision_edge.runtime.recognition.bundle_calibration import ranking
 from vision_edge.runtime.system.files import atomic_file
 from vision_edge.toolkit.adapters.hub import read_hub
 from vision_edge.toolkit.adapters.projections import joined, projections
-from vision_edge.toolkit.averaging.size import sized
+from vision_edge.toolkit.averaging.size import scaled, sized, weights_norm
 from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone
 from vision_edge.toolkit.data.dataset import open_dataset
 
@@ -72,9 +74,14 @@ class Pictures:
 
 
 def pictures(
-    shared: Path, cache: Path, source: tuple[str, str, Sequence[str]], backbone: Backbone, each: int
+    shared: Path,
+    cache: Path,
+    source: tuple[str, str, Sequence[str]],
+    backbone: Backbone,
+    each: int,
+    crop: float = 1.0,
 ) -> Pictures:
-    """Return up to `each` pictures a class, prepared for the backbone; drawn once for all."""
+    """Return up to `each` pictures a class, or their middles, prepared; drawn once for all."""
     name, split, classes = source
     data = open_dataset(shared / "data" / f"{name}.zip", split)
     missing = set(classes) - set(data.classes)
@@ -86,10 +93,12 @@ def pictures(
         for label, rows in zip(data.classes, data.by_class(), strict=True)
         if not classes or label in classes
     ]
-    path = cache / f"{name}-{split}-{len(kept)}-{each}-{backbone.spec.size}.npy"
+    part = "" if crop == 1.0 else f"-{crop:g}"
+    path = cache / f"{name}-{split}-{len(kept)}-{each}-{backbone.spec.size}{part}.npy"
     if not path.is_file():
         chosen = np.concatenate(kept).tolist()
-        stack = np.stack([prepare(image, backbone.spec) for image in data.images(chosen)])
+        images = (cropped(image, crop) for image in data.images(chosen))
+        stack = np.stack([prepare(image, backbone.spec) for image in images])
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.save(file, stack)
     ends = np.cumsum([len(rows) for rows in kept])
@@ -145,12 +154,14 @@ class League:
         """Return the embeddings of each set at `scale` times the rule, and the update's share."""
         note = self.cache / f"{key}.json"
         if not note.is_file():
-            found, size = sized(updates, self.backbone, scale)
-            self.embedded(key, found)
+            _, size = sized(updates, self.backbone, scale)
             with atomic_file(note) as temporary:
                 temporary.write_text(json.dumps(size.document()))
         share = float(json.loads(note.read_text())["share"])
-        return [self._kept(key, data, None) for data in self.sets], share
+        norm = math.sqrt(sum(update.squared_norm() for update in updates.values()))
+        factor = share * weights_norm(updates, self.backbone) / norm
+        parts = {module: scaled(update, factor) for module, update in updates.items()}
+        return self.embedded(key, parts), share
 
     def embedded(self, key: str, updates: Mapping[str, LowRank]) -> list[Embeddings]:
         """Return the embeddings of each set by the backbone with an update as it is."""
@@ -158,11 +169,9 @@ class League:
         merge(model, updates)
         return [self._kept(key, data, model) for data in self.sets]
 
-    def _kept(self, key: str, data: Pictures, model: torch.nn.Module | None) -> Embeddings:
+    def _kept(self, key: str, data: Pictures, model: torch.nn.Module) -> Embeddings:
         path = self.cache / f"{key}-{data.name.replace('/', '-')}-{len(data.images)}.npy"
         if not path.is_file():
-            if model is None:
-                raise SystemExit(f"{path} is missing beside its note: remove {key}.json")
             vectors = TorchEmbedder(model, self.backbone.spec, batch=32).embed(data.images)
             with atomic_file(path) as temporary, temporary.open("wb") as file:
                 np.save(file, vectors)

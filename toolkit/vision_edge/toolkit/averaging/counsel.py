@@ -17,6 +17,9 @@ NARROW = 10
 FEW = 10
 """Classes of all adapters together below which a build may end below the plain backbone."""
 
+FEWEST = 2
+"""Classes that an adapter knows at the least, where nothing says how many."""
+
 TRIED_RANK, TRIED_ADAPTERS = 64, 120
 """The highest rank and the most adapters that the rule was tried with."""
 
@@ -52,11 +55,13 @@ def _of_size(size: Report) -> Iterator[str]:
 
 
 def _of_adapters(adapters: Sequence[Report]) -> Iterator[str]:
-    ways = [fact["way"] for fact in adapters if fact["way"]]
-    if len(ways) == len(adapters) and sum(ways) < FEW:
+    known = sum(fact["way"] or FEWEST for fact in adapters)
+    if known < FEW:
+        unsaid = any(not fact["way"] for fact in adapters)
+        some = f"may know as few as {known} classes" if unsaid else f"know {known} classes"
         yield (
-            f"its adapters know {sum(ways)} classes in all; so few may end below the plain "
-            "backbone (a single 2-way adapter did). Test it on your own images (--test)"
+            f"its adapters {some} in all; so few may end below the plain backbone (a single 2-way "
+            "adapter did). Test it on your own images (--test)"
         )
     ranks = [fact["rank"] for fact in adapters]
     if max(ranks) > TRIED_RANK:
@@ -130,6 +135,13 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     """Return the first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
+
+
+UNTESTED = (
+    "it was compared with the plain backbone on no pictures, so whether it is better on yours is "
+    "not known: --test DATA does, with a folder of classes"
+)
+"""Said of a build without `--test`."""
 
 
 def below_plain(document: Report, own: str) -> str | None:

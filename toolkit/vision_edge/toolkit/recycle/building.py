@@ -18,7 +18,7 @@ from vision_edge.runtime.errors import AdapterError, VisionEdgeError
 from vision_edge.runtime.system.files import atomic_folder
 from vision_edge.toolkit.adapters.adapter import write_adapter
 from vision_edge.toolkit.averaging.average import AverageSettings, average_hub, settings_document
-from vision_edge.toolkit.averaging.counsel import below_plain
+from vision_edge.toolkit.averaging.counsel import UNTESTED, below_plain
 from vision_edge.toolkit.averaging.factors import factor_average
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.data.dataset import Dataset
@@ -81,11 +81,13 @@ def build_average(
         states = {backbone.name: {}, AVERAGED: result.updates}
         tables.append(_real_table(test, backbone, states, "cpu"))
     said = [*result.report["warnings"], *_warned(tables, AVERAGED)]
+    advice = [*result.report["counsel"], *([] if tables else [UNTESTED])]
     report = {
         **result.report,
         **_origin(hub, seed, started),
         "evaluations": tables,
         "warnings": said,
+        "counsel": advice,
     }
     info = {"method": "average", "settings": settings_document(chosen), "hub": hub.name}
     with atomic_folder(out) as folder:
@@ -137,6 +139,7 @@ def build_recycled(
         **_origin(hub, chosen.meta.seed, started),
     }
     report["warnings"] += _warned(tables[1:], RECYCLED)
+    report["counsel"] += [] if test is not None else [UNTESTED]
     info = {"method": "recycle", "settings": chosen.document(), "hub": hub.name}
     sheet = bytes(cv2.imencode(".png", pool_sheet(result.parts))[1])
     with atomic_folder(out) as folder:
