@@ -20,7 +20,7 @@ the *spread*, the standard deviation of the cosines of 60 frames of these produc
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,13 +34,15 @@ from vision_edge.export.gate.episodes import centred_cosine_scores
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.toolkit.backbones.backbone import BackboneOptions, load_backbone
 
-SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+SIZES = "0,0.5,1,1.5,2,3"
 CRITERIA = ("hits", "likelihood", "margin", "spread")
 SHOTS = (1, 2, 3, 5)
 SHARPNESS = 10.0
 NEARER, VIEWED = 0.7, 8
 """The crop that stands for another snapshot, and how many pictures a class have it."""
 FRAMES = 60
+QUERIES = 9
+"""Pictures a product that judge; at least so many beyond those that may be snapshots are needed."""
 Numbers = NDArray[np.float64]
 
 
@@ -91,30 +93,41 @@ def accuracy(state: State, snapshots: NDArray[np.int64], queries: NDArray[np.int
 
 
 def compare(
-    states: Sequence[State], members: Members, products: int, shots: int, draws: int
+    states: Mapping[float, State], members: Members, products: int, shots: int, draws: int
 ) -> list[str]:
-    """Return the cells of one line: what each way of choosing reaches over the draws."""
+    """Return the cells of one line: what each way of choosing reaches over the draws.
+
+    Args:
+        states: By size, as a multiple of the rule's.
+        members: Of each class its rows.
+        products: P.
+        shots: K.
+        draws: How many.
+    """
+    sizes = np.array(list(states))
+    rule = int(np.argmin(np.abs(sizes - 1.0)))
     rng = np.random.default_rng([products, shots])
     reached, said = [], []
     for _ in range(draws):
-        chosen = [rng.permutation(len(members))[:products]][0]
-        rows = np.stack([np.roll(members[c], -int(rng.integers(VIEWED))) for c in chosen])
+        chosen = rng.permutation(len(members))[:products]
         first = np.stack([rng.permutation(members[c][:VIEWED])[:shots] for c in chosen])
-        rest = np.stack([np.setdiff1d(r, f)[-9:] for r, f in zip(rows, first, strict=True)])
+        rest = np.stack([members[c][VIEWED:][-QUERIES:] for c in chosen])
         frames = rng.permutation(rest.ravel())[:FRAMES]
-        reached.append([accuracy(state, first, rest) for state in states])
-        said.append([list(criteria(state, first, frames).values()) for state in states])
+        reached.append([accuracy(state, first, rest) for state in states.values()])
+        said.append([list(criteria(state, first, frames).values()) for state in states.values()])
     accuracies, values = np.array(reached), np.array(said)  # (draws, sizes), (..., criteria)
-    nearness = -1e-9 * np.abs(np.array(SCALES) - 1.0)
-    cells = [f"{accuracies[:, 0].mean():.1f}", f"{accuracies[:, SCALES.index(1.0)].mean():.1f}"]
-    cells.append(
-        f"{accuracies.mean(axis=0).max():.1f} ({SCALES[accuracies.mean(axis=0).argmax()]:g})"
-    )
+    nearness = -1e-9 * np.abs(sizes - 1.0)
+    means = accuracies.mean(axis=0)
+    cells = [
+        f"{means[0]:.1f}",
+        f"{means[rule]:.1f}",
+        f"{means.max():.1f} ({sizes[means.argmax()]:g})",
+    ]
     for index in range(len(CRITERIA)):
         picked = (values[:, :, index] + nearness).argmax(axis=1)
-        gained = accuracies[np.arange(draws), picked] - accuracies[:, SCALES.index(1.0)]
+        gained = accuracies[np.arange(draws), picked] - accuracies[:, rule]
         error = 1.96 * gained.std(ddof=1) / np.sqrt(draws)
-        middle = np.median(np.array(SCALES)[picked])
+        middle = np.median(sizes[picked])
         cells.append(f"{gained.mean():+.2f} ± {error:.2f} ({middle:g})")
     return cells
 
@@ -126,6 +139,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="vit_tiny_patch16_224")
     parser.add_argument("--hubs", default="g32-w5 g32-w20 m64-w20 m64-w64")
     parser.add_argument("--sets", default="", help="only those whose names contain one of these")
+    parser.add_argument("--sizes", default=SIZES, help="0 and 1 among them, separated by commas")
     parser.add_argument("--products", type=int, default=5)
     parser.add_argument("--draws", type=int, default=300)
     parser.add_argument("--each", type=int, default=20, help="pictures a class")
@@ -155,19 +169,19 @@ def main() -> None:
     )
     for hub in args.hubs.split():
         direction = merged(gathered(args.shared, hub, backbone), METHODS["subspace (ours)"])
-        found = [league.plain()]
-        for scale in SCALES[1:]:
+        found = {0.0: league.plain()}
+        for scale in sorted(set(map(float, args.sizes.split(","))) - {0.0}):
             kind = "test" if args.test else "choose"
             key = f"{kind}-{hub}-subspace_(ours)-{scale:g}-{args.each}"
-            found.append(league.of(key, direction, scale)[0])
+            found[scale] = league.of(key, direction, scale)[0]
         for place, data in enumerate(sets):
-            states = [
-                State(
+            states = {
+                size: State(
                     vectors[place],
                     dict(zip(firsts[place].tolist(), vectors[len(sets) + place], strict=True)),
                 )
-                for vectors in found
-            ]
+                for size, vectors in found.items()
+            }
             for shots in SHOTS:
                 cells = compare(states, data.members, args.products, shots, args.draws)
                 print(f"| {hub}, {data.name}, {shots} | {' | '.join(cells)} |", flush=True)

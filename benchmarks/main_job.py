@@ -99,7 +99,7 @@ def main_job(args: argparse.Namespace) -> dict[str, Any]:
     figures = out / "evaluate.json"
     steps["evaluate"] = command(
         "evaluate", args.data, *base, "--adapter", meta, "--episodes", args.episodes,
-        "--json", figures, "--plot", out / "evaluate.png",
+        "--json", figures, "--plot", out / "evaluate.svg",
     )  # fmt: skip
     steps["export"] = command(
         "export", *base, "--adapter", meta, "--evaluation", figures, "--out", bundle

@@ -13,17 +13,19 @@ from datetime import date
 _MEASURED = """
 import resource, subprocess, sys
 status = subprocess.call(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_maxrss / 1024, used.ru_utime + used.ru_stime)
 sys.exit(status)
 """
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Wall seconds and peak resident memory in MB."""
+    """Wall seconds, peak resident memory in MB, and seconds of all processors together."""
 
     seconds: float
     peak_mb: float
+    processor_seconds: float
 
 
 def command(*arguments: object) -> Measured:
@@ -44,7 +46,8 @@ def command(*arguments: object) -> Measured:
     )
     if done.returncode:
         raise SystemExit(f"vision-edge {arguments[0]} failed with status {done.returncode}")
-    return Measured(time.monotonic() - started, float(done.stdout.splitlines()[-1]))
+    peak, used = map(float, done.stdout.splitlines()[-1].split())
+    return Measured(time.monotonic() - started, peak, used)
 
 
 def circumstances() -> dict[str, str]:

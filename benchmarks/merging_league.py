@@ -6,7 +6,7 @@
 Each method of `merging_methods` gives every projection a direction, as its paper says; `--scale`
 times the toolkit's rule (`averaging.size`) then sizes the whole, so that what is compared is the
 direction. A hub may be a part of one, or several together (`a:12+b:12`, the first 12 of each).
-Printed as Markdown, the plain backbone first: accuracy of 5-way 1-shot episodes and, with
+Printed as Markdown, the plain backbone first: accuracy of 5-way episodes and, with
 `--open`, the AUROC of the best score between the episode's queries and pictures of other classes.
 
 Grocery hubs are of 32 train classes; for choosing, the 17 others stand, and mini_imagenet's val.
@@ -234,12 +234,16 @@ def rejection(vectors: Embeddings, members: Members, settings: EpisodeSettings) 
 
 
 def row(
-    name: str, share: str, found: list[Embeddings], sets: list[Pictures], opened: bool, count: int
+    name: str,
+    share: str,
+    found: list[Embeddings],
+    sets: list[Pictures],
+    settings: EpisodeSettings,
+    opened: bool,
 ) -> str:
     """Return a line of the table."""
     cells = []
     for vectors, data in zip(found, sets, strict=True):
-        settings = EpisodeSettings(episodes=count)
         accuracy = accuracy_over(vectors, data.members, settings)
         cells.append(f"{accuracy.mean:.1f} ± {accuracy.ci95:.1f}")
         if opened:
@@ -259,6 +263,7 @@ def main() -> None:
     parser.add_argument("--choose", action="store_true", help="train and val classes, not test")
     parser.add_argument("--each", type=int, default=20, help="pictures a class")
     parser.add_argument("--episodes", type=int, default=600)
+    parser.add_argument("--shot", type=int, default=1)
     parser.add_argument("--open", action="store_true", help="AUROC as well")
     parser.add_argument("--bfloat16", action="store_true")
     parser.add_argument("--cache", type=Path, default=Path(".out/league"))
@@ -271,11 +276,12 @@ def main() -> None:
     if args.bfloat16:
         in_bfloat16(backbone)
     league = League(backbone, sets, args.cache)
+    settings = EpisodeSettings(shot=args.shot, episodes=args.episodes)
     names = [name for name in args.methods.split(",") if name] or list(METHODS)
     heads = [h for data in sets for h in ([data.name, "AUROC"] if args.open else [data.name])]
     print(f"{circumstances()}, {args.episodes} episodes, {args.each} pictures a class", flush=True)
     print(f"| hub, method | share | {' | '.join(heads)} |\n|{' --- |' * (2 + len(heads))}")
-    print(row("plain", "-", league.plain(), sets, args.open, args.episodes), flush=True)
+    print(row("plain", "-", league.plain(), sets, settings, args.open), flush=True)
     for hub in args.hubs.split():
         products = gathered(args.shared, hub, backbone)
         for name in names:
@@ -285,7 +291,7 @@ def main() -> None:
                 key = f"{kind}-{hub}-{name}-{scale:g}-{args.each}".replace(" ", "_")
                 found, share = league.of(key, updates, scale)
                 title = f"{hub}, {name}" + (f" x {scale:g}" if scale != 1 else "")
-                line = row(title, f"{100 * share:.1f} %", found, sets, args.open, args.episodes)
+                line = row(title, f"{100 * share:.1f} %", found, sets, settings, args.open)
                 print(line, flush=True)
 
 
