@@ -23,8 +23,9 @@ from vision_edge.export.model.embedder import TorchEmbedder
 from vision_edge.export.model.merge import merge
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.images.coding import encode_jpeg, read_image
+from vision_edge.runtime.images.crops import FRAME_CROP, cropped
 from vision_edge.runtime.images.preprocess import prepare
-from vision_edge.runtime.pipeline.gallery_classifier import cohort_of
+from vision_edge.runtime.pipeline.gallery_classifier import cohort_of, prior_of
 from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
 from vision_edge.runtime.recognition.prototypes import PrototypeClassifier
 from vision_edge.toolkit.adapters.adapter import read_adapter
@@ -66,7 +67,8 @@ def torch_labels(
     embedder = TorchEmbedder(backbone.model, backbone.spec)
 
     def embed(paths: list[Path]) -> np.ndarray:
-        images = (prepare(read_image(path), backbone.spec) for path in paths)
+        frames = (cropped(read_image(path), FRAME_CROP) for path in paths)  # as `run` looks at them
+        images = (prepare(frame, backbone.spec) for frame in frames)
         batches = iter(lambda: list(islice(images, BATCH)), [])
         return np.concatenate([embedder.embed(np.stack(batch)) for batch in batches])
 
@@ -74,7 +76,7 @@ def torch_labels(
     classifier = PrototypeClassifier(
         list(snapshots),
         np.stack([embed_snapshot(embedder, read_image(path)) for path in snapshots.values()]),
-        loaded.centre,
+        prior_of(loaded),
         cohort_of(loaded),
         threshold=-1,
     )
