@@ -33,6 +33,7 @@ from vision_edge.toolkit.adapters.peft_format import (
     parse_peft,
     write_peft,
 )
+from vision_edge.toolkit.adapters.peft_kinds import told_by_tensor
 from vision_edge.toolkit.adapters.preprocessing import (
     check_preprocessing,
     preprocessing_metadata,
@@ -252,9 +253,11 @@ def _parse(path: Path) -> tuple[Parsed, Path]:
     refuse_shard(path)
     tensors, metadata = _read_tensors(path)
     if not is_paper_layout(tensors):
+        first = next(iter(tensors), "")
+        told = f"; {first!r} is {told_by_tensor(first)}" if first else ""
         raise AdapterError(
             f"{path}: no adapter layout that is known (first tensors: "
-            f"{', '.join(list(tensors)[:3]) or 'none'})",
+            f"{', '.join(list(tensors)[:3]) or 'none'}){told}",
             fix=f"give a PEFT directory with {CONFIG_FILE} and {MODEL_FILE}",
         )
     return parse_paper(path, tensors, _own(metadata, path)), path
