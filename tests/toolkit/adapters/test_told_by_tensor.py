@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vision_edge.runtime.errors import AdapterError
 from vision_edge.toolkit.adapters.adapter import read_adapter
-from vision_edge.toolkit.adapters.peft_format import MODEL_FILE
+from vision_edge.toolkit.adapters.peft_format import CONFIG_FILE, MODEL_FILE
 from vision_edge.toolkit.backbones.backbone import Backbone
 
 PREFIX = "base_model.model."
@@ -72,6 +72,17 @@ def test_a_file_alone_is_told_by_its_first_tensor(tmp_path: Path) -> None:
     save_file({name: torch.zeros(4, 4)}, path)
     with refusal(AdapterError, path, "kohya"):
         read_adapter(path)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_peft_s_weights_without_their_folder_are_told_so(
+    tmp_path: Path, backbone: Backbone, beside: bool
+) -> None:
+    folder = adapter_in(tmp_path / "a", backbone)
+    if not beside:
+        (folder / CONFIG_FILE).unlink()
+    with refusal(AdapterError, folder / MODEL_FILE, "alone", CONFIG_FILE):
+        read_adapter(folder / MODEL_FILE, backbone)
 
 
 @pytest.mark.parametrize(
