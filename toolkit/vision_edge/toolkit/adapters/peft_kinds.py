@@ -29,6 +29,8 @@ KINDS = {
     "VBLORA": "VB-LoRA", "VERA": "VeRA", "WAVEFT": "WaveFT", "XLORA": "X-LoRA",
 }  # fmt: skip
 """PEFT's other methods than LoRA by their `peft_type`, as their papers call them."""
+MOST_BYTES = 4 << 20
+"""Of a configuration's file; those of real models with a rank for each layer have 0.1 MB."""
 VARIANTS = {
     "use_dora": "DoRA",
     "use_qalora": "QALoRA",
@@ -82,6 +84,11 @@ def read_document(path: Path) -> dict[str, Any]:
     Raises:
         AdapterError: If it is absent, no JSON object, or of a kind that is not read.
     """
+    if path.exists() and not (path.is_file() and path.stat().st_size <= MOST_BYTES):
+        raise AdapterError(  # a pipe would never end, and what is vast is no configuration
+            f"{path}: not a file of at most {MOST_BYTES >> 20} MiB",
+            fix="save it again with PEFT's save_pretrained",
+        )
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
