@@ -5,9 +5,9 @@
 Sound ones are altered: bits, lengths, names, and any value of any JSON, by what breaks parsers;
 half of the bundles are sealed anew, so that their hashes are right: what is still taken has another
 value that is as good (a name, a date, a figure), or other weights. Time and memory are taken for
-each by itself. In this process time is the processor's, which a busy machine does not lengthen;
-models run in that of an examination, where wall time counts, 3 s with the start of a new process
-after one was killed.
+each by itself. Time is the processor's, which a busy machine does not lengthen. Models run in the
+process of an examination, whose own time and memory count, after its start and a sound model's
+embedding, which are told apart; what it holds beyond them is a model's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import random
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +65,14 @@ class Ledger:
         most_s: Of each.
     """
 
-    def __init__(
-        self, clock: Callable[[], float] = time.process_time, most_s: float = MAX_S
-    ) -> None:
-        self._clock, self._most_s = clock, most_s
+    def __init__(self) -> None:
         self.ends: Counter[str] = Counter()
         self.worst_s = self.worst_mb = 0.0
         self.over: list[str] = []
 
     def note(self, what: str, work: Try) -> None:
         """Try something, and note its end, its time, and the memory that it took at most."""
-        began, held = self._clock(), _reset_peak()
+        began, held = time.process_time(), _reset_peak()
         try:
             end = "taken" if work() is not False else "refused"
         except VisionEdgeError:
@@ -81,10 +80,14 @@ class Ledger:
         except Exception as error:  # what nobody foresaw is what is looked for
             end = f"unforeseen {type(error).__name__}"
             self.over.append(f"{what}: {error!r}"[:200])
-        took, grown = self._clock() - began, _peak_mb() - held
+        took, grown = time.process_time() - began, _peak_mb() - held
         self.ends[end] += 1
+        self.cost(what, took, grown)
+
+    def cost(self, what: str, took: float, grown: float) -> None:
+        """Note what something took, in seconds and MB."""
         self.worst_s, self.worst_mb = max(self.worst_s, took), max(self.worst_mb, grown)
-        if took > self._most_s or grown > MAX_MB:
+        if took > MAX_S or grown > MAX_MB:
             self.over.append(f"{what}: {took:.2f} s, {grown:.0f} MB")
 
     def document(self) -> dict[str, Any]:
@@ -192,28 +195,60 @@ def models(folder: Path, count: int, rng: random.Random, ledger: Ledger) -> None
     limits = {"open_seconds": 5.0, "embed_seconds": 2.0, "memory_mb": 1000.0, "seconds": 80_000.0}
     settings = FleetSettings.model_validate({"trial": limits})
     bundle = folder / "model"
-    examination = Examination(settings)
-    for number in range(count):
-        model = altered_bytes(members["model.onnx"], rng)
-        digest = {"sha256": hashlib.sha256(model).hexdigest(), "bytes": len(model)}
-        files = {**document["files"], "model.onnx": digest}
-        shutil.rmtree(bundle, ignore_errors=True)
-        bundle.mkdir()
-        for name, data in {**members, "model.onnx": model}.items():
-            (bundle / name).write_bytes(data)
-        (bundle / "manifest.json").write_bytes(sealed({**document, "files": files}))
+    with ExitStack() as open_ones:
+        examined = open_ones.enter_context(_Examined(settings))
+        for number in range(count):
+            model = altered_bytes(members["model.onnx"], rng)
+            digest = {"sha256": hashlib.sha256(model).hexdigest(), "bytes": len(model)}
+            files = {**document["files"], "model.onnx": digest}
+            shutil.rmtree(bundle, ignore_errors=True)
+            bundle.mkdir()
+            for name, data in {**members, "model.onnx": model}.items():
+                (bundle / name).write_bytes(data)
+            (bundle / "manifest.json").write_bytes(sealed({**document, "files": files}))
+            examined.begin()
+            ledger.note(f"model {number}", lambda examined=examined: examined.run(bundle))
+            if examined.alive:
+                ledger.cost(f"model {number}, in its process", *examined.spent())
+            else:  # it was killed; the next has a process of its own
+                ledger.ends["killed at a limit"] += 1
+                open_ones.close()
+                examined = open_ones.enter_context(_Examined(settings))
 
-        def run(examination: Examination = examination) -> Any:
-            opened = examination.opened(bundle, "cpu", 1)
-            side = opened.spec.size
-            return opened.embed(np.full((1, side, side, 3), 200, np.uint8))
 
-        before = sum(ledger.ends.values())
-        ledger.note(f"model {number}", run)
-        if sum(ledger.ends.values()) > before and not examination.alive:
-            examination.close()  # it was killed; the next has a process of its own
-            examination = Examination(settings)
-    examination.close()
+class _Examined:
+    """An examination whose process has started and run a sound model, and what it spends."""
+
+    def __init__(self, settings: FleetSettings) -> None:
+        self._examination = Examination(settings)
+        self.run(EMBEDDED)
+
+    def __enter__(self) -> _Examined:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._examination.close()
+
+    @property
+    def alive(self) -> bool:
+        return self._examination.alive
+
+    def run(self, bundle: Path) -> Any:
+        opened = self._examination.opened(bundle, "cpu", 1)
+        side = opened.spec.size
+        return opened.embed(np.full((1, side, side, 3), 200, np.uint8))
+
+    def begin(self) -> None:
+        """Begin to count what it spends."""
+        self._seconds, self._mb = self._time(), _reset_peak(self._examination.pid)
+
+    def spent(self) -> tuple[float, float]:
+        """Return the processor's seconds, and the most MB beyond those at the beginning."""
+        return self._time() - self._seconds, _peak_mb(self._examination.pid) - self._mb
+
+    def _time(self) -> float:
+        fields = Path(f"/proc/{self._examination.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def line_messages(folder: Path, count: int, rng: random.Random, ledger: Ledger) -> None:
@@ -330,13 +365,13 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from _places(value[key])
 
 
-def _reset_peak() -> float:
-    Path("/proc/self/clear_refs").write_text("5")
-    return _peak_mb()
+def _reset_peak(process: int | str | None = "self") -> float:
+    Path(f"/proc/{process}/clear_refs").write_text("5")
+    return _peak_mb(process)
 
 
-def _peak_mb() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
+def _peak_mb(process: int | str | None = "self") -> float:
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
     return 0.0
@@ -349,7 +384,7 @@ def fuzz(count: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for kind, share in shares.items():
-            ledger = Ledger(time.monotonic, 3 * MAX_S) if kind is models else Ledger()
+            ledger = Ledger()
             kind(folder, max(1, round(count * share)), random.Random(seed), ledger)
             found[kind.__name__] = ledger.document()
     return found

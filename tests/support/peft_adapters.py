@@ -38,6 +38,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "init: gaussian": {"r": 2, "init_lora_weights": "gaussian"},
     "init: orthogonal": {"r": 2, "init_lora_weights": "orthogonal"},
     "init: mica": {"r": 2, "init_lora_weights": "mica"},
+    "init: eva": {"r": 2, "init_lora_weights": "eva"},
+    "init: false": {"r": 2, "init_lora_weights": False},
+    "target_modules='all-linear'": {"r": 2, "target_modules": "all-linear"},
+    "rsLoRA with alpha_pattern": {
+        "r": 4,
+        "use_rslora": True,
+        "rank_pattern": {"fc1": 3},
+        "alpha_pattern": {"attn.proj": 5},
+    },
     "modules_to_save: the head": {"r": 2, "modules_to_save": ["head"]},
 }
 """LoRAs that are read, and how PEFT is asked for them."""

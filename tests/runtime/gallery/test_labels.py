@@ -26,6 +26,25 @@ def test_unknown_is_no_products_name(label: str) -> None:
         checked_label(label)
 
 
+@pytest.mark.parametrize(
+    "label",
+    [
+        "unk\u200dnown", "bo\u200clt", "bolt\u200d", "\u200dé", "bolt\ufe0f", "bolt\u034f",
+        "bo\u2800lt", "\u3164", "nut\U000e0101", "\u115fnut",
+    ],
+)  # fmt: skip
+def test_what_nobody_sees_makes_no_other_name(label: str) -> None:
+    with pytest.raises(GalleryError, match="cannot be a product's name"):
+        checked_label(label)
+
+
+@pytest.mark.parametrize(
+    "label", ["❤️", "👩‍🔬", "می\u200cخواهم", "क्\u200dष", "1\ufe0f\u20e3", "ﬁ", "Ø 5", "\u1100\u1161"]
+)
+def test_what_a_script_or_an_emoji_needs_is_let_in(label: str) -> None:
+    assert checked_label(label)
+
+
 @pytest.mark.parametrize("label", ["unknown part", "Unbekannt", "unknow", "un known"])
 def test_what_only_begins_so_is_one(label: str) -> None:
     assert checked_label(label) == label

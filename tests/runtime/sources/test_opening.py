@@ -12,7 +12,7 @@ import pytest
 
 from vision_edge.runtime.errors import ImageError, SourceError
 from vision_edge.runtime.images.reading import Reading
-from vision_edge.runtime.sources.addresses import without_credentials
+from vision_edge.runtime.sources.addresses import live_address, without_credentials
 from vision_edge.runtime.sources.files import ImageSource, VideoSource, images_below
 from vision_edge.runtime.sources.live import LiveSource
 from vision_edge.runtime.sources.opencv_grabber import quiet_opencv
@@ -367,3 +367,22 @@ def test_twelve_bits_are_read_as_said(tmp_path: Path) -> None:
         list(open_source(str(path)))
     (frame,) = open_source(str(path), reading=Reading(bits=12))
     assert (frame.image == 255).all()
+
+
+@pytest.mark.parametrize("scheme", ["file", "FILE", "File"])
+def test_the_address_of_a_file_is_refused_with_its_path(tmp_path: Path, scheme: str) -> None:
+    with pytest.raises(SourceError, match="address of a file") as caught:
+        open_source(f"{scheme}://{tmp_path}/one%20part.jpg")
+    assert f"{tmp_path}/one part.jpg" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("HTTP://Camera/Snap.JPG", "http://Camera/Snap.JPG"),
+        ("RTSP://h/Main", "rtsp://h/Main"),
+        ("CSI://0", "csi://0"),
+    ],
+)
+def test_a_scheme_is_the_same_in_upper_case(written: str, address: str) -> None:
+    assert live_address(written) == (address, address)

@@ -8,6 +8,7 @@ from vision_edge.runtime.errors import AdapterError
 from vision_edge.toolkit.adapters.adapter import read_adapter
 from vision_edge.toolkit.adapters.hub import adapter_paths, hub_notes, read_hub
 from vision_edge.toolkit.adapters.hub_search import MAX_DEPTH, search_hub
+from vision_edge.toolkit.adapters.peft_format import CONFIG_FILE, MODEL_FILE
 from vision_edge.toolkit.averaging.average import average_hub
 from vision_edge.toolkit.backbones.backbone import Backbone
 
@@ -79,6 +80,53 @@ def test_which_checkpoint_is_meant_must_be_plain(tmp_path: Path, backbone: Backb
     hub = _hub(tmp_path / "hub", backbone, "r/checkpoint-1", "r/checkpoint-best", "s")
     with refusal(AdapterError, hub / "r", "r/checkpoint-1", "r/checkpoint-best"):
         adapter_paths(hub)
+
+
+@pytest.mark.parametrize(
+    "names", [("checkpoint-500", "epoch-3"), ("step_9", "epoch_1"), ("ckpt-1", "global_step2")]
+)
+def test_numbers_of_several_things_are_not_compared(
+    tmp_path: Path, backbone: Backbone, names: tuple[str, ...]
+) -> None:
+    hub = _hub(tmp_path / "hub", backbone, *(f"r/{name}" for name in names))
+    with refusal(AdapterError, hub / "r", *names):
+        adapter_paths(hub)
+    adapter_in(tmp_path / "hub2" / "r", backbone)
+    for name in names:
+        adapter_in(tmp_path / "hub2" / "r" / name, backbone, qv_updates(seed=7))
+    assert _found(tmp_path / "hub2") == ["r"]
+
+
+def test_numbers_of_one_thing_spelt_in_two_ways_are_compared(
+    tmp_path: Path, backbone: Backbone
+) -> None:
+    _hub(tmp_path / "hub", backbone, "r/global_step2", "r/global-step10", "r/GlobalStep9")
+    assert _found(tmp_path / "hub") == ["r/global-step10"]
+
+
+@pytest.mark.parametrize("name", [CONFIG_FILE, MODEL_FILE, "deeper/layout.safetensors"])
+def test_a_pipe_in_a_hub_is_not_waited_for(tmp_path: Path, backbone: Backbone, name: str) -> None:
+    hub = _hub(tmp_path / "hub", backbone, "good", "piped")
+    pipe = hub / "piped" / name
+    pipe.parent.mkdir(exist_ok=True)
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    left_out: list[str] = []
+    read = read_hub(hub, backbone, on_bad=lambda bad, _: left_out.append(bad))
+    kept = [adapter.name for adapter in read]
+    assert kept == (["good", "piped"] if "deeper" in name else ["good"])
+    assert left_out == ([] if "deeper" in name else ["piped"])
+    if "deeper" not in name:
+        with refusal(AdapterError, pipe):
+            list(read_hub(hub, backbone))
+
+
+def test_a_configuration_that_is_vast_is_refused_unread(tmp_path: Path, backbone: Backbone) -> None:
+    hub = _hub(tmp_path / "hub", backbone, "a")
+    with (hub / "a" / CONFIG_FILE).open("ab") as stream:
+        stream.truncate(5 << 20)
+    with refusal(AdapterError, CONFIG_FILE, "4 MiB"):
+        list(read_hub(hub, backbone))
 
 
 def test_a_link_to_the_last_checkpoint_is_no_other_result(

@@ -10,11 +10,13 @@ def live_address(spec: str) -> tuple[int | str, str] | None:
 
     Args:
         spec: A device index (`0`), `/dev/video0`, `v4l2:///dev/video0`, `csi://0`,
-            `gst://PIPELINE`, `genicam://NAME`, `rtsp://...`, `http://...`; anything else is a file,
-            or a pattern.
+            `gst://PIPELINE`, `genicam://NAME`, `rtsp://...`, `http://...`, in upper case too;
+            anything else is a file, or a pattern.
     """
     if re.fullmatch(r"\d{1,4}", spec):
         return int(spec), spec
+    scheme, separator, rest = spec.partition("://")
+    spec = f"{scheme.lower()}{separator}{rest}" if separator else spec
     device = spec.removeprefix("v4l2://")
     if device.startswith("/dev/"):
         return device, device

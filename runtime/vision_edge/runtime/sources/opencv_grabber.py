@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
@@ -43,6 +44,11 @@ def open_grabber(address: int | str, name: str, options: GrabberOptions) -> Grab
     """
     if isinstance(address, int) or address.startswith("/dev/"):
         return _open_camera(address, name, options)
+    if address.startswith("file://"):
+        raise SourceError(
+            f"{name!r} is the address of a file, not of a camera or stream",
+            fix=f"give its path: {unquote(urlsplit(address).path)}",
+        )
     if address.startswith(("http://", "https://")):
         from vision_edge.runtime.sources.snapshot_address import picture_address
 

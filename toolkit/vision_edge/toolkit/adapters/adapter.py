@@ -21,31 +21,18 @@ from vision_edge.export.model.merge import LowRank
 from vision_edge.runtime.errors import AdapterError
 from vision_edge.runtime.images.preprocess import PreprocessSpec
 from vision_edge.runtime.system.files import sha256_file
+from vision_edge.toolkit.adapters.adapter_files import OWN_KEY, parsed_files
 from vision_edge.toolkit.adapters.base_check import Recorded, compare_base
 from vision_edge.toolkit.adapters.heads import Head, unfit_head
-from vision_edge.toolkit.adapters.not_here import beside_notes, refuse_absent, refuse_shard
-from vision_edge.toolkit.adapters.paper_format import is_paper_layout, parse_paper
-from vision_edge.toolkit.adapters.peft_format import (
-    CONFIG_FILE,
-    MODEL_FILE,
-    Factors,
-    Parsed,
-    parse_peft,
-    write_peft,
-)
+from vision_edge.toolkit.adapters.peft_format import Factors, write_peft
 from vision_edge.toolkit.adapters.preprocessing import (
     check_preprocessing,
     preprocessing_metadata,
-    read_preprocessing,
 )
 from vision_edge.toolkit.adapters.projections import projections
 from vision_edge.toolkit.backbones.backbone import Backbone
 from vision_edge.toolkit.backbones.families import CLS_DIST
 from vision_edge.toolkit.backbones.timm_names import QKV_ORDER
-from vision_edge.toolkit.backbones.weights import read_safetensors
-
-OWN_KEY = "vision_edge"
-"""Key of our own JSON in the safetensors metadata: backbone hash, classes, how it was made."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +96,7 @@ def read_adapter(
         AdapterError: If it is absent, truncated, of an unsupported kind (DoRA and others, by
             name), not finite, incomplete, or of another backbone.
     """
-    parsed, weights = _parse(path)
+    parsed, weights = parsed_files(path)
     depth_hint = len(backbone.model.blocks) if backbone else None
     updates = {
         module: _fuse(path, module, factors)
@@ -237,56 +224,6 @@ def _check_shapes(adapter: Adapter, backbone: Backbone, where: str) -> None:
                 f"{where}: {module} is changed by {update.shape}, but {backbone.name!r} has {got}",
                 fix="give the backbone that it was tuned on",
             )
-
-
-def _parse(path: Path) -> tuple[Parsed, Path]:
-    """Return the file's contents in its own names, and the file."""
-    if path.is_dir():
-        config, weights = path / CONFIG_FILE, path / MODEL_FILE
-        refuse_absent(path)
-        tensors, metadata = _read_tensors(weights)
-        parsed = parse_peft(path, config, tensors, _own(metadata, weights))
-        stated = read_preprocessing(metadata, str(weights))
-        notes = [*parsed.notes, *beside_notes(path)]
-        return replace(parsed, preprocessing=stated, notes=notes), weights
-    refuse_shard(path)
-    tensors, metadata = _read_tensors(path)
-    if not is_paper_layout(tensors):
-        raise AdapterError(
-            f"{path}: no adapter layout that is known (first tensors: "
-            f"{', '.join(list(tensors)[:3]) or 'none'})",
-            fix=f"give a PEFT directory with {CONFIG_FILE} and {MODEL_FILE}",
-        )
-    return parse_paper(path, tensors, _own(metadata, path)), path
-
-
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    tensors, metadata = read_safetensors(path, AdapterError)
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise AdapterError(
-                f"{path}: tensor {name!r} is {tensor.dtype}, expected floating point",
-                fix="the adapter is quantised or damaged; leave it out",
-            )
-    return tensors, metadata
-
-
-def _own(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
-    try:
-        own = json.loads(metadata.get(OWN_KEY, "{}"))
-    except (ValueError, RecursionError) as error:
-        raise AdapterError(
-            f"{path}: metadata {OWN_KEY!r} is not JSON ({error})", fix="tune or build it again"
-        ) from error
-    kinds = {"backbone_sha256": str, "classes": list}
-    if not isinstance(own, dict) or any(
-        key in own and not isinstance(own[key], kind) for key, kind in kinds.items()
-    ):
-        raise AdapterError(
-            f"{path}: metadata {OWN_KEY!r} is not what vision-edge writes",
-            fix="tune or build it again",
-        )
-    return own
 
 
 def _by_module(path: Path, factors: list[Factors], depth: int | None) -> dict[str, list[Factors]]:

@@ -17,7 +17,9 @@ _OTHERS = (
     "cait", "xcit", "volo", "pvt", "cvt", "twins", "tnt", "focalnet", "vilt", "videomae",
     "data2vec", "florence", "vitamin", "poolformer", "pit", "mobilenet", "densenet", "inception",
     "vgg", "yolo", "yolos", "detr", "maskformer", "mask2former", "oneformer", "zoedepth", "webssl",
-    "coatnet", "mixer", "sapiens", "tips", "lingbot",
+    "coatnet", "mixer", "sapiens", "tips", "lingbot", "trocr", "donut", "layoutlm", "flava",
+    "groupvit", "kosmos", "paligemma", "llava", "idefics", "pixtral", "moondream", "phikon",
+    "virchow", "gigapath", "prithvi", "owlv2", "nougat", "align", "perceiver",
 )  # fmt: skip
 _LANGUAGE = (
     r"(?:distil|al|de)?(?:bert|roberta)[a-z]*|gpt\w*|llama\w*|qwen\w*|mistral\w*|mixtral\w*"

@@ -7,8 +7,9 @@ The rule:
 2. Of several numbered checkpoints of one run (`checkpoint-500`, `epoch-3`, `step_100`) the last
    counts, unless the run's folder holds an adapter itself, which is then the run's result. Those
    passed over are named.
-3. A checkpoint without a number (`checkpoint-best`) beside numbered ones is ambiguous: refused, for
-   which of them is the run's result is its owner's to say.
+3. A checkpoint without a number (`checkpoint-best`) beside numbered ones, or numbers of several
+   things (`epoch-3` beside `checkpoint-500`), are ambiguous: refused, for which of them is the
+   run's result is its owner's to say.
 4. Everything else below is looked through, links followed: a named adapter's folder
    (`adapter/default`) is one more adapter. A folder that is reached twice counts once.
 5. Folders and files that cannot hold an adapter are named; those whose names begin with a dot are
@@ -32,7 +33,7 @@ SHARD = re.compile(r"adapter_model-\d+-of-\d+\.(?:safetensors|bin)$")
 """One of several files that an adapter's tensors were divided into."""
 MAX_DEPTH = 8
 """Folders below the hub that are looked into; what lies deeper is named."""
-_NUMBERED = re.compile(r"(?:checkpoint|ckpt|epoch|step|global[-_]?step)[-_]?(\d+)$", re.IGNORECASE)
+_NUMBERED = re.compile(r"(checkpoint|ckpt|epoch|step|global[-_]?step)[-_]?(\d+)$", re.IGNORECASE)
 _UNNUMBERED = re.compile(
     r"(?:checkpoint|ckpt)[-_]?(?:best|last|final|latest)?$|best(?:[-_](?:model|checkpoint))?$",
     re.IGNORECASE,
@@ -140,7 +141,7 @@ def _entries(folder: Path, hub: Path, search: Search, own: bool, depth: int) -> 
 def _chosen(folders: list[Path], folder: Path, hub: Path, search: Search, own: bool) -> list[Path]:
     """Return the folders to look into: of a run's checkpoints the last alone, or none."""
     numbered = [
-        (int(match[1]), child)
+        (int(match[2]), child)
         for child in folders
         if (match := _NUMBERED.search(child.name)) and adapters_below(child)
     ]
@@ -150,7 +151,7 @@ def _chosen(folders: list[Path], folder: Path, hub: Path, search: Search, own: b
         for child in folders
         if _UNNUMBERED.match(child.name) and child.resolve() != newest and adapters_below(child)
     ]
-    if numbered and unnumbered and not own:
+    if not own and numbered and (unnumbered or len(_counted(numbered)) > 1):
         names = ", ".join(_name(child, hub) for child in [*(c for _, c in numbered), *unnumbered])
         raise AdapterError(
             f"{folder}: several checkpoints of one run, and none is plainly its result: {names}",
@@ -166,6 +167,12 @@ def _chosen(folders: list[Path], folder: Path, hub: Path, search: Search, own: b
         names = ", ".join(_name(child, hub) for child in sorted(passed))
         search.notes.append(f"earlier checkpoints of {kept} are passed over: {names}")
     return sorted(rest + last)
+
+
+def _counted(numbered: list[tuple[int, Path]]) -> set[str]:
+    """Return what a run's checkpoints are numbered by: 3 epochs may be later than 500 steps."""
+    words = (_NUMBERED.search(child.name) for _, child in numbered)
+    return {re.sub(r"[-_]", "", word[1]).lower() for word in words if word}
 
 
 def _note(search: Search, hub: Path, path: Path, why: str) -> None:

@@ -30,6 +30,8 @@ def is_paper_layout(tensors: Mapping[str, Tensor]) -> bool:
 
 def names_of_paper(path: Path) -> bool:
     """Whether a safetensors file's tensors are named so, by its header alone; no if unreadable."""
+    if not path.is_file():  # a pipe would never end
+        return False
     try:
         with safe_open(path, framework="pt") as stream:
             return any(_FACTOR.match(name) for name in stream.keys())  # noqa: SIM118

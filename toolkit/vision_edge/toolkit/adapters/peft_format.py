@@ -33,8 +33,13 @@ from vision_edge.toolkit.adapters.base_check import Recorded, layout_of
 from vision_edge.toolkit.adapters.effects import effect_notes, zero_notes
 from vision_edge.toolkit.adapters.heads import Head, head_root, in_pooling, read_head
 from vision_edge.toolkit.adapters.patterns import by_pattern, compiled
-from vision_edge.toolkit.adapters.peft_kinds import read_document, unknown_fields
-from vision_edge.toolkit.backbones.timm_names import Target, timm_target
+from vision_edge.toolkit.adapters.peft_kinds import (
+    read_document,
+    start_notes,
+    told_by_tensor,
+    unknown_fields,
+)
+from vision_edge.toolkit.backbones.timm_names import Target, other_part, timm_target
 from vision_edge.toolkit.backbones.weights import write_safetensors
 
 CONFIG_FILE = "adapter_config.json"
@@ -135,6 +140,7 @@ def parse_peft(
     config = _validated(config_path, document)
     factors: dict[str, dict[str, Tensor]] = {}
     heads: dict[str, Tensor] = {}
+    seen: dict[str, str] = {}
     for name, tensor in tensors.items():
         key = name.removeprefix(_PREFIX)
         if len(name) > MAX_NAME:
@@ -148,18 +154,20 @@ def parse_peft(
                 "into the embedding",
                 fix="only layers of blocks are read: tune with exclude_modules='.*head.*'",
             )
+        _refuse_twice(folder, seen, name)
         if head_root(key) is not None:
             heads[key] = tensor
         elif match := _FACTOR.match(key):
             factors.setdefault(match["module"], {})[match["factor"]] = tensor
         else:
             raise AdapterError(
-                f"{folder}: tensor {name!r} is not part of a plain LoRA",
+                f"{folder}: tensor {name!r} is {told_by_tensor(name)}",
                 fix="only LoRA on linear layers, and a whole classification head, are read",
             )
     head, notes = read_head(heads)
     if unknown := unknown_fields(document):
         notes.append(f"{CONFIG_FILE} has fields that are not known here: {', '.join(unknown)}")
+    notes += start_notes(document)
     read = [_factors(folder, module, pair, config) for module, pair in factors.items()]
     scales = {module: item.scale for module, item in zip(factors, read, strict=True)}
     loras = {match["module"] for key in heads if (match := _FACTOR.match(key))} | factors.keys()
@@ -171,6 +179,17 @@ def parse_peft(
         own,
         notes,
     )
+
+
+def _refuse_twice(folder: Path, seen: dict[str, str], name: str) -> None:
+    """Raise if two tensors have one name but for what PEFT puts around it; one would be lost."""
+    plain = name.removeprefix(_PREFIX).replace(".default.", ".").replace(".modules_to_save.", ".")
+    other = seen.setdefault(plain, name)
+    if other != name:
+        raise AdapterError(
+            f"{folder}: holds {plain!r} twice, as {other!r} and as {name!r}",
+            fix="save one adapter alone, with PEFT's save_pretrained",
+        )
 
 
 def recorded_in(document: Mapping[str, Any], tensors: Iterable[str]) -> Recorded:
@@ -205,6 +224,12 @@ def _validated(path: Path, document: Mapping[str, Any]) -> PeftConfig:
 
 def _factors(folder: Path, module: str, pair: dict[str, Tensor], config: PeftConfig) -> Factors:
     target = timm_target(module)
+    if part := other_part(module):
+        raise AdapterError(
+            f"{folder}: it changes {module!r}, of {part!r}, which is no plain image tower",
+            fix="only an adapter of a vision transformer's own blocks is read; tune it on the "
+            "image tower alone",
+        )
     if target is None:
         raise AdapterError(
             f"{folder}: it changes {module!r}, which is not a linear layer of a transformer block",

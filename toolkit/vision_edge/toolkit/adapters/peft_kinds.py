@@ -7,6 +7,7 @@ Looked at before any field is validated: a field of one kind has another type in
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ KINDS = {
     "VBLORA": "VB-LoRA", "VERA": "VeRA", "WAVEFT": "WaveFT", "XLORA": "X-LoRA",
 }  # fmt: skip
 """PEFT's other methods than LoRA by their `peft_type`, as their papers call them."""
+MOST_BYTES = 4 << 20
+"""Of a configuration's file; those of real models with a rank for each layer have 0.1 MB."""
 VARIANTS = {
     "use_dora": "DoRA",
     "use_qalora": "QALoRA",
@@ -45,6 +48,8 @@ VARIANTS = {
 """Fields of a LoRA that make it compute something else, where they are set."""
 BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Initialisations that subtract the initial `B A` from the base weights, or quantise them."""
+BASE_KEEPING = ("true", "false", "none", "gaussian", "eva", "orthogonal", "mica")
+"""Initialisations that leave the base as it is."""
 HONOURED = {
     "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "bias",
     "init_lora_weights", "base_model_name_or_path", "task_type", "auto_mapping",
@@ -79,6 +84,11 @@ def read_document(path: Path) -> dict[str, Any]:
     Raises:
         AdapterError: If it is absent, no JSON object, or of a kind that is not read.
     """
+    if path.exists() and not (path.is_file() and path.stat().st_size <= MOST_BYTES):
+        raise AdapterError(  # a pipe would never end, and what is vast is no configuration
+            f"{path}: not a file of at most {MOST_BYTES >> 20} MiB",
+            fix="save it again with PEFT's save_pretrained",
+        )
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
@@ -134,10 +144,47 @@ def refuse_kind(path: Path, document: Mapping[str, Any]) -> None:
         )
 
 
+_BY_TENSOR = (
+    (r"lora_magnitude|dora_scale", "of DoRA"),
+    (r"\.hada_", "of LoHa"),
+    (r"\.lokr_", "of LoKr"),
+    (r"\.boft_", "of BOFT"),
+    (r"\.oft_", "of OFT"),
+    (r"\.ia3_", "of IA3"),
+    (r"\.vera_|^vera_", "of VeRA"),
+    (r"\.fourierft_", "of FourierFT"),
+    (r"\.lora_E\b|\.ranknum\b", "of AdaLoRA"),
+    (r"\.lora_embedding_", "of a LoRA on an embedding"),
+    (r"\.lora_B(?:\.\w+)?\.bias$", "the bias of a LoRA (lora_bias)"),
+    (r"\.base_layer\.bias$|\.attn\.\w+\.bias$|\.mlp\.\w+\.bias$", "a bias that was trained too"),
+    (r"\.lora_(?:down|up)\.|^lora_(?:unet|te\d?)_", "in the layout of kohya's scripts"),
+    (r"\.lora\.(?:down|up)\.|_lora\.|\.lora_linear_layer\.", "in the layout of diffusers"),
+    (r"\.alpha$", "an alpha beside the tensors, as kohya's scripts write it"),
+    (r"\.lora_[AB]\.(?!default\b)\w+\.weight$", "of an adapter that was saved under another name"),
+)
+
+
+def told_by_tensor(name: str) -> str:
+    """Return what a tensor is that no plain LoRA has, as far as its name tells."""
+    found = (what for pattern, what in _BY_TENSOR if re.search(pattern, name))
+    return next(found, "not part of a plain LoRA")
+
+
 def unknown_fields(document: Mapping[str, Any]) -> list[str]:
     """Return fields that are set and not known here, such as those of a later PEFT."""
     known = HONOURED | WITHOUT_EFFECT.keys() | VARIANTS.keys()
     return sorted(key for key, value in document.items() if key not in known and value)
+
+
+def start_notes(document: Mapping[str, Any]) -> list[str]:
+    """Return a note if nobody here can tell whether an initialisation changed the base."""
+    start = str(document.get("init_lora_weights")).lower()
+    if start in BASE_KEEPING:
+        return []
+    return [
+        f"its initialisation {start!r} is not known here: if it changed the backbone too, as some "
+        "do, the adapter does not compute what it was tuned to"
+    ]
 
 
 def _reason(path: Path, error: Exception) -> str:

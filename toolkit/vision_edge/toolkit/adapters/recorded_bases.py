@@ -20,7 +20,7 @@ def recorded_bases(paths: Iterable[Path]) -> Iterator[tuple[Path, Recorded]]:
     A hash decides by itself, and what cannot be read is reported when it is read in full.
     """
     for path in paths:
-        if not path.is_dir():
+        if not (path / MODEL_FILE).is_file():
             continue
         try:
             with safe_open(path / MODEL_FILE, framework="pt") as stream:

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 QKV_ORDER = {"q": 0, "k": 1, "v": 2}
 """Which third of the fused `qkv` rows belongs to which projection."""
 
-_LAYER = r"(?!(?:.*\.)?text_model\.)(?:.*\.)?(?:layers?|blocks)\.(?P<block>\d+)\."
+_LAYER = r"(?P<before>(?:.*\.)?)(?:layers?|blocks)\.(?P<block>\d+)\."
+_OTHER_PARTS = re.compile(
+    r"(?:^|\.)(?P<part>text|textual|text_(?:model|encoder|decoder|tower|transformer)|bert|roberta"
+    r"|language_(?:model|projection)|llm|decoder|predictor|q_?former|audio(?:_\w+)?|encodec"
+    r"|(?:layers?|blocks|stages?)\.\d+)\."
+)
+"""Parts of larger models that are no image tower, and stages of models that have several."""
 _RULES: tuple[tuple[str, str, str | None], ...] = (
     (r"attn\.qkv", "attn.qkv", None),
     (r"attn\.(?P<part>[qkv])_proj", "attn.qkv", "part"),
@@ -57,14 +63,30 @@ def timm_target(name: str) -> Target | None:
         name: The module's name in timm, Hugging Face ViT, DINOv2 or CLIP-vision.
 
     Returns:
-        The target, or None if the name is none of a transformer block's linear layers, or of
-        CLIP's text model.
+        The target, or None if the name is none of a transformer block's linear layers, or one of
+        another part than the image's (see `other_part`).
     """
     for pattern, target, part in _COMPILED:
         if match := pattern.match(name):
+            if _OTHER_PARTS.search(match["before"]):
+                return None
             groups = match.groupdict()
             module = f"blocks.{match['block']}.{target.format(**groups)}"
             return Target(module, match[part][0] if part else None)
+    return None
+
+
+def other_part(name: str) -> str | None:
+    """Return the part of a larger model that a module belongs to, where that is no image tower.
+
+    Text towers, decoders and the stages of a Swin have blocks of the same shape and names.
+
+    Args:
+        name: Such as `language_model.layers.0.self_attn.q_proj`, of which it is `language_model`.
+    """
+    for pattern, _, _ in _COMPILED:
+        if (match := pattern.match(name)) and (found := _OTHER_PARTS.search(match["before"])):
+            return found["part"]
     return None
 
 

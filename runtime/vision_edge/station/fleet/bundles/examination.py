@@ -124,6 +124,11 @@ class Examination:
         """Whether its process can be asked, or none was needed yet."""
         return self._process is None or self._process.alive
 
+    @property
+    def pid(self) -> int | None:
+        """Number of its process; None where none is running."""
+        return None if self._process is None else self._process.pid
+
     def close(self) -> None:
         """End the process."""
         if self._process is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from support.wires import Broker, until
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.pipeline.registration import snapshot_of
+from vision_edge.runtime.system.limited_process import resident_mb
 from vision_edge.station.core.station import Station
 from vision_edge.station.core.wire import Commands
 from vision_edge.station.fleet.host import line_wire
@@ -133,13 +135,8 @@ def test_partitions_restarts_and_a_broker_that_forgets(
 
 
 def test_noise_from_strangers_harms_nobody(broker: Broker, posts: list[Post]) -> None:
-    from paho.mqtt.client import Client
-    from paho.mqtt.enums import CallbackAPIVersion
-
     until(lambda: all(post.wire and post.wire.health().state == "ok" for post in posts))
-    stranger = Client(CallbackAPIVersion.VERSION2)
-    stranger.connect("127.0.0.1", broker.port)
-    stranger.loop_start()
+    stranger = publisher(broker)
     base = "vision-edge/line/hall-1/"
     try:
         for payload in (b"\xff", b"{}", b"x" * 2_000_000, json.dumps([1] * 1000).encode()):
@@ -156,6 +153,49 @@ def test_noise_from_strangers_harms_nobody(broker: Broker, posts: list[Post]) ->
     healths = [post.wire.health() for post in posts if post.wire is not None]
     assert [health.state for health in healths] == ["ok"] * 3
     assert all("refused" in health.detail for health in healths)
+
+
+def test_thirty_retained_mebibytes_are_refused_at_every_connection(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """A real broker delivers them at once to whoever subscribes, again and again."""
+    base = "vision-edge/line/hall-1/"
+    entry = {"schema_version": "1.0", "label": "vast", "station": "there", "negatives": []}
+    payload = json.dumps({**entry, "snapshots": [0] * 400_000}).encode()[: 1 << 20]
+    topics = [base + product_key(f"vast {number}") for number in range(30)]
+    said = publisher(broker)
+    for topic in topics:
+        said.publish(topic, payload, qos=1, retain=True).wait_for_publish(10)
+    post = Post(tmp_path / "late.db", "late", broker.port)
+    try:
+        for connection in (1, 2):
+            began, held = time.process_time(), resident_mb(os.getpid())
+            post.start()
+            until(lambda: post.wire is not None and post.wire.health().dropped >= 30, 60)
+            assert time.process_time() - began < 30 * 1.0
+            assert resident_mb(os.getpid()) - held < 100
+            with post.gallery() as gallery:
+                gallery.add(f"pin {connection}", [snapshot(connection)])
+            until(lambda: post.wire is not None and post.wire.health().state == "ok", 30)
+            post.stop()
+        assert post.labels() == ["pin 1", "pin 2"]
+    finally:
+        post.stop()
+        for topic in topics:
+            said.publish(topic, b"", qos=1, retain=True).wait_for_publish(10)
+        said.disconnect()
+        said.loop_stop()
+
+
+def publisher(broker: Broker) -> Any:
+    """A client of nobody's, connected."""
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    return client
 
 
 def test_a_broker_that_is_away_is_no_error(tmp_path: Path) -> None:
