@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.images.part_outlines import Box, area
+from vision_edge.runtime.images.part_outlines import Box, Outlines, area
 
 Locate = Literal["whole", "presence", "detector"]
 LOCATES: tuple[Locate, ...] = ("whole", "presence", "detector")
@@ -22,11 +22,13 @@ class Found:
         box: Where, in pixels of the picture.
         complete: Whether it lies wholly inside the picture: it touches no border.
         score: How sure it is that it is a part, 0 to 1; 1 where nobody can tell.
+        outlines: What it covers, in pixels of the picture; none where only its box is known.
     """
 
     box: Box
     complete: bool
     score: float = 1.0
+    outlines: Outlines = field(default=(), compare=False, repr=False)
 
 
 class Locator(Protocol):
@@ -34,6 +36,10 @@ class Locator(Protocol):
 
     def find_all(self, image: Image) -> list[Found]:
         """Return all parts in uint8 (H, W, 3) BGR, from left to right."""
+
+    @property
+    def scene(self) -> Image | None:
+        """What the empty scene looks like now: uint8 (h, w, 3) BGR, small; None if unknown."""
 
     @property
     def doubt(self) -> str | None:

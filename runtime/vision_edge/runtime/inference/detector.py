@@ -100,6 +100,7 @@ class Detector:
     """
 
     doubt: str | None = None
+    scene: Image | None = None
 
     def __init__(self, settings: DetectorSettings, threads: int | None = None) -> None:
         self._settings = settings
