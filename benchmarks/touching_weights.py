@@ -3,9 +3,9 @@
     python benchmarks/touching_weights.py --archive grocery_iconic.zip [--scenes 300]
 
 Rows of two to four touching products of the train split, of rendered machine parts and of plain
-boxes, on two belts; and parts alone. A possible cut is right if every part lies on one side of it. A network
-of eight hidden units on what speaks for each cut gives the weights; they are printed with how often
-the best cut of an outline is right.
+boxes, on two belts; and parts alone. A possible cut is right if every part lies on one side of it.
+A network of eight hidden units on what speaks for each cut gives the weights; they are printed with
+how often the best cut of an outline is right.
 """
 
 from __future__ import annotations

@@ -13,6 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_edge.runtime.errors import require
+from vision_edge.runtime.images.outline_levels import (
+    edge_along,
+    edges_in,
+    enclosed,
+    histogram,
+    level_of,
+)
+from vision_edge.runtime.images.shadows import SHARP, Shadows, may_be_shade
 from vision_edge.runtime.images.touching import FULL, Ground, Outline, fullness, taken_apart
 
 Box = tuple[int, int, int, int]
@@ -23,9 +31,9 @@ Difference = NDArray[np.float32] | NDArray[np.uint8]
 
 FINE = 2
 """How much finer the larger picture is."""
-_LARGE, _STRONG, _STANDS_OUT, _SHARP = 0.3, 3.0, 1.3, 2.0
+_LARGE, _STRONG, _STANDS_OUT = 0.3, 3.0, 1.3
 """A part of `_LARGE` of the view's side need but differ. A smaller one must do so by `_STRONG`
-levels; or by `_STANDS_OUT`, and its outline be `_SHARP` times as much of an edge as the belt around
+levels; or by `_STANDS_OUT`, and its outline be `SHARP` times as much of an edge as the belt around
 it: marks of a belt, which it carries to where its picture shows none, are soft (stains have 1.8
 at most, small parts 2.4 and more)."""
 _WITHIN, _SCRAP, _SCRAP_WITHIN = 0.7, 0.1, 0.3
@@ -35,14 +43,7 @@ _NEAR = 0.45
 """What may be shade counts only if it differs by so much of the largest difference nearby: the
 shade of a part is no part of it, and fills the gap between two."""
 _NEARBY = np.ceil(_NEAR * np.arange(256)).astype(np.uint8)
-_SHADE, _BRIGHTEST, _GREY = 0.55, 1.02, 0.12
-"""Shade leaves so much of the light at least and at most, and of each colour the same but for so
-much."""
 _TENTH = 0.9
-_SHADOW = 0.5
-"""Share of an outline that is shade, from which on a soft one is a shadow's."""
-_RATIO = 200.0
-"""What no change is, where ratios of brightness are told in whole numbers up to 255."""
 
 
 def least_pixels(side: int, least_side: float) -> float:
@@ -67,7 +68,7 @@ def regions(difference: Difference, level: float, least_side: float) -> list[Box
         box = _box(cv2, outline)
         if max(box[2] - box[0], box[3] - box[1]) < 0.7 * least_side * side:
             continue
-        where, inside = _inside(cv2, outline)
+        where, inside = enclosed(cv2, outline)
         values = difference[where][(inside & mask[where]) > 0]
         if len(values) < least / 2:
             continue
@@ -99,16 +100,20 @@ def outlines(
     """
     cv2 = require("cv2")
     difference = largest(picture, empty)
-    sharp, shade = _sharp(cv2, picture, empty, difference, level)
-    sharp &= rough
+    shade = may_be_shade(cv2, picture, empty)
+    sharp = _sharp(cv2, shade, difference, level) & rough
     longest = least_side * side
     found = _drawn(cv2, sharp, longest)
     if not found:
         return []
-    ground = Ground(picture, _edges(cv2, picture))
-    around = _level(_histogram(cv2, ground.edges, 1 - rough), 0.5)
-    if any(_is_shadow(cv2, outline, ground, shade, around) for outline in found):
-        found = _drawn(cv2, sharp & (1 - shade), longest)
+    ground = Ground(picture, edges_in(cv2, picture))
+    around = level_of(histogram(cv2, ground.edges, 1 - rough), 0.5)
+    shadows = Shadows(picture, empty, ground.edges, around)
+    lights = [shadows.light_in(cv2, outline) for outline in found]
+    dim = [outline for outline, light in zip(found, lights, strict=True) if light is not None]
+    if dim:
+        least_light = min(light for light in lights if light is not None)
+        found = _drawn(cv2, shadows.without(cv2, sharp, dim, least_light), longest)
 
     def is_part(outline: Outline) -> bool:
         return _is_part(cv2, outline, ground, difference, level, side, around)
@@ -138,45 +143,15 @@ def _drawn(cv2: Any, mask: NDArray[np.uint8], longest: float) -> list[Outline]:
     return [outline for outline in found if max(cv2.boundingRect(outline)[2:]) >= longest]
 
 
-def _is_shadow(
-    cv2: Any, outline: Outline, ground: Ground, shade: NDArray[np.uint8], around: float
-) -> bool:
-    """Whether an outline is mostly that of a shadow: what it encloses is shade, its edge soft."""
-    where, inside = _inside(cv2, outline)
-    share = cv2.mean(shade[where], inside)[0]
-    return share > _SHADOW and _edge(ground, outline) < _SHARP * around
-
-
-def _inside(cv2: Any, outline: Outline) -> tuple[tuple[slice, slice], NDArray[np.uint8]]:
-    """Return where an outline lies, and a mask of what it encloses there: uint8 (h, w), 0 or 1."""
-    x, y, width, height = cv2.boundingRect(outline)
-    inside = np.zeros((height, width), np.uint8)
-    cv2.drawContours(inside, [outline], -1, 1, cv2.FILLED, offset=(-x, -y))
-    return np.s_[y : y + height, x : x + width], inside
-
-
-def _edge(ground: Ground, outline: Outline) -> float:
-    """Return how much of an edge half of an outline is at least, in grey levels."""
-    return _level(np.bincount(ground.edges[outline[:, 0, 1], outline[:, 0, 0]]), 0.5)
-
-
 def _sharp(
-    cv2: Any,
-    picture: NDArray[np.uint8],
-    empty: NDArray[np.uint8],
-    difference: NDArray[np.uint8],
-    level: float,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return what differs and is no part's shade, and what may be shade: uint8 (h, w), 0 or 1."""
-    ratio = cv2.split(cv2.divide(picture, empty, scale=_RATIO))
-    low = cv2.min(cv2.min(ratio[0], ratio[1]), ratio[2])
-    high = cv2.max(cv2.max(ratio[0], ratio[1]), ratio[2])
-    shade = cv2.inRange(low, _RATIO * _SHADE, 255.0) & cv2.inRange(high, 0.0, _RATIO * _BRIGHTEST)
-    shade &= cv2.inRange(high - low, 0.0, _RATIO * _GREY)
+    cv2: Any, shade: NDArray[np.uint8], difference: NDArray[np.uint8], level: float
+) -> NDArray[np.uint8]:
+    """Return what differs and is no part's shade: uint8 (h, w), 0 or 1."""
     near = cv2.LUT(cv2.dilate(difference, np.ones((15, 15), np.uint8)), _NEARBY)
     faint = shade & cv2.compare(difference, near, cv2.CMP_LT)
     _, differs = cv2.threshold(difference, level, 1, cv2.THRESH_BINARY)
-    return differs & ~faint, shade & 1
+    sharp: NDArray[np.uint8] = differs & ~faint
+    return sharp
 
 
 def largest(a: NDArray[Any], b: NDArray[Any]) -> Difference:
@@ -195,15 +170,6 @@ def box_of(outlines: Outlines) -> Box:
 def _box(cv2: Any, outline: Outline) -> Box:
     x, y, width, height = cv2.boundingRect(outline)
     return x, y, x + width, y + height
-
-
-def _edges(cv2: Any, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return by how many grey levels the picture changes within two pixels: uint8 (h, w)."""
-    gradient = cv2.morphologyEx(picture, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    blue, green, red = cv2.split(gradient)
-    wide: NDArray[np.uint8]
-    wide = cv2.dilate(cv2.max(cv2.max(blue, green), red), np.ones((5, 5), np.uint8))
-    return wide
 
 
 def _solid(cv2: Any, difference: Difference, level: float) -> NDArray[np.uint8]:
@@ -262,25 +228,12 @@ def _is_part(
     around: float,
 ) -> bool:
     """Whether what an outline encloses stands out enough for its size, and has an edge."""
-    where, inside = _inside(cv2, outline)
-    counts = _histogram(cv2, difference[where], inside)
-    upper = _level(counts, _TENTH)
+    where, inside = enclosed(cv2, outline)
+    counts = histogram(cv2, difference[where], inside)
+    upper = level_of(counts, _TENTH)
     if counts.sum() >= (_LARGE * side) ** 2 or upper >= _STRONG * level:
         return True
-    return upper >= _STANDS_OUT * level and _edge(ground, outline) >= _SHARP * around
-
-
-def _histogram(cv2: Any, levels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return how often each level occurs where a mask is not 0: float32 (256,)."""
-    counts: NDArray[np.float32] = cv2.calcHist([levels], [0], mask, [256], [0, 256])
-    return counts.ravel()
-
-
-def _level(counts: NDArray[Any], share: float) -> float:
-    """Return the level below which a share of what is counted lies; 0 of nothing."""
-    upto = counts.cumsum(dtype=np.float64)
-    rank = int(share * (upto[-1] - 1))
-    return float(np.searchsorted(upto, rank, side="right")) if upto[-1] else 0.0
+    return upper >= _STANDS_OUT * level and edge_along(ground.edges, outline) >= SHARP * around
 
 
 def _upper(values: NDArray[Any]) -> float:
