@@ -42,14 +42,13 @@ _REACH = 9
 """Pixels from its edge within which its texture is not looked at; odd."""
 _CORE, _SLACK = 0.35, 0.12
 """A shadow's light is that which this share of it is darker than; it may be darker by so much."""
+_OFF = 8.0
+"""Grey levels by which a colour in it may be off what its light makes of the ground's: grain that
+is alike in all colours is not, on a ground of one colour."""
 _CRUMB = 7
 """Pixels of what remains of a shadow's edge; odd."""
 _RATIO = 200.0
 """What no change is, where ratios of brightness are told in whole numbers up to 255."""
-_LEAST = np.floor((1 - 1.2 * _ALIKE) * np.arange(256)).astype(np.uint8)
-"""Of each brightest ratio, the darkest that is still grey."""
-
-
 def may_be_shade(
     cv2: Any, picture: NDArray[np.uint8], empty: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
@@ -94,8 +93,8 @@ class Shadows:
         soft = edge < (_SOFT if alike else SHARP) * self._around
         if not alike and (not soft or cv2.mean(self._dim(cv2)[1][where], inside)[0] < _MOSTLY):
             return None
-        low = self._dim(cv2)[0][where]
-        light = level_of(histogram(cv2, low, inside), _CORE) / _RATIO
+        shares = self._dim(cv2)[0][where]
+        light = level_of(histogram(cv2, shares, inside), _CORE) / _RATIO
         texture, expected = self._texture(cv2, where, inside), light * self._around
         hard = light >= _LEGIBLE and texture <= _STRONGER * expected
         return light if texture >= _FAINTER * expected and (soft or hard) else None
@@ -118,8 +117,8 @@ class Shadows:
             shadows: The outlines of shadows in it.
             light: Share of the light that the deepest leaves.
         """
-        low, dim = self._dim(cv2)
-        dim = dim & cv2.inRange(low, _RATIO * (light - _SLACK), 255.0)
+        shares, dim = self._dim(cv2)
+        dim = dim & cv2.inRange(shares, _RATIO * (light - _SLACK), 255.0)
         within = np.zeros(mask.shape, np.uint8)
         cv2.drawContours(within, shadows, -1, 1, cv2.FILLED)
         crumb = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_CRUMB, _CRUMB))
@@ -128,13 +127,20 @@ class Shadows:
         return lit
 
     def _dim(self, cv2: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return each pixel's least ratio, and 1 where all colours are as much darker."""
+        """Return each pixel's share of the light, by `_RATIO`, and 1 where that explains it."""
         if self._cached is None:
-            low, high = _ratios(cv2, cv2.blur(self._picture, (5, 5)), self._empty)
-            dim = cv2.inRange(high, 0.0, _RATIO * _BRIGHTEST)
-            dim &= cv2.compare(low, cv2.LUT(high, _LEAST), cv2.CMP_GE)
-            self._cached = low, dim & 1
+            smooth = cv2.blur(self._picture, (5, 5))
+            light = cv2.divide(_grey(cv2, smooth), _grey(cv2, self._empty), scale=_RATIO)
+            expected = cv2.multiply(self._empty, cv2.merge([light] * 3), scale=1 / _RATIO)
+            blue, green, red = cv2.split(cv2.absdiff(smooth, expected))
+            dim = cv2.inRange(cv2.max(cv2.max(blue, green), red), 0.0, _OFF)
+            self._cached = light, dim & cv2.inRange(light, 0.0, _RATIO * _BRIGHTEST) & 1
         return self._cached
+
+
+def _grey(cv2: Any, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    grey: NDArray[np.uint8] = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    return grey
 
 
 def _ratios(
