@@ -32,7 +32,7 @@ from vision_edge.runtime import (
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.bundles.shipped import asset
 from vision_edge.runtime.images.crops import FRAME_CROP, cropped
-from vision_edge.runtime.images.locating import Found
+from vision_edge.runtime.images.locating import EmptyScene, Found
 from vision_edge.runtime.images.part_crops import crop_alone
 from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
@@ -114,7 +114,7 @@ def named(
     classifier: PrototypeClassifier,
     image: Image,
     found: Sequence[Found],
-    scene: Image,
+    scene: EmptyScene,
 ) -> list[str | None]:
     """Name all that was found, embedded together."""
     if not found:

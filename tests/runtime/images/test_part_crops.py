@@ -71,10 +71,18 @@ def test_where_neighbours_leave_no_scene_they_become_grey() -> None:
     assert set(np.unique(crop)) == {128, 200}
 
 
-def test_a_part_as_large_as_the_view_is_shown_as_it_is() -> None:
-    image = empty_belt()
-    cv2.rectangle(image, (20, 20), (619, 459), (60, 170, 220), -1)
-    presence = Presence(empty_belt())
-    (found,) = presence.find_all(image)
-    crop = crop_alone(image, found, [], presence.scene)
-    assert np.abs(crop.astype(int) - crop_around(image, found.box)).mean() < 2
+def test_the_empty_scene_may_be_of_another_size() -> None:
+    image = two_discs(0.85)
+    presence = Presence(cv2.resize(empty_belt(), (320, 240), interpolation=cv2.INTER_AREA))
+    red, green = presence.find_all(image)
+    crop = crop_alone(image, red, [red, green], presence.scene)
+    assert share(crop, 1) == 0
+    assert abs(crop[:12, :12].mean() - image[100:140, 40:600].mean()) < 0.2 * image.mean()
+
+
+def test_a_part_without_neighbours_is_shown_as_it_is() -> None:
+    image, presence = two_discs(), Presence(empty_belt())
+    red, _ = presence.find_all(image)
+    assert np.array_equal(
+        crop_alone(image, red, [red], presence.scene), crop_around(image, red.box)
+    )

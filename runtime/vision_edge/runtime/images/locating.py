@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.images.part_outlines import Box, Outlines, area
 
@@ -31,6 +34,19 @@ class Found:
     outlines: Outlines = field(default=(), compare=False, repr=False)
 
 
+@dataclass(frozen=True)
+class EmptyScene:
+    """The scene without parts.
+
+    Attributes:
+        image: uint8 (H, W, 3), BGR; it need not be of the frames' size.
+        light: By how much each channel is brighter now than in it: float32 (3,).
+    """
+
+    image: Image
+    light: NDArray[np.float32]
+
+
 class Locator(Protocol):
     """Anything that finds parts in pictures of one scene, one picture at a time."""
 
@@ -38,8 +54,8 @@ class Locator(Protocol):
         """Return all parts in uint8 (H, W, 3) BGR, from left to right."""
 
     @property
-    def scene(self) -> Image | None:
-        """What the empty scene looks like now: uint8 (h, w, 3) BGR, small; None if unknown."""
+    def scene(self) -> EmptyScene | None:
+        """The empty scene as of the last picture; None where it is unknown."""
 
     @property
     def doubt(self) -> str | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Image, check_image
 from vision_edge.runtime.errors import require
-from vision_edge.runtime.images.locating import Found, most_prominent
+from vision_edge.runtime.images.locating import EmptyScene, Found, most_prominent
 from vision_edge.runtime.images.part_outlines import (
     FINE,
     Box,
@@ -66,6 +66,7 @@ class Presence:
     def __init__(self, empty: Image, *, touching: bool = True) -> None:
         check_image(empty, "the empty scene")
         self._touching = touching
+        self._empty = empty
         self.size = (empty.shape[1], empty.shape[0])
         self._fine = _fine_size(*self.size)
         self._small = (max(1, self._fine[0] // FINE), max(1, self._fine[1] // FINE))
@@ -89,10 +90,9 @@ class Presence:
         return None
 
     @property
-    def scene(self) -> Image:
-        """The empty scene as it is now, in the light of the last frame: uint8 (h, w, 3), small."""
-        scene: Image = require("cv2").convertScaleAbs(self._reference * self._gain)
-        return scene
+    def scene(self) -> EmptyScene:
+        """The picture of the empty scene, and the light of the last frame."""
+        return EmptyScene(self._empty, self._gain)
 
     def find(self, image: Image) -> Found | None:
         """Find what is in an image of the same scene.

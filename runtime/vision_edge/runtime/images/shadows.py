@@ -49,6 +49,8 @@ _CRUMB = 7
 """Pixels of what remains of a shadow's edge; odd."""
 _RATIO = 200.0
 """What no change is, where ratios of brightness are told in whole numbers up to 255."""
+
+
 def may_be_shade(
     cv2: Any, picture: NDArray[np.uint8], empty: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
