@@ -107,9 +107,12 @@ class Scenes:
     Args:
         seed: Decides the belt.
         rendered: Whether the belt is the demonstration's, or noise with stripes.
+        colour: Blue, green and red of the striped belt, 0 to 255; by default a grey one.
     """
 
-    def __init__(self, seed: int, *, rendered: bool = True) -> None:
+    def __init__(
+        self, seed: int, *, rendered: bool = True, colour: tuple[float, float, float] | None = None
+    ) -> None:
         self._rng = np.random.default_rng(seed)
         width, height = SIZE
         if rendered:
@@ -117,7 +120,7 @@ class Scenes:
             self._belt, self._flat = Belt(config), None
             self.rail = 64
         else:
-            self._belt, self._flat = None, _striped(seed)
+            self._belt, self._flat = None, _striped(seed, colour)
             self.rail = 12
 
     def empty(self, offset: int = 0) -> Image:
@@ -155,10 +158,10 @@ def _shade(canvas: np.ndarray, cover: np.ndarray, left: int, top: int) -> None:
     canvas[y0:y1, x0:x1] *= 1 - 0.3 * part[..., None]
 
 
-def _striped(seed: int) -> Image:
+def _striped(seed: int, colour: tuple[float, float, float] | None = None) -> Image:
     rng = np.random.default_rng(seed)
     width, height = SIZE
-    base = rng.uniform(60, 130) + rng.uniform(-8, 8, 3)
+    base = rng.uniform(60, 130) + rng.uniform(-8, 8, 3) if colour is None else np.array(colour)
     coarse = cv2.resize(
         rng.normal(0, 5, (18, 32)).astype(np.float32), SIZE, interpolation=cv2.INTER_CUBIC
     )

@@ -32,8 +32,8 @@ from vision_edge.runtime import (
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.bundles.shipped import asset
 from vision_edge.runtime.images.crops import FRAME_CROP, cropped
-from vision_edge.runtime.images.locating import Found
-from vision_edge.runtime.images.presence import crop_alone, crop_around
+from vision_edge.runtime.images.locating import EmptyScene, Found
+from vision_edge.runtime.images.part_crops import crop_alone
 from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.pipeline.snapshot_embedding import embed_snapshot
 from vision_edge.runtime.recognition.part_motion import iou
@@ -101,24 +101,27 @@ def registered(
         placed = separate(rng, [part], [], scenes.rail)
         image, truth = scenes.scene(placed)
         found = presence.find(image)
-        box = (
-            found.box if found is not None and iou(found.box, truth[0].box) > 0.5 else truth[0].box
-        )
-        vectors.append(embed_snapshot(session, crop_around(image, box)))
+        if found is None or iou(found.box, truth[0].box) <= 0.5:
+            found = Found(truth[0].box, True)
+        vectors.append(embed_snapshot(session, crop_alone(image, found, [], presence.scene)))
     cohort = Cohort(session.bundle.cohort, from_station=False)
     prior = cohort.embeddings.mean(axis=0)
     return PrototypeClassifier([p.label for p in products], np.stack(vectors), prior, cohort)
 
 
 def named(
-    session: Session, classifier: PrototypeClassifier, image: Image, found: Sequence[Found]
+    session: Session,
+    classifier: PrototypeClassifier,
+    image: Image,
+    found: Sequence[Found],
+    scene: EmptyScene,
 ) -> list[str | None]:
     """Name all that was found, embedded together."""
     if not found:
         return []
     crops = [
         prepare(
-            cropped(crop_alone(image, one.box, [other.box for other in found]), FRAME_CROP),
+            cropped(crop_alone(image, one, found, scene), FRAME_CROP),
             session.spec,
         )
         for one in found
@@ -182,8 +185,11 @@ def run_crowds(
         placed = crowded(rng, subset, scenes.rail)
         light = {"gain": float(rng.uniform(0.85, 1.15)), "slope": float(rng.uniform(-0.08, 0.08))}
         image, truth = scenes.scene(placed, **light)
-        found = Presence(empty).find_all(image)
-        labels = [] if classifier is None else named(session, classifier, image, found)
+        presence = Presence(empty)
+        found = presence.find_all(image)
+        labels = (
+            [] if classifier is None else named(session, classifier, image, found, presence.scene)
+        )
         missed = tallies["eight in view"].found + len(truth)
         tallies["eight in view"].add(truth, found, labels, names)
         tallies["of these touching"].add(truth[:4], found, labels, names)
@@ -191,8 +197,13 @@ def run_crowds(
             show(args.show / f"{belt.split()[0]}-{number}.jpg", image, truth, found)
         for part in placed:
             image, truth = scenes.scene([part], **light)
-            found = Presence(empty).find_all(image)
-            labels = [] if classifier is None else named(session, classifier, image, found)
+            presence = Presence(empty)
+            found = presence.find_all(image)
+            labels = (
+                []
+                if classifier is None
+                else named(session, classifier, image, found, presence.scene)
+            )
             tallies["alone"].add(truth, found, labels, names)
     for name, tally in tallies.items():
         print(tally.line(f"{belt}, {name}"))
@@ -239,7 +250,7 @@ def timing(session: Session, pool: list[Cutout]) -> None:
         crops = np.stack(
             [
                 prepare(
-                    cropped(crop_alone(image, f.box, [o.box for o in found]), FRAME_CROP),
+                    cropped(crop_alone(image, f, found, presence.scene), FRAME_CROP),
                     session.spec,
                 )
                 for f in found

@@ -12,7 +12,8 @@ from vision_edge.demo.rendered_demo import Steps, make_bundle
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
-from vision_edge.runtime.images.presence import Presence, crop_around
+from vision_edge.runtime.images.part_crops import crop_alone
+from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.inference.session import Session, open_session
 from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
 from vision_edge.runtime.pipeline.registration import snapshot_of, take_frame
@@ -91,7 +92,7 @@ def _register(
             say("nothing to see that was not there before; try again")
             continue
         try:
-            crop = crop_around(frame.image, found.box)
+            crop = crop_alone(frame.image, found, [], presence.scene)
             gallery.add(label, [snapshot_of(crop, session, source.name)])
         except VisionEdgeError as error:
             say(str(error))

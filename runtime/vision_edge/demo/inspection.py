@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from vision_edge.demo.picture import Mark, annotate_frame
 from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.images.contact_sheet import AMBER, GREEN, WHITE
 from vision_edge.runtime.images.crops import FRAME_CROP, cropped
+from vision_edge.runtime.images.part_crops import crop_alone
 from vision_edge.runtime.images.part_outlines import Box
 from vision_edge.runtime.images.preprocess import prepare
-from vision_edge.runtime.images.presence import Presence, crop_around
+from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.images.video_writer import VideoWriter
 from vision_edge.runtime.inference.session import Session
 from vision_edge.runtime.recognition.part_consensus import PartVerdict
@@ -98,10 +99,10 @@ class Inspector:
         view = frame.image[y0:y1, x0:x1]
         found = self._presence.find_all(view)
         wanted = self._parts.needs([one.box for one in found], at)
-        judged = [
-            one.box for one, needed in zip(found, wanted, strict=True) if one.complete and needed
-        ]
-        vectors = self._embedded(frame, view, judged)
+        judged = [one for one, needed in zip(found, wanted, strict=True) if one.complete and needed]
+        scene = self._presence.scene
+        crops = {one.box: crop_alone(view, one, found, scene) for one in judged}
+        vectors = self._embedded(frame, crops)
         seen = [Sighting(one.box, vectors.get(one.box)) for one in found]
         self._take(self._parts.look(frame.number, at, seen, (x1 - x0, y1 - y0)))
         self.result.frames += 1
@@ -114,19 +115,18 @@ class Inspector:
             self.result.at_once, self.result.crowded = whole, picture
         return picture
 
-    def _embedded(self, frame: Frame, view: Image, boxes: Sequence[Box]) -> dict[Box, Embeddings]:
+    def _embedded(self, frame: Frame, crops: dict[Box, Image]) -> dict[Box, Embeddings]:
         """Embed parts, all of a frame together, and keep their pictures."""
-        if not boxes:
+        if not crops:
             return {}
         spec = self._session.spec
-        crops = [crop_around(view, box) for box in boxes]
-        self._crops |= {(frame.number, box): crop for box, crop in zip(boxes, crops, strict=True)}
-        prepared = np.stack([prepare(cropped(crop, FRAME_CROP), spec) for crop in crops])
+        self._crops |= {(frame.number, box): crop for box, crop in crops.items()}
+        prepared = np.stack([prepare(cropped(crop, FRAME_CROP), spec) for crop in crops.values()])
         model = time.monotonic()
         vectors = self._session.embed(prepared)
         self.result.model_seconds += time.monotonic() - model
-        self.result.judged += len(boxes)
-        return dict(zip(boxes, vectors, strict=True))
+        self.result.judged += len(crops)
+        return dict(zip(crops, vectors, strict=True))
 
     def _mark(self, box: Box, decision: Decision | None) -> Mark:
         """Return what is drawn of a part, in pixels of the frame."""

@@ -27,7 +27,8 @@ from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.images.coding import encode_jpeg
 from vision_edge.runtime.images.contact_sheet import AMBER, GREEN, RED, Tile, contact_sheet
-from vision_edge.runtime.images.presence import Presence, crop_around
+from vision_edge.runtime.images.part_crops import crop_alone
+from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.inference.session import Session, open_session
 from vision_edge.runtime.pipeline.gallery_classifier import classifier_for
 from vision_edge.runtime.pipeline.registration import snapshot_of
@@ -158,7 +159,7 @@ def _register(
     for label in cast.registered:
         image = snapshot(cast, label)
         found = presence.find(image)
-        crops[label] = crop_around(image, found.box) if found else image
+        crops[label] = crop_alone(image, found, [], presence.scene) if found else image
         turned = [np.ascontiguousarray(np.rot90(crops[label], k)) for k in range(TURNS)]
         origin = f"snapshot of {label}"
         gallery.add(label, [snapshot_of(image, session, origin) for image in turned])

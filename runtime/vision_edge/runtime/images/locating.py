@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vision_edge.runtime.arrays import Image
-from vision_edge.runtime.images.part_outlines import Box, area
+from vision_edge.runtime.images.part_outlines import Box, Outlines, area
 
 Locate = Literal["whole", "presence", "detector"]
 LOCATES: tuple[Locate, ...] = ("whole", "presence", "detector")
@@ -22,11 +25,26 @@ class Found:
         box: Where, in pixels of the picture.
         complete: Whether it lies wholly inside the picture: it touches no border.
         score: How sure it is that it is a part, 0 to 1; 1 where nobody can tell.
+        outlines: What it covers, in pixels of the picture; none where only its box is known.
     """
 
     box: Box
     complete: bool
     score: float = 1.0
+    outlines: Outlines = field(default=(), compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class EmptyScene:
+    """The scene without parts.
+
+    Attributes:
+        image: uint8 (H, W, 3), BGR; it need not be of the frames' size.
+        light: By how much each channel is brighter now than in it: float32 (3,).
+    """
+
+    image: Image
+    light: NDArray[np.float32]
 
 
 class Locator(Protocol):
@@ -34,6 +52,10 @@ class Locator(Protocol):
 
     def find_all(self, image: Image) -> list[Found]:
         """Return all parts in uint8 (H, W, 3) BGR, from left to right."""
+
+    @property
+    def scene(self) -> EmptyScene | None:
+        """The empty scene as of the last picture; None where it is unknown."""
 
     @property
     def doubt(self) -> str | None:

@@ -13,17 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_edge.runtime.errors import require
+from vision_edge.runtime.images.outline_levels import (
+    edge_along,
+    edges_in,
+    enclosed,
+    histogram,
+    level_of,
+)
+from vision_edge.runtime.images.shadows import SHARP, Shadows, may_be_shade
 from vision_edge.runtime.images.touching import FULL, Ground, Outline, fullness, taken_apart
 
 Box = tuple[int, int, int, int]
 """Pixel rectangle (x0, y0, x1, y1), the right and lower edges excluded."""
-Difference = NDArray[np.float32]
+Outlines = tuple[Outline, ...]
+"""A part's outlines: one, or more where shade divides it."""
+Difference = NDArray[np.float32] | NDArray[np.uint8]
 
 FINE = 2
 """How much finer the larger picture is."""
-_LARGE, _STRONG, _STANDS_OUT, _SHARP = 0.3, 3.0, 1.3, 2.0
+_LARGE, _STRONG, _STANDS_OUT = 0.3, 3.0, 1.3
 """A part of `_LARGE` of the view's side need but differ. A smaller one must do so by `_STRONG`
-levels; or by `_STANDS_OUT`, and its outline be `_SHARP` times as much of an edge as the belt around
+levels; or by `_STANDS_OUT`, and its outline be `SHARP` times as much of an edge as the belt around
 it: marks of a belt, which it carries to where its picture shows none, are soft (stains have 1.8
 at most, small parts 2.4 and more)."""
 _WITHIN, _SCRAP, _SCRAP_WITHIN = 0.7, 0.1, 0.3
@@ -32,12 +42,8 @@ _WITHIN, _SCRAP, _SCRAP_WITHIN = 0.7, 0.1, 0.3
 _NEAR = 0.45
 """What may be shade counts only if it differs by so much of the largest difference nearby: the
 shade of a part is no part of it, and fills the gap between two."""
-_SHADE, _GREY = 0.55, 0.12
-"""Shade leaves so much of the light at least, and of each colour the same but for so much."""
-_SHADOW = 0.5
-"""Share of an outline that is shade, from which on a soft one is a shadow's."""
-_EDGE_LEVEL = 26.0
-"""Grey levels from one side of an edge to the other."""
+_NEARBY = np.ceil(_NEAR * np.arange(256)).astype(np.uint8)
+_TENTH = 0.9
 
 
 def least_pixels(side: int, least_side: float) -> float:
@@ -55,36 +61,37 @@ def regions(difference: Difference, level: float, least_side: float) -> list[Box
     """
     cv2 = require("cv2")
     mask = _solid(cv2, difference, level)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
     side = min(mask.shape)
     least = least_pixels(side, least_side)
     found = []
-    for label in range(1, count):
-        x, y, width, height, area = (int(value) for value in stats[label])
-        if area < least / 2 or max(width, height) < 0.7 * least_side * side:
+    for outline in cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+        box = _box(cv2, outline)
+        if max(box[2] - box[0], box[3] - box[1]) < 0.7 * least_side * side:
             continue
-        inside = np.s_[y : y + height, x : x + width]
-        values = difference[inside][labels[inside] == label]
-        if _upper(values) >= level * (_STANDS_OUT if area < (_LARGE * side) ** 2 else 1.0):
-            found.append((x, y, x + width, y + height))
+        where, inside = enclosed(cv2, outline)
+        values = difference[where][(inside & mask[where]) > 0]
+        if len(values) < least / 2:
+            continue
+        if _upper(values) >= level * (_STANDS_OUT if len(values) < (_LARGE * side) ** 2 else 1.0):
+            found.append(box)
     return _merged(found)
 
 
 def outlines(
-    picture: NDArray[np.float32],
-    empty: NDArray[np.float32],
+    picture: NDArray[np.uint8],
+    empty: NDArray[np.uint8],
     rough: NDArray[np.uint8],
     level: float,
     side: int,
     least_side: float,
     *,
     touching: bool = True,
-) -> list[Outline]:
-    """Return the outline of each part in one region of the larger picture.
+) -> list[Outlines]:
+    """Return the outlines of each part in one region of the larger picture.
 
     Args:
-        picture: float32 (h, w, 3), BGR, in the light of the empty scene: the region.
-        empty: float32 (h, w, 3): the empty scene there.
+        picture: uint8 (h, w, 3), BGR, in the light of the empty scene: the region.
+        empty: uint8 (h, w, 3): the empty scene there.
         rough: uint8 (h, w), 1 where the small picture has something.
         level: Grey levels from which on a difference counts.
         side: The larger picture's shorter side.
@@ -93,17 +100,20 @@ def outlines(
     """
     cv2 = require("cv2")
     difference = largest(picture, empty)
-    sharp, shade = _sharp(cv2, picture, empty, difference, level)
-    sharp &= rough
+    shade = may_be_shade(cv2, picture, empty)
+    sharp = _sharp(cv2, shade, difference, level) & rough
     longest = least_side * side
     found = _drawn(cv2, sharp, longest)
     if not found:
         return []
-    ground = Ground(picture, _edges(cv2, picture))
-    calm = ground.edges[rough == 0]
-    around = float(np.median(calm)) if len(calm) else 0.0
-    if any(_is_shadow(cv2, outline, ground, shade, around) for outline in found):
-        found = _drawn(cv2, sharp & (1 - shade), longest)
+    ground = Ground(picture, edges_in(cv2, picture))
+    around = level_of(histogram(cv2, ground.edges, 1 - rough), 0.5)
+    shadows = Shadows(picture, empty, ground.edges, around)
+    lights = [shadows.light_in(cv2, outline) for outline in found]
+    dim = [outline for outline, light in zip(found, lights, strict=True) if light is not None]
+    if dim:
+        least_light = min(light for light in lights if light is not None)
+        found = _drawn(cv2, shadows.without(cv2, sharp, dim, least_light), longest)
 
     def is_part(outline: Outline) -> bool:
         return _is_part(cv2, outline, ground, difference, level, side, around)
@@ -112,15 +122,15 @@ def outlines(
     areas = [float(cv2.contourArea(outline)) for outline in found]
     least = least_pixels(side, least_side)
     groups = _joined([_box(cv2, outline) for outline in found], areas, least)
-    parts: list[Outline] = []
+    parts: list[Outlines] = []
     for group in groups:
         pieces = [found[group[0]]]
         if touching and fullness(pieces[0]) < FULL:
             pieces = taken_apart(pieces[0], ground, least)
         if len(pieces) == 1:
-            parts.append(np.concatenate([found[k] for k in group]))
+            parts.append(tuple(found[k] for k in group))
         else:  # a mark beside a part may have been taken off it
-            parts += [piece for piece in pieces if is_part(piece)]
+            parts += [(piece,) for piece in pieces if is_part(piece)]
     return parts
 
 
@@ -133,37 +143,18 @@ def _drawn(cv2: Any, mask: NDArray[np.uint8], longest: float) -> list[Outline]:
     return [outline for outline in found if max(cv2.boundingRect(outline)[2:]) >= longest]
 
 
-def _is_shadow(
-    cv2: Any, outline: Outline, ground: Ground, shade: NDArray[np.uint8], around: float
-) -> bool:
-    """Whether an outline is mostly that of a shadow: what it encloses is shade, its edge soft."""
-    x, y, width, height = cv2.boundingRect(outline)
-    inside = np.zeros((height, width), np.uint8)
-    cv2.drawContours(inside, [outline], -1, 1, cv2.FILLED, offset=(-x, -y))
-    share = float(shade[y : y + height, x : x + width][inside > 0].mean())
-    edge = float(np.median(ground.edges[outline[:, 0, 1], outline[:, 0, 0]]))
-    return share > _SHADOW and edge < _SHARP * around
-
-
 def _sharp(
-    cv2: Any,
-    picture: NDArray[np.float32],
-    empty: NDArray[np.float32],
-    difference: Difference,
-    level: float,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return what differs and is no part's shade, and what may be shade: uint8 (h, w), 0 or 1."""
-    differs = difference > level
-    ratio = cv2.split(picture / np.maximum(empty, 1.0))
-    low = cv2.min(cv2.min(ratio[0], ratio[1]), ratio[2])
-    high = cv2.max(cv2.max(ratio[0], ratio[1]), ratio[2])
-    shade = (low >= _SHADE) & (high <= 1.02) & (high - low <= _GREY)
-    near = cv2.dilate(difference, np.ones((15, 15), np.uint8))
-    sharp: NDArray[np.uint8] = (differs & ~(shade & (difference < _NEAR * near))).astype(np.uint8)
-    return sharp, shade.astype(np.uint8)
+    cv2: Any, shade: NDArray[np.uint8], difference: NDArray[np.uint8], level: float
+) -> NDArray[np.uint8]:
+    """Return what differs and is no part's shade: uint8 (h, w), 0 or 1."""
+    near = cv2.LUT(cv2.dilate(difference, np.ones((15, 15), np.uint8)), _NEARBY)
+    faint = shade & cv2.compare(difference, near, cv2.CMP_LT)
+    _, differs = cv2.threshold(difference, level, 1, cv2.THRESH_BINARY)
+    sharp: NDArray[np.uint8] = differs & ~faint
+    return sharp
 
 
-def largest(a: NDArray[np.float32], b: NDArray[np.float32]) -> Difference:
+def largest(a: NDArray[Any], b: NDArray[Any]) -> Difference:
     """Return how far two pictures are apart in the channel where they are furthest: (h, w)."""
     cv2 = require("cv2")
     blue, green, red = cv2.split(cv2.absdiff(a, b))
@@ -171,24 +162,14 @@ def largest(a: NDArray[np.float32], b: NDArray[np.float32]) -> Difference:
     return found
 
 
-def box_of(outline: Outline) -> Box:
-    """Return the box around an outline."""
-    return _box(require("cv2"), outline)
+def box_of(outlines: Outlines) -> Box:
+    """Return the box around a part's outlines."""
+    return _box(require("cv2"), np.concatenate(outlines))
 
 
 def _box(cv2: Any, outline: Outline) -> Box:
     x, y, width, height = cv2.boundingRect(outline)
     return x, y, x + width, y + height
-
-
-def _edges(cv2: Any, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return where the picture has an edge within two pixels: float32 (h, w), 1 is an edge."""
-    levels = cv2.convertScaleAbs(picture)
-    gradient = cv2.morphologyEx(levels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    blue, green, red = cv2.split(gradient)
-    strength = cv2.dilate(cv2.max(cv2.max(blue, green), red), np.ones((5, 5), np.uint8))
-    wide: NDArray[np.float32] = strength.astype(np.float32) / _EDGE_LEVEL
-    return wide
 
 
 def _solid(cv2: Any, difference: Difference, level: float) -> NDArray[np.uint8]:
@@ -241,25 +222,23 @@ def _is_part(
     cv2: Any,
     outline: Outline,
     ground: Ground,
-    difference: Difference,
+    difference: NDArray[np.uint8],
     level: float,
     side: int,
     around: float,
 ) -> bool:
     """Whether what an outline encloses stands out enough for its size, and has an edge."""
-    x, y, width, height = cv2.boundingRect(outline)
-    inside = np.zeros((height, width), np.uint8)
-    cv2.drawContours(inside, [outline], -1, 1, cv2.FILLED, offset=(-x, -y))
-    values = difference[y : y + height, x : x + width][inside > 0]
-    if len(values) >= (_LARGE * side) ** 2 or _upper(values) >= _STRONG * level:
+    where, inside = enclosed(cv2, outline)
+    counts = histogram(cv2, difference[where], inside)
+    upper = level_of(counts, _TENTH)
+    if counts.sum() >= (_LARGE * side) ** 2 or upper >= _STRONG * level:
         return True
-    edge = float(np.median(ground.edges[outline[:, 0, 1], outline[:, 0, 0]]))
-    return _upper(values) >= _STANDS_OUT * level and edge >= _SHARP * around
+    return upper >= _STANDS_OUT * level and edge_along(ground.edges, outline) >= SHARP * around
 
 
-def _upper(values: NDArray[np.float32]) -> float:
+def _upper(values: NDArray[Any]) -> float:
     """Return the value that a tenth exceeds."""
-    k = int(0.9 * (len(values) - 1))
+    k = int(_TENTH * (len(values) - 1))
     return float(np.partition(values, k)[k])
 
 

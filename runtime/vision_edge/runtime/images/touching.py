@@ -14,6 +14,7 @@ of fitting ellipses is ours, since parts have any shape.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,20 @@ FULL = 0.945
 """A shape that fills so much of its hull is left whole without a look."""
 _DEPTH = 0.03
 """How deep a corner points inwards at least, in square roots of the area."""
+_SHARPEST = 2.2
+"""An inward corner besides those is one of so many radians at most."""
 _LONG = 1.7
 """A cut of so many square roots of the lesser area is none."""
 _STRIP = 5.0
 """How far beside a cut the colours of its sides are taken, in pixels."""
 _POINTS, _CORNERS, _CUTS, _SAMPLES = 120, 10, 16, 30
 """Points, corners and cuts of an outline that are looked at, and points of a cut, at most."""
+_STEPS = np.linspace(0.0, 1.0, _SAMPLES)[:, None, None]
+_OFFSETS = _STRIP * np.array([0, 1, -1, 2, -2, 3, -3])[:, None, None, None]
+EDGE_LEVEL = 26.0
+"""Grey levels from one side of an edge to the other."""
+_EDGE = np.minimum(np.arange(256) / EDGE_LEVEL, 1.5)
+"""How much of an edge so many grey levels are: 1 is one."""
 FEATURES = (
     "length", "neck", "edge", "gain", "least full", "most full", "alike", "detour", "colour",
     "whole full", "edge against inside", "lesser notch", "greater notch",
@@ -57,23 +66,18 @@ class Cut:
     features: NDArray[np.float64]
     pieces: tuple[Outline, Outline]
 
-    @property
-    def worth(self) -> float:
-        """The log-odds that it lies between two parts."""
-        return float(OUT @ np.tanh(HIDDEN @ self.features + BIAS)) + CONSTANT
-
 
 @dataclass(frozen=True)
 class Ground:
     """The picture that outlines lie in.
 
     Attributes:
-        picture: float32 (h, w, 3), BGR.
-        edges: float32 (h, w), how strongly it changes at each pixel: 1 is an edge.
+        picture: uint8 (h, w, 3), BGR.
+        edges: uint8 (h, w), by how many grey levels it changes within two pixels of each pixel.
     """
 
-    picture: NDArray[np.float32]
-    edges: NDArray[np.float32]
+    picture: NDArray[np.uint8]
+    edges: NDArray[np.uint8]
 
 
 def taken_apart(outline: Outline, ground: Ground, least: float) -> list[Outline]:
@@ -87,12 +91,20 @@ def taken_apart(outline: Outline, ground: Ground, least: float) -> list[Outline]
     waiting, parts = [outline], []
     while waiting:
         shape = waiting.pop()
-        cuts = [cut for cut in possible_cuts(shape, ground, least) if cut.worth > 0]
-        if cuts:
-            waiting += max(cuts, key=lambda cut: cut.worth).pieces
+        cuts = possible_cuts(shape, ground, least)
+        worth = worths(np.stack([cut.features for cut in cuts])) if cuts else np.zeros(1)
+        best = int(worth.argmax())
+        if worth[best] > 0:
+            waiting += cuts[best].pieces
         else:
             parts.append(shape)
     return parts
+
+
+def worths(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log-odds that cuts lie between two parts, float64 (n,), of features (n, 13)."""
+    found: NDArray[np.float64] = np.tanh(features @ HIDDEN.T + BIAS) @ OUT + CONSTANT
+    return found
 
 
 def possible_cuts(outline: Outline, ground: Ground, least: float) -> list[Cut]:
@@ -105,31 +117,40 @@ def possible_cuts(outline: Outline, ground: Ground, least: float) -> list[Cut]:
     """
     cv2 = require("cv2")
     area = float(cv2.contourArea(outline))
+    if area < 2 * least or len(outline) < 12:
+        return []
     full = fullness(outline)
-    if full >= FULL or area < 2 * least or len(outline) < 12:
+    if full >= FULL:
         return []
     fewer = np.ascontiguousarray(outline[:: max(1, len(outline) // _POINTS)])
     way = _Way(fewer)
-    pairs = np.array(_pairs(fewer, _corners(cv2, fewer, way, area)), np.intp).reshape(-1, 2)
-    lengths, arcs, lesser = way.measured(pairs)
+    pairs = _pairs(way, _corners(cv2, fewer, way, area))
+    lengths, arcs, areas = way.measured(pairs)
+    lesser = areas.min(axis=0)
     good = (lesser >= least) & (lengths <= _LONG * np.sqrt(np.maximum(lesser, 0.0)))
-    pairs, lengths, arcs = pairs[good], lengths[good], arcs[good]
-    first = np.argsort(lengths / arcs)[:_CUTS]
-    sides = _sides(ground, fewer[pairs[first, 0], 0], fewer[pairs[first, 1], 0])
-    notches = np.sort(np.stack([way.notches(pairs[first, k]) for k in (0, 1)]), axis=0)
-    found = []
-    for k, index in enumerate(first):
-        low, high = pairs[index]
-        pieces = fewer[low : high + 1], np.concatenate([fewer[high:], fewer[: low + 1]])
-        shape = _shape(cv2, pieces, float(lengths[index]), full)
+    order = np.flatnonzero(good)
+    order = order[np.argsort(lengths[order] / arcs[order])[:_CUTS]]
+    ends, both_areas, length_of = pairs.tolist(), areas.T.tolist(), lengths.tolist()
+    kept, shapes, pieces = [], [], []
+    for index in order.tolist():
+        low, high = ends[index]
+        both = fewer[low : high + 1], np.concatenate([fewer[high:], fewer[: low + 1]])
+        shape = _shape(cv2, both, both_areas[index], length_of[index], full)
         if shape is not None:
-            edge, against, colour = (float(side[k]) for side in sides)
-            length, neck, gain, least_full, most_full, alike = shape
-            detour = float(lengths[index] / max(arcs[index], 1.0))
-            features = [length, neck, edge, gain, least_full, most_full, alike, detour, colour]
-            features += [full, against, float(notches[0, k]), float(notches[1, k])]
-            found.append(Cut(np.array(features), pieces))
-    return found
+            kept.append(index)
+            shapes.append(shape)
+            pieces.append(both)
+    if not kept:
+        return []
+    chosen = pairs[kept]
+    edge, against, colour = _sides(ground, fewer[chosen[:, 0], 0], fewer[chosen[:, 1], 0])
+    detour = lengths[kept] / np.maximum(arcs[kept], 1.0)
+    notches = np.sort(way.notches(chosen.T), axis=0)
+    span, neck, gain, least_full, most_full, alike = np.array(shapes).T
+    whole = np.full(len(kept), full)
+    columns = [span, neck, edge, gain, least_full, most_full, alike, detour, colour, whole]
+    features = np.stack([*columns, against, notches[0], notches[1]], axis=1)
+    return [Cut(row, both) for row, both in zip(features, pieces, strict=True)]
 
 
 class _Way:
@@ -140,42 +161,57 @@ class _Way:
     """
 
     def __init__(self, outline: Outline) -> None:
-        self.points = outline[:, 0].astype(np.float64)
-        after = np.roll(self.points, -1, axis=0)
-        steps = self.points[:, 0] * after[:, 1] - after[:, 0] * self.points[:, 1]
-        self._shoelace = np.concatenate([[0.0], np.cumsum(steps)])
-        self.positive = bool(steps.sum() > 0)
-        lengths = np.sqrt(np.square(after - self.points).sum(1))
-        self._arc = np.concatenate([[0.0], np.cumsum(lengths)])
+        self.x, self.y = np.ascontiguousarray(outline[:, 0].T, np.float64)
+        after_x, after_y = np.append(self.x[1:], self.x[0]), np.append(self.y[1:], self.y[0])
+        self._shoelace = _added_up(self.x * after_y - after_x * self.y)
+        self._arc = _added_up(_lengths(after_x - self.x, after_y - self.y))
+        self.positive = bool(self._shoelace[-1] > 0)
 
     def measured(
         self, pairs: NDArray[np.intp]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return each cut's length, its shorter way around, and its lesser piece's area.
+        """Return each cut's length (n,), its shorter way around (n,), its pieces' areas (2, n).
 
         An area is below 0 where the cut runs outside.
         """
         low, high = pairs[:, 0], pairs[:, 1]
-        a, b = self.points[low], self.points[high]
-        first = self._shoelace[high] - self._shoelace[low] + b[:, 0] * a[:, 1] - a[:, 0] * b[:, 1]
+        x, y, to_x, to_y = self.x[low], self.y[low], self.x[high], self.y[high]
+        first = self._shoelace[high] - self._shoelace[low] + to_x * y - x * to_y
         total = float(self._shoelace[-1])
         sign = 0.5 if total > 0 else -0.5
         arc = self._arc[high] - self._arc[low]
-        lesser = np.minimum(sign * first, sign * (total - first))
-        return np.sqrt(np.square(a - b).sum(1)), np.minimum(arc, self._arc[-1] - arc), lesser
+        areas = np.stack([sign * first, sign * (total - first)])
+        return _lengths(to_x - x, to_y - y), np.minimum(arc, self._arc[-1] - arc), areas
+
+    def turns(self, at: NDArray[np.intp], step: int) -> NDArray[np.float64]:
+        """Return the angle between the ways to `step` points before and after: inwards above 0."""
+        before, after = at - step, (at + step) % len(self.x)
+        x, y = self.x[at], self.y[at]
+        before_x, before_y = self.x[before] - x, self.y[before] - y
+        after_x, after_y = self.x[after] - x, self.y[after] - y
+        cross = before_x * after_y - before_y * after_x
+        angle = np.arctan2(cross, before_x * after_x + before_y * after_y)
+        return angle if self.positive else -angle
 
     def notches(self, at: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return how far it turns inwards at points: 0 is straight, 1 back, below 0 outwards."""
-        step, count = max(2, len(self.points) // 30), len(self.points)
-        before = self.points[at - step] - self.points[at]
-        after = self.points[(at + step) % count] - self.points[at]
-        cross = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
-        angle = np.arctan2(cross, (before * after).sum(1))
-        turned = angle if self.positive else -angle
+        turned = self.turns(at, max(2, len(self.x) // 30))
         notches: NDArray[np.float64] = np.where(
             turned > 0, 1 - turned / np.pi, -(1 + turned / np.pi)
         )
         return notches
+
+
+def _added_up(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sums of the first none, one, two, ... of n values: (n + 1,)."""
+    sums = np.zeros(len(values) + 1)
+    np.cumsum(values, out=sums[1:])
+    return sums
+
+
+def _lengths(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = np.sqrt(x * x + y * y)
+    return lengths
 
 
 def fullness(outline: Outline) -> float:
@@ -204,18 +240,15 @@ def _corners(cv2: Any, outline: Outline, way: _Way, area: float) -> list[int]:
 
 def _inner_corners(way: _Way, known: list[int]) -> list[int]:
     """Return sharp inward corners besides the deepest of each bay: where two parts meet in one."""
-    points = way.points
-    step = max(2, len(points) // 40)
-    before, after = np.roll(points, step, 0) - points, np.roll(points, -step, 0) - points
-    cross = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
-    turn = np.arctan2(cross, (before * after).sum(1))
-    inward = turn if way.positive else -turn
+    count = len(way.x)
+    step = max(2, count // 40)
+    inward = way.turns(np.arange(count), step)
     angle = np.where(inward > 0, inward, np.pi)
     found: list[int] = []
     for index in np.argsort(angle).tolist():
-        if angle[index] > 2.2 or len(found) >= _CORNERS:
+        if angle[index] > _SHARPEST or len(found) >= _CORNERS:
             break
-        if all(_around(len(points), index, other) > step for other in found + known):
+        if all(_around(count, index, other) > step for other in found + known):
             found.append(index)
     return found
 
@@ -224,32 +257,46 @@ def _around(length: int, a: int, b: int) -> int:
     return min((a - b) % length, (b - a) % length)
 
 
-def _pairs(outline: Outline, corners: list[int]) -> list[tuple[int, int]]:
-    """Return the ends of possible cuts: between corners, and from each straight across."""
-    points = outline[:, 0].astype(np.float64)
-    length = len(points)
-    found = {(a, b) for k, a in enumerate(corners) for b in corners[k + 1 :]}
-    for start in corners:
-        away = np.abs((np.arange(length) - start + length // 2) % length - length // 2)
-        distance = np.sqrt(np.square(points - points[start]).sum(1))
-        distance[away <= length // 10] = np.inf
-        found |= {(start, int(distance.argmin())), (start, int((distance / (away + 1)).argmin()))}
-    ordered = {(min(pair), max(pair)) for pair in found}
-    return sorted((a, b) for a, b in ordered if b - a >= 3 and length - (b - a) >= 3)
+def _pairs(way: _Way, corners: list[int]) -> NDArray[np.intp]:
+    """Return the ends of possible cuts (n, 2): between corners, and from each straight across."""
+    if not corners:
+        return np.zeros((0, 2), np.intp)
+    length, starts = len(way.x), np.array(corners, np.intp)
+    away = np.abs(np.arange(length) - starts[:, None])
+    away = np.minimum(away, length - away)
+    distance = _lengths(way.x - way.x[starts, None], way.y - way.y[starts, None])
+    distance[away <= length // 10] = np.inf
+    across = [distance.argmin(1), (distance / (away + 1)).argmin(1)]
+    one, other = _each_two(len(starts))
+    a = np.concatenate([starts[one], starts, starts])
+    b = np.concatenate([starts[other], *across])
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    far = (high - low >= 3) & (length - (high - low) >= 3)
+    codes = np.unique(low[far] * length + high[far])
+    return np.stack([codes // length, codes % length], axis=1)
+
+
+@lru_cache(maxsize=2 * _CORNERS + 1)
+def _each_two(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(count, 1)
 
 
 def _shape(
-    cv2: Any, pieces: tuple[Outline, Outline], length: float, full: float
+    cv2: Any, pieces: tuple[Outline, Outline], areas: list[float], length: float, full: float
 ) -> tuple[float, float, float, float, float, float] | None:
     """Return what a cut's pieces say for it; None where it makes nothing fuller."""
-    areas = [float(cv2.contourArea(piece)) for piece in pieces]
-    fulls = [fullness(piece) for piece in pieces]
-    gain = (areas[0] * fulls[0] + areas[1] * fulls[1]) / max(sum(areas), 1.0) - full
-    if gain <= 0 or min(areas) <= 0:
+    hulls = [cv2.convexHull(piece) for piece in pieces]
+    first, second = areas
+    fulls = [
+        area / max(cv2.contourArea(hull), 1.0) for area, hull in zip(areas, hulls, strict=True)
+    ]
+    gain = (first * fulls[0] + second * fulls[1]) / max(first + second, 1.0) - full
+    if gain <= 0:
         return None
-    width = max(1.0, min(min(cv2.minAreaRect(piece)[1]) for piece in pieces))
-    alike = (min(areas) / max(areas)) ** 0.5
-    return length / min(areas) ** 0.5, length / width, gain, min(fulls), max(fulls), alike
+    width = max(1.0, min(min(cv2.minAreaRect(hull)[1]) for hull in hulls))
+    lesser, greater = min(first, second), max(first, second)
+    alike = (lesser / greater) ** 0.5
+    return length / lesser**0.5, length / width, gain, min(fulls), max(fulls), alike
 
 
 def _sides(
@@ -268,12 +315,12 @@ def _sides(
     along = (b - a).astype(np.float64)
     length = np.maximum(np.sqrt(np.square(along).sum(1, keepdims=True)), 1.0)
     across = np.stack([-along[:, 1], along[:, 0]], axis=1) / length
-    steps = np.linspace(0.0, 1.0, _SAMPLES)[:, None, None]
-    offsets = _STRIP * np.array([0, 1, -1, 2, -2, 3, -3])[:, None, None, None]
-    lines = a + steps * along + offsets * across  # (7, samples, n, 2)
-    x = np.rint(lines[..., 0]).astype(int).clip(0, width - 1)
-    y = np.rint(lines[..., 1]).astype(int).clip(0, height - 1)
-    edges = np.minimum(ground.edges[y, x], 1.5).mean(1)
-    colours = ground.picture[y[1:5], x[1:5]].mean(1)
-    unlike = np.abs(colours[0] + colours[2] - colours[1] - colours[3]).max(-1) / 128
-    return edges[0], edges[0] - edges[3:].mean(0), unlike
+    lines = a + _STEPS * along + _OFFSETS * across  # (7, samples, n, 2)
+    lines = np.rint(lines, out=lines).astype(np.intp)
+    x = np.minimum(np.maximum(lines[..., 0], 0), width - 1)
+    at = np.minimum(np.maximum(lines[..., 1], 0), height - 1) * width + x
+    edges = _EDGE.take(ground.edges.ravel().take(at)).sum(1) / _SAMPLES
+    levels = ground.picture.reshape(-1, 3).take(at[1:5], axis=0)
+    colours = levels.sum(1, dtype=np.int32)
+    unlike = np.abs(colours[0] + colours[2] - colours[1] - colours[3]).max(-1)
+    return edges[0], edges[0] - edges[3:].mean(0), unlike / (128 * _SAMPLES)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Image, check_image
 from vision_edge.runtime.errors import DetectorError, VisionEdgeError, require
-from vision_edge.runtime.images.locating import Found
+from vision_edge.runtime.images.locating import EmptyScene, Found
 from vision_edge.runtime.inference.detector_layouts import Layout, layout_of
 
 Values = Literal["auto", "0-1", "0-255", "imagenet"]
@@ -100,6 +100,7 @@ class Detector:
     """
 
     doubt: str | None = None
+    scene: EmptyScene | None = None
 
     def __init__(self, settings: DetectorSettings, threads: int | None = None) -> None:
         self._settings = settings

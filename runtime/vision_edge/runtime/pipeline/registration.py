@@ -17,7 +17,7 @@ from vision_edge.runtime.gallery.snapshot_store import Snapshot
 from vision_edge.runtime.images.catalogue import encode_catalogue, inspect_catalogue
 from vision_edge.runtime.images.coding import decode_image, encode_jpeg, is_jpeg, read_bytes
 from vision_edge.runtime.images.locating import Found, Locator, most_prominent
-from vision_edge.runtime.images.presence import crop_alone
+from vision_edge.runtime.images.part_crops import crop_alone
 from vision_edge.runtime.images.quality import Finding, inspect_picture, whole_part
 from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
 from vision_edge.runtime.inference.embedder import Embedder
@@ -78,7 +78,7 @@ def read_picture(
         chosen = chosen_part(found, part, origin)
         findings = findings or whole_part(chosen) or ([] if part else several_parts(found))
         if chosen is not None:
-            image, jpeg = crop_alone(image, chosen.box, [one.box for one in found]), None
+            image, jpeg = crop_alone(image, chosen, found, locator.scene), None
     return Picture(image, jpeg, origin, tuple(findings))
 
 

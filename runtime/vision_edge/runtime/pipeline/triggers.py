@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import require
 from vision_edge.runtime.images.locating import Locator, most_prominent
+from vision_edge.runtime.images.part_crops import crop_alone
 from vision_edge.runtime.images.part_outlines import Box
-from vision_edge.runtime.images.presence import crop_alone, crop_around
 from vision_edge.runtime.recognition.part_consensus import Method
 from vision_edge.runtime.recognition.part_tracking import PartSettings, Report
 from vision_edge.runtime.sources.frame import Frame
@@ -180,8 +180,11 @@ class CommandTrigger:
         """Return what to judge of a picture: the part, all of it, or nothing."""
         if self.locator is None:
             return image
-        found = most_prominent(self.locator.find_all(image))
-        return crop_around(image, found.box) if found is not None and found.complete else None
+        found = self.locator.find_all(image)
+        part = most_prominent(found)
+        if part is None or not part.complete:
+            return None
+        return crop_alone(image, part, found, self.locator.scene)
 
     def _asked(self) -> bool:
         """Whether a line has come in since the last frame; several count as one."""
@@ -198,9 +201,10 @@ class CommandTrigger:
 def located_views(locator: Locator, image: Image) -> tuple[View, ...]:
     """Return the parts in uint8 (H, W, 3) BGR; without a picture those not wholly in view."""
     found = locator.find_all(image)
-    boxes = [one.box for one in found]
+    scene = locator.scene
     return tuple(
-        View(crop_alone(image, one.box, boxes) if one.complete else None, one.box) for one in found
+        View(crop_alone(image, one, found, scene) if one.complete else None, one.box)
+        for one in found
     )
 
 

@@ -17,9 +17,9 @@ import numpy as np
 from vision_edge.runtime.arrays import Embeddings, Image
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.images.coding import encode_jpeg
-from vision_edge.runtime.images.locating import Locator, most_prominent
+from vision_edge.runtime.images.locating import Found, Locator, most_prominent
+from vision_edge.runtime.images.part_crops import crop_alone
 from vision_edge.runtime.images.part_outlines import area
-from vision_edge.runtime.images.presence import crop_alone, crop_around
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.limits import Buckets
 from vision_edge.station.core.passages import Given, Passages, Remembered, goes_on
@@ -330,6 +330,10 @@ def shown_of(frame: Frame, record: Record, locator: Locator | None) -> Image:
     """
     boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in (p["box"] for p in record.get("parts", ()))]
     if boxes:
-        return crop_alone(frame.image, max(boxes, key=area), boxes)
-    found = None if locator is None else most_prominent(locator.find_all(frame.image))
-    return frame.image if found is None else crop_around(frame.image, found.box)
+        shown = [Found(box, True) for box in boxes]
+        return crop_alone(frame.image, max(shown, key=lambda one: area(one.box)), shown)
+    if locator is None:
+        return frame.image
+    found = locator.find_all(frame.image)
+    part = most_prominent(found)
+    return frame.image if part is None else crop_alone(frame.image, part, found, locator.scene)
