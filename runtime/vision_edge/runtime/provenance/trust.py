@@ -333,7 +333,7 @@ def untrusted(where: str, problems: Sequence[str]) -> ProvenanceError:
 
 def _read(path: Path) -> TrustedKey:
     try:
-        key = TrustedKey.model_validate_json(read_regular(path, _MAX_FILE))
+        key = TrustedKey.model_validate_json(read_regular(path.resolve(), _MAX_FILE))
         sound = key.public.keyid == key.keyid
     except (OSError, ValueError, ProvenanceError) as error:
         raise ProvenanceError(
