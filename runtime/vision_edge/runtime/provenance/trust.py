@@ -68,7 +68,7 @@ class TrustedKey(BaseModel):
     pem: Annotated[str, Field(max_length=1000)]
     not_before: AwareDatetime
     not_after: AwareDatetime
-    purposes: Annotated[tuple[Purpose, ...], Field(min_length=1, max_length=3)]
+    purposes: Annotated[tuple[Purpose, ...], Field(min_length=1, max_length=4)]
     replaced_by: Hash | None = None
     trusted_by: Hash | None = None
     revoked: Revocation | None = None

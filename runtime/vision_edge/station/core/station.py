@@ -184,8 +184,10 @@ class Station:
 
     @property
     def _shared(self) -> bool:
-        fleet = self.settings.fleet
-        return fleet is not None and fleet.share_gallery
+        """Whether products come from a line whose entries need no signature."""
+        fleet, provenance = self.settings.fleet, self.settings.provenance
+        signed = provenance is not None and provenance.require_line_signature
+        return fleet is not None and fleet.share_gallery and not signed
 
     def _context(self) -> dict[str, Any]:
         """Return what each record says of gallery and bundle."""
