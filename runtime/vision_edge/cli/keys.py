@@ -37,7 +37,7 @@ For = Annotated[
     list[str] | None,
     typer.Option(
         "--for",
-        help="What it may sign: bundle, gallery, records; repeatable. Default: both first.",
+        help="What it may sign: bundle, gallery, records, line; repeatable. Default: both first.",
     ),
 ]
 Called = Annotated[str | None, typer.Option("--name", help="Its name; default: the file's.")]

@@ -163,7 +163,9 @@ def test_nothing_may_be_added_or_left_out(maker: Maker, tmp_path: Path) -> None:
     with pytest.raises(ProvenanceError, match="planted"):
         load_bundle(path, maker.provenance())
     (path / "engines" / "planted.engine").unlink()
-    with pytest.raises(ProvenanceError, match="lacks"):
+    assert load_bundle(path, maker.provenance()).signed, "a bundle is whole without its engines"
+    (path / "cohort.npy").unlink()
+    with pytest.raises(ProvenanceError, match=r"lacks files that were signed: cohort\.npy"):
         load_bundle(path, maker.provenance())
 
 

@@ -107,7 +107,8 @@ class Provenance:
         """Check a folder's signature, and that it holds the files that were signed and no others.
 
         The files at its top are not read here: whoever reads one hands the bytes to
-        `Signed.check`. Those in folders below are hashed.
+        `Signed.check`. Those in folders below are hashed, and need not be there: a bundle is
+        whole without its engines.
 
         Raises:
             ProvenanceError: If it is not signed by whom is trusted, too old, or has other files.
@@ -125,13 +126,14 @@ class Provenance:
                 fix="remove them; engines that this device has compiled: sign the bundle again, "
                 "or set device_engines",
             )
-        if wanted - there:
-            lacking = ", ".join(sorted(wanted - there)[:5])
+        missing = sorted(name for name in wanted - there if "/" not in name)
+        if missing:  # an engine that is not there does no harm: it is built again
+            lacking = ", ".join(missing[:5])
             raise ProvenanceError(
                 f"{folder}: lacks files that were signed: {lacking}",
                 fix="copy it again from where it was signed",
             )
-        for name in sorted(name for name in wanted if "/" in name):
+        for name in sorted(name for name in wanted & there if "/" in name):
             signed.check_hash(name, sha256_file(folder / name), folder)
         return signed
 

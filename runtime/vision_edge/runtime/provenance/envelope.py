@@ -61,12 +61,13 @@ class Envelope:
         }
 
     @staticmethod
-    def from_bytes(data: bytes, where: str) -> Envelope:
+    def from_bytes(data: bytes, where: str, kind: str = PAYLOAD_TYPE) -> Envelope:
         """Read an envelope; nothing of it is trusted by that.
 
         Args:
             data: The JSON, at most `MAX_ENVELOPE` bytes.
             where: What to call it in an error.
+            kind: What its payload must be.
 
         Raises:
             ProvenanceError: If it is no envelope.
@@ -74,12 +75,12 @@ class Envelope:
         if len(data) > MAX_ENVELOPE:
             raise _unfit(where, f"{len(data)} bytes, more than {MAX_ENVELOPE}")
         try:
-            return Envelope.from_document(json.loads(data, object_pairs_hook=_once), where)
+            return Envelope.from_document(json.loads(data, object_pairs_hook=_once), where, kind)
         except (ValueError, RecursionError) as error:
             raise _unfit(where, f"not valid JSON ({error})") from error
 
     @staticmethod
-    def from_document(document: object, where: str) -> Envelope:
+    def from_document(document: object, where: str, kind: str = PAYLOAD_TYPE) -> Envelope:
         """Read an envelope that is JSON values already.
 
         Raises:
@@ -90,9 +91,9 @@ class Envelope:
         signatures = document["signatures"]
         if not isinstance(signatures, list) or not 1 <= len(signatures) <= MAX_SIGNATURES:
             raise _unfit(where, f"expected 1 to {MAX_SIGNATURES} signatures")
-        kind = document["payloadType"]
-        if kind != PAYLOAD_TYPE:
-            raise _unfit(where, f"its payload is {str(kind)[:80]!r}, not {PAYLOAD_TYPE!r}")
+        said = document["payloadType"]
+        if said != kind:
+            raise _unfit(where, f"its payload is {str(said)[:200]!r}, not {kind!r}")
         return Envelope(
             _bytes_of(document["payload"], "its payload", where),
             tuple(_signature(signature, where) for signature in signatures),

@@ -258,9 +258,8 @@ class RecordChain:
         number = number_of(path) or 0
         state = _Replay()
         with path.open("rb") as file:
-            for line in file:
-                if not state.take(line):
-                    break
+            while state.take(file.readline(MAX_LINE + 2)):
+                pass
         torn = path.stat().st_size - state.size
         if state.problem or (state.sealed and torn):
             why = state.problem or "there are bytes after the seal"

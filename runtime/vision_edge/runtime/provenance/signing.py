@@ -112,9 +112,9 @@ def endorse(
     return enveloped(statement.to_bytes(), key)
 
 
-def enveloped(payload: bytes, key: PrivateKey) -> Envelope:
-    """Return a payload with a key's signature over it."""
-    return Envelope(payload, (Signature(key.keyid, key.sign(encoded(PAYLOAD_TYPE, payload))),))
+def enveloped(payload: bytes, key: PrivateKey, kind: str = PAYLOAD_TYPE) -> Envelope:
+    """Return a payload of a media type with a key's signature over both."""
+    return Envelope(payload, (Signature(key.keyid, key.sign(encoded(kind, payload))),), kind)
 
 
 def files_in(folder: Path) -> list[str]:

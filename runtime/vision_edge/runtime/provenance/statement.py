@@ -25,9 +25,9 @@ MAX_VERSION = (1 << 53) - 1
 """The largest whole number that every reader of JSON has exactly."""
 
 Kind = Literal["bundle", "gallery"]
-Purpose = Literal["bundle", "gallery", "records"]
+Purpose = Literal["bundle", "gallery", "records", "line"]
 """What a trusted key may sign."""
-PURPOSES: tuple[Purpose, ...] = ("bundle", "gallery", "records")
+PURPOSES: tuple[Purpose, ...] = ("bundle", "gallery", "records", "line")
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Version = Annotated[int, Field(ge=0, le=MAX_VERSION, strict=True)]
 T = TypeVar("T", bound="_Statement")
@@ -90,7 +90,7 @@ class EndorsedKey(_Part):
     pem: Annotated[str, Field(max_length=1000)]
     not_before: Annotated[AwareDatetime, Field(alias="notBefore")]
     not_after: Annotated[AwareDatetime, Field(alias="notAfter")]
-    purposes: Annotated[tuple[Purpose, ...], Field(min_length=1, max_length=3)]
+    purposes: Annotated[tuple[Purpose, ...], Field(min_length=1, max_length=4)]
     replaces: Hash | None = None
     signed_at: Annotated[AwareDatetime, Field(alias="signedAt")]
 

@@ -68,7 +68,7 @@ class TrustedKey(BaseModel):
     pem: Annotated[str, Field(max_length=1000)]
     not_before: AwareDatetime
     not_after: AwareDatetime
-    purposes: Annotated[tuple[Purpose, ...], Field(min_length=1, max_length=3)]
+    purposes: Annotated[tuple[Purpose, ...], Field(min_length=1, max_length=4)]
     replaced_by: Hash | None = None
     trusted_by: Hash | None = None
     revoked: Revocation | None = None
@@ -333,7 +333,7 @@ def untrusted(where: str, problems: Sequence[str]) -> ProvenanceError:
 
 def _read(path: Path) -> TrustedKey:
     try:
-        key = TrustedKey.model_validate_json(read_regular(path, _MAX_FILE))
+        key = TrustedKey.model_validate_json(read_regular(path.resolve(), _MAX_FILE))
         sound = key.public.keyid == key.keyid
     except (OSError, ValueError, ProvenanceError) as error:
         raise ProvenanceError(

@@ -184,8 +184,10 @@ class Station:
 
     @property
     def _shared(self) -> bool:
-        fleet = self.settings.fleet
-        return fleet is not None and fleet.share_gallery
+        """Whether products come from a line whose entries need no signature."""
+        fleet, provenance = self.settings.fleet, self.settings.provenance
+        signed = provenance is not None and provenance.require_line_signature
+        return fleet is not None and fleet.share_gallery and not signed
 
     def _context(self) -> dict[str, Any]:
         """Return what each record says of gallery and bundle."""
@@ -344,8 +346,9 @@ class Station:
     def discreet(self, text: str) -> str:
         """Return what may be told outside of an error or a note: no folder of this machine."""
         settings = self.settings
-        known = (settings.gallery, settings.bundle, settings.state_dir)
-        return without_folders(text, *(str(path.absolute()) for path in known))
+        records = settings.records.folder if settings.records is not None else None
+        known = (settings.gallery, settings.bundle, settings.state_dir, records)
+        return without_folders(text, *(str(path.absolute()) for path in known if path is not None))
 
     def records(self, limit: int = 50, source: str | None = None) -> list[Record]:
         """Return the latest verdicts, newest first; of one source, or of all."""

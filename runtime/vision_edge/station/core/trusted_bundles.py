@@ -43,7 +43,7 @@ def provenance_notes(signed: Signed | None, *, shared: bool) -> list[str]:
 
     Args:
         signed: Whose it is; None where no signature is asked for.
-        shared: Whether the gallery is shared with a line.
+        shared: Whether the gallery is shared with a line whose entries need no signature.
     """
     if signed is None:
         return []
@@ -51,6 +51,6 @@ def provenance_notes(signed: Signed | None, *, shared: bool) -> list[str]:
     if shared:
         notes.append(
             "bundles must be signed, and products come from the line unsigned: "
-            "who may write to the broker's topics of the line may change them"
+            "set require_line_signature in [provenance]"
         )
     return notes

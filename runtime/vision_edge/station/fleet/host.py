@@ -106,7 +106,8 @@ def line_wire(station: Station) -> GallerySync | None:
             "[fleet] share_gallery goes through an MQTT broker, and there is no [mqtt]",
             fix="add [mqtt] with the broker's host, or set share_gallery = false",
         )
-    return GallerySync(station.name, fleet, mqtt, StationHost(station).access())
+    access, provenance = StationHost(station).access(), station.settings.provenance
+    return GallerySync(station.name, fleet, mqtt, access, provenance)
 
 
 def updates_of(station: Station) -> BundleUpdate:

@@ -24,6 +24,9 @@ class ProvenanceSettings(_Section):
         allow_older: Take bundles that are older than what was taken here.
         device_engines: Accept engines in a bundle's folder that were not signed with it: those
             that this device has compiled.
+        line_key: This station's private key: signs the products that it says to its line.
+        line_passphrase_file: The passphrase of an encrypted one.
+        require_line_signature: Whether products of the line must be signed by a key of the store.
     """
 
     trust: Path
@@ -31,6 +34,9 @@ class ProvenanceSettings(_Section):
     names: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
     allow_older: bool = False
     device_engines: bool = False
+    line_key: Path | None = None
+    line_passphrase_file: Path | None = None
+    require_line_signature: bool = False
 
 
 class RecordsSettings(_Section):

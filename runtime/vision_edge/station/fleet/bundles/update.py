@@ -263,7 +263,8 @@ class BundleUpdate:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
     def _fail(self, error: str) -> None:
-        places = (str(self._store.absolute()), self._settings.bundle_from or "")
+        trust = "" if self._provenance is None else str(self._provenance.store.path)
+        places = (str(self._store.absolute()), self._settings.bundle_from or "", trust)
         told = _UNDER_WAY.sub(lambda _: self._reference, without_folders(error, *places))
         self._state, self._error = "failed", told
 

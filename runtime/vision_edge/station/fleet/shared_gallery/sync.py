@@ -68,6 +68,7 @@ class LineSync:
         max_entries: Most keys that the line may have.
         max_skew_s: A change dated so far in the future waits until its time has come.
         seed: Of the small delays that keep stations from all speaking at once.
+        opened: Returns what an entry's message under a topic holds, or raises `GalleryError`.
     """
 
     def __init__(
@@ -81,7 +82,9 @@ class LineSync:
         max_entries: int = 5000,
         max_skew_s: float = 600.0,
         seed: int | None = None,
+        opened: Callable[[str, bytes], bytes] = lambda topic, payload: payload,
     ) -> None:
+        self._opened = opened
         self.counts: Counter[str] = Counter()
         self.refusal = ""
         self._line, self._access, self._outlet = line, access, outlet
@@ -151,7 +154,7 @@ class LineSync:
             self._voice.heard(key, None, now)
             return
         try:
-            entry = read_entry(payload)
+            entry = read_entry(self._opened(key, payload))
             if entry.key != key:
                 raise GalleryError(f"the entry of {entry.key[:20]}… under {key[:20]}…")
         except GalleryError as error:

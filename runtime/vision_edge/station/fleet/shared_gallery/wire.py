@@ -19,8 +19,10 @@ from vision_edge.runtime.system.backoff import Backoff
 from vision_edge.station.core.wire import Commands, Record, WireHealth, WireState
 from vision_edge.station.fleet.shared_gallery.broker_link import CONNECTED, INBOX, LineLink, Message
 from vision_edge.station.fleet.shared_gallery.local_gallery import Limits, LineGallery
+from vision_edge.station.fleet.shared_gallery.seal import LineSeal, seal_of
 from vision_edge.station.fleet.shared_gallery.sync import Access, LineSync
 from vision_edge.station.settings.fleet import FleetSettings
+from vision_edge.station.settings.provenance import ProvenanceSettings
 from vision_edge.station.settings.wires import MqttSettings
 
 _LOG = logging.getLogger(__name__)
@@ -37,15 +39,25 @@ class GallerySync:
         settings: The section `[fleet]`; it names the line.
         mqtt: The section `[mqtt]`.
         access: How to reach the station.
+        provenance: The section `[provenance]`: who signs, and whose entries count.
+
+    Raises:
+        ProvenanceError: If its key or its trust store cannot be read.
     """
 
     name = "line"
 
     def __init__(
-        self, station: str, settings: FleetSettings, mqtt: MqttSettings, access: Access
+        self,
+        station: str,
+        settings: FleetSettings,
+        mqtt: MqttSettings,
+        access: Access,
+        provenance: ProvenanceSettings | None = None,
     ) -> None:
         self._station, self._settings, self._mqtt = station, settings, mqtt
         self._base = f"{mqtt.topic_prefix}/line/{settings.line}"
+        self._seal = seal_of(provenance, self._base) or LineSeal(self._base, None, None)
         self._inbox: Queue[Message] = Queue(INBOX)
         self._link: LineLink | None = None
         self._said: tuple[WireState, str] = ("connecting", "not started")
@@ -63,6 +75,7 @@ class GallerySync:
             limits,
             max_entries=settings.max_products,
             max_skew_s=settings.max_clock_skew_s,
+            opened=self._seal.opened,
         )
 
     def start(self, commands: Commands) -> None:
@@ -101,7 +114,7 @@ class GallerySync:
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
         """Publish under the line's topics; nothing happens while there is no connection."""
         if self._link is not None:
-            self._link.publish(topic, payload, retain=retain)
+            self._link.publish(topic, self._seal.sealed(topic, payload), retain=retain)
 
     def subscribe(self, topic: str) -> None:
         """Subscribe under the line's topics."""
