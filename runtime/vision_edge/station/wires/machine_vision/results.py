@@ -95,7 +95,7 @@ def result_of(record: Record, job: Job, expected: str | None, configuration: str
 
 
 def _as_json(record: Record) -> str:
-    """Return a verdict as JSON; nothing, and a word in the log, where it holds what JSON has not."""
+    """Return a verdict as JSON; empty, and logged, where it holds what JSON has no word for."""
     try:
         return encoded(record).decode("utf-8")
     except ValueError as error:
