@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import threading
 from collections import deque
@@ -25,6 +24,7 @@ from vision_edge.station.wires.machine_vision.system import Facts
 from vision_edge.station.wires.machine_vision.systems import VisionSystems
 from vision_edge.station.wires.machine_vision.types import VisionTypes
 from vision_edge.station.wires.opcua_access import Access
+from vision_edge.station.wires.opcua_values import VARIABLES, counted, initial, shown
 from vision_edge.station.wires.payload import source_of
 from vision_edge.station.wires.server_wire import ServerWire
 
@@ -35,29 +35,6 @@ _POLICIES = {
     "none": ("NoSecurity",),
     "sign": ("Basic256Sha256_Sign", "Basic256Sha256_SignAndEncrypt"),
     "sign-and-encrypt": ("Basic256Sha256_SignAndEncrypt",),
-}
-_VARIABLES = {
-    "Label": ("String", ""),
-    "Score": ("Double", 0.0),
-    "Known": ("Boolean", False),
-    "Band": ("String", ""),
-    "AgeMs": ("Double", 0.0),
-    "Verification": ("String", ""),
-    "Expected": ("String", ""),
-    "Reason": ("String", ""),
-    "WrongRate": ("Double", -1.0),
-    "Time": ("DateTime", datetime(1970, 1, 1, tzinfo=timezone.utc)),
-    "Sequence": ("UInt32", 0),
-    "State": ("String", ""),
-    "ExpectedNow": ("String", ""),
-    "Answer": ("String", ""),
-    "Answers": ("UInt32", 0),
-    "Parts": ("UInt32", 0),
-    "UnsureParts": ("UInt32", 0),
-    "UnknownParts": ("UInt32", 0),
-    "MissedParts": ("UInt32", 0),
-    "PartsTotal": ("UInt64", 0),
-    "Products": ("String", "{}"),
 }
 
 
@@ -101,7 +78,7 @@ class OpcuaWire(ServerWire):
         self._dropped = 0
         self._changed: asyncio.Event | None = None
         self._counted: dict[str, dict[str, Any]] = {}
-        self._current = {source: _initial() for source in sources}
+        self._current = {source: initial() for source in sources}
 
     def verdict(self, record: Record) -> None:
         """Show a verdict; those that come faster than they can be shown are dropped and counted."""
@@ -110,7 +87,7 @@ class OpcuaWire(ServerWire):
             return
         with self._lock:
             self._sequences[source] = (self._sequences[source] + 1) & 0xFFFFFFFF
-            self._change(source, _values(record, self._sequences[source]), record)
+            self._change(source, shown(record, self._sequences[source]), record)
 
     def state(self, source: str, status: Record) -> None:
         """Show a source's state."""
@@ -131,7 +108,7 @@ class OpcuaWire(ServerWire):
         now = {entry["source"]: entry for entry in document["sources"]}
         with self._lock:
             for source in self._sequences:
-                values = _counts(now.get(source, {}), total.get(source, 0))
+                values = counted(now.get(source, {}), total.get(source, 0))
                 if any(self._counted.get(source, {}).get(k) != v for k, v in values.items()):
                     self._counted[source] = values
                     self._change(source, values)
@@ -226,7 +203,7 @@ class OpcuaWire(ServerWire):
         for source in self._sources:
             folder = await station.add_object(node_id(source), named(source))
             nodes[source] = {}
-            for name, (kind, _) in _VARIABLES.items():
+            for name, (kind, _) in VARIABLES.items():
                 value = ua.Variant(self._current[source][name], ua.VariantType[kind])
                 node = await folder.add_variable(node_id(source, name), named(name), value)
                 nodes[source][name] = node.nodeid
@@ -309,54 +286,12 @@ def _answer() -> list[Any]:
     return [_argument("Accepted", "Boolean"), _argument("Reason")]
 
 
-def _counts(now: Record, total: int) -> dict[str, Any]:
-    """Return the variables of a source's counts."""
-    return {
-        "Parts": now.get("parts", 0) & 0xFFFFFFFF,
-        "UnsureParts": now.get("unsure", 0) & 0xFFFFFFFF,
-        "UnknownParts": now.get("unknown", 0) & 0xFFFFFFFF,
-        "MissedParts": now.get("missed", 0) & 0xFFFFFFFF,
-        "PartsTotal": total,
-        "Products": json.dumps(now.get("products", {}), ensure_ascii=False),
-    }
-
-
-def _initial() -> dict[str, Any]:
-    return {name: value for name, (_, value) in _VARIABLES.items()}
-
-
-def _values(record: Record, sequence: int) -> dict[str, Any]:
-    """Return the variables of a verdict in the order in which they are written."""
-    return {
-        "Label": record["label"] or "",
-        "Score": float(record["score"]),
-        "Known": bool(record["known"]),
-        "Band": str(record["band"]),
-        "AgeMs": float(record["age_ms"]),
-        **_verification(record),
-        "Time": datetime.fromisoformat(record["time"]),
-        "Sequence": sequence,
-    }
-
-
-def _verification(record: Record) -> dict[str, Any]:
-    """Return the variables of a verdict against the product that was expected, if there was one."""
-    told = record.get("verification") or {}
-    rate = told.get("wrong_rate")
-    return {
-        "Verification": told.get("answer", ""),
-        "Expected": told.get("expected", ""),
-        "Reason": told.get("reason", ""),
-        "WrongRate": -1.0 if rate is None else float(rate),
-    }
-
-
 async def _write(server: Any, nodes: dict[str, Any], values: dict[str, Any]) -> None:
     """Write variables, all with the time of the verdict."""
     ua = require("asyncua.ua")
     time = values.get("Time", datetime.now(timezone.utc))
     for name, value in values.items():
-        variant = ua.Variant(value, ua.VariantType[_VARIABLES[name][0]])
+        variant = ua.Variant(value, ua.VariantType[VARIABLES[name][0]])
         data = ua.DataValue(variant, SourceTimestamp=time, ServerTimestamp=time)
         await server.write_attribute_value(nodes[name], data)
 

@@ -30,7 +30,14 @@ asyncua = pytest.importorskip("asyncua")
 
 from vision_edge.station.wires.machine_vision.names import OFFICIAL, OWN  # noqa: E402
 from vision_edge.station.wires.machine_vision.own_model import own_model  # noqa: E402
-from vision_edge.station.wires.machine_vision.results import matches, page  # noqa: E402
+from vision_edge.station.wires.machine_vision.results import (  # noqa: E402
+    KEPT,
+    Job,
+    Results,
+    matches,
+    page,
+    result_of,
+)
 from vision_edge.station.wires.machine_vision.system import Facts  # noqa: E402
 from vision_edge.station.wires.opcua import OpcuaWire  # noqa: E402
 
@@ -437,6 +444,16 @@ def test_a_nodeset_that_is_none_is_refused_at_once(
     assert caught.value.fix is not None
     with pytest.raises(ValidationError, match="needs machine_vision"):
         OpcuaSettings(nodeset=path)
+
+
+def test_a_verdict_that_is_no_json_is_a_result_without_it() -> None:
+    result = result_of(record(1, margin=float("nan")), Job("j"), None, "bundle-1")
+    assert result.content == ("valve", True, 0.912345, "", "sure", "")
+    results = Results()
+    for number in range(KEPT + 5):
+        results.add(result_of(record(number), Job("j"), None, "bundle-1"))
+    assert results.get(record(4)["id"]) is None
+    assert len(results.found(lambda one: True)) == KEPT
 
 
 def test_filters_and_pages() -> None:

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def test_commands_that_are_wrong_are_refused_and_the_reason_is_told(
     until(lambda: "no device 'nobody'" in caplog.text)
     until(lambda: "takes no 'Node Control/Reset Counts'" in caplog.text)
     until(lambda: "Node Control/Rebirth takes true" in caplog.text)
-    until(lambda: "1 overlong" in wire.health().detail)
+    until(lambda: "1 messages in were dropped" in wire.health().detail)
     assert station.asked == []
     assert len(host.said("NBIRTH")) == 1
     host.write("DCMD", "Expected Product", "valve", "cam")
@@ -212,6 +213,25 @@ def test_a_rebirth_that_is_asked_for_begins_again_with_the_same_session(
     wire.verdict(record(5))
     settled(host, 6)
     assert host.frames == list(range(6))
+    assert host.faults == []
+    wire.close()
+    host.close()
+
+
+def test_a_flood_of_commands_brings_few_births_and_holds_nothing_up(
+    broker: Broker, tmp_path: Path
+) -> None:
+    host = Host(broker.port)
+    wire = Station(broker.port, tmp_path).live().wire
+    until(lambda: "cam" in host.alive)
+    for number in range(300):
+        host.write("NCMD", "Node Control/Rebirth", True)
+        wire.verdict(record(number))
+    settled(host, 300, 30.0)
+    assert host.frames == list(range(300))
+    until(lambda: len(host.said("NBIRTH")) >= 2)
+    births = [got.timestamp for got in host.said("NBIRTH")]
+    assert min(b - a for a, b in pairwise(births)) >= 900
     assert host.faults == []
     wire.close()
     host.close()

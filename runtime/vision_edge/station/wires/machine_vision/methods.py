@@ -12,6 +12,7 @@ from typing import Any
 
 from vision_edge.runtime.errors import VisionEdgeError, require
 from vision_edge.station.wires.machine_vision.names import METHODS, OPTIONAL_METHODS, STRUCTURES
+from vision_edge.station.wires.machine_vision.nodes import VisionNodes
 from vision_edge.station.wires.machine_vision.results import IDENTIFY, Result, matches, page
 from vision_edge.station.wires.machine_vision.system import VisionSystem
 from vision_edge.station.wires.machine_vision.types import VisionTypes
@@ -82,7 +83,7 @@ class VisionMethods:
                 if name in OPTIONAL_METHODS:
                     node = await self._added(parent, name, *methods[name])
                 else:
-                    node = await self._system.child(parent, name)
+                    node = await VisionNodes(self._server, self._types).child(parent, name)
                 answer = self._answers.get(name)
                 self._server.link_method(node, self._callback(answer, len(given)))
                 if answer is None:

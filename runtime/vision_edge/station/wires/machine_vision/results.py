@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from vision_edge.station.core.wire import Record
 from vision_edge.station.wires.payload import encoded
 
+_LOG = logging.getLogger(__name__)
 KEPT = 100
 """Results of a source that are found again."""
 COMPLETED, ABORTED = 1, 3
@@ -87,9 +89,18 @@ def result_of(record: Record, job: Job, expected: str | None, configuration: str
             float(record["score"]),
             str(told.get("answer", "")),
             str(record["band"]),
-            encoded(record).decode("utf-8"),
+            _as_json(record),
         ),
     )
+
+
+def _as_json(record: Record) -> str:
+    """Return a verdict as JSON; empty, and logged, where it holds what JSON has no word for."""
+    try:
+        return encoded(record).decode("utf-8")
+    except ValueError as error:
+        _LOG.warning("OPC UA: a result goes without its JSON: %s", error)
+        return ""
 
 
 class Results:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from vision_edge.runtime.errors import require
 from vision_edge.station.core.wire import Record
 from vision_edge.station.wires.machine_vision.names import EVENTS, RESULT_PARTS
+from vision_edge.station.wires.machine_vision.nodes import VisionNodes, variant
 from vision_edge.station.wires.machine_vision.results import (
     ABORTED,
     IDENTIFY,
@@ -70,6 +70,7 @@ class VisionSystem:
         self.expected: str | None = None
         self.node: Any = None
         self._server, self._types = server, types
+        self._make = VisionNodes(server, types)
         self._job: Job | None = None  # one that a client has begun and that has no result yet
         self._numbers = itertools.count(1)
         self._run = self._new_job()
@@ -88,19 +89,19 @@ class VisionSystem:
             node_id: The system's own id.
         """
         name = "VisionSystem"
-        self.node = system = await self._object(parent, name, "VisionSystemType", node_id)
-        machine = await self._object(system, "VisionStateMachine", "VisionStateMachineType")
+        self.node = system = await self._make.object(parent, name, "VisionSystemType", node_id)
+        machine = await self._make.object(system, "VisionStateMachine", "VisionStateMachineType")
         kind = "VisionAutomaticModeStateMachineType"
-        automatic = await self._object(machine, "AutomaticModeStateMachine", kind)
-        management = await self._object(system, "ResultManagement", "ResultManagementType")
-        recipes = await self._object(system, "RecipeManagement", "RecipeManagementType")
-        folder = await self._object(management, "Results", "ResultFolderType")
+        automatic = await self._make.object(machine, "AutomaticModeStateMachine", kind)
+        management = await self._make.object(system, "ResultManagement", "ResultManagementType")
+        recipes = await self._make.object(system, "RecipeManagement", "RecipeManagementType")
+        folder = await self._make.object(management, "Results", "ResultFolderType")
         self._nodes = {
             "VisionStateMachine": machine, "AutomaticModeStateMachine": automatic,
             "ResultManagement": management, "RecipeManagement": recipes,
         }  # fmt: skip
         for number in range(SHOWN):
-            self._slots.append(await self._slot(folder, f"Result{number}"))
+            self._slots.append(await self._make.slot(folder, f"Result{number}"))
         for event in EVENTS:
             kind_node = self._types.node(event)
             self._events[event] = await self._server.get_event_generator(kind_node, system)
@@ -110,11 +111,6 @@ class VisionSystem:
     def object(self, name: str) -> Any:
         """Return one of its objects."""
         return self._nodes[name]
-
-    async def child(self, parent: Any, name: str, index: int | None = None) -> Any:
-        """Return a node below another, by a name of the standard."""
-        index = self._types.index if index is None else index
-        return await parent.get_child(f"{index}:{name}")
 
     async def state(self, values: dict[str, Any]) -> None:
         """Show a source's state.
@@ -197,9 +193,9 @@ class VisionSystem:
         self.results.add(result)
         value = self.value(result)
         slot = self._slots[next(self._shown)]
-        await self._write(slot[""], value, result.time)
+        await self._make.write(slot[""], value, result.time)
         for name in RESULT_PARTS:
-            await self._write(slot[name], _variant(getattr(value, name), name), result.time)
+            await self._make.write(slot[name], variant(getattr(value, name), name), result.time)
         names = EVENTS["ResultReadyEventType"][1]
         fields = {name: getattr(value, name) for name in names}
         await self._event("ResultReadyEventType", result.time, **fields)
@@ -235,12 +231,12 @@ class VisionSystem:
         which = "_machine" if machine == "VisionStateMachine" else "_mode"
         before = getattr(self, which)
         setattr(self, which, state or "")
-        current = await self.child(self._nodes[machine], "CurrentState", 0)
-        number = await self.child(current, "Id", 0)
+        current = await self._make.child(self._nodes[machine], "CurrentState", 0)
+        number = await self._make.child(current, "Id", 0)
         active = None if state is not None else ua.StatusCode(ua.StatusCodes.BadStateNotActive)
         text = ua.LocalizedText(state or "")
-        await self._write(current, text, status=active)
-        await self._write(number, ua.NodeId() if state is None else self._types.state(state),
+        await self._make.write(current, text, status=active)
+        await self._make.write(number, ua.NodeId() if state is None else self._types.state(state),
                           status=active)  # fmt: skip
         if before and state:
             await self._event(
@@ -253,74 +249,9 @@ class VisionSystem:
     async def _event(self, event: str, at: datetime | None = None, **fields: Any) -> None:
         generator = self._events[event]
         for name, value in fields.items():
-            generator.event.add_property(name, value, _variant(value, name).VariantType)
+            generator.event.add_property(name, value, variant(value, name).VariantType)
         await generator.trigger(at, message=f"{self.source}: {event.removesuffix('EventType')}")
-
-    async def _object(self, parent: Any, name: str, kind: str, node_id: Any = None) -> Any:
-        """Return an object of a type of the standard, with all that it must have; new, or there."""
-        ua = require("asyncua.ua")
-        with suppress(ua.UaError):
-            return await self.child(parent, name)
-        own = node_id or ua.NodeId(
-            f"{parent.nodeid.Identifier}.{name}", parent.nodeid.NamespaceIndex
-        )
-        named = ua.QualifiedName(name, self._types.index)
-        type_id = self._types.node(kind).nodeid
-        return await parent.add_object(own, named, objecttype=type_id, instantiate_optional=False)
-
-    async def _slot(self, folder: Any, name: str) -> dict[str, Any]:
-        """Add a variable for a result; return its node and those below it, by name."""
-        ua = require("asyncua.ua")
-        own = ua.NodeId(f"{folder.nodeid.Identifier}.{name}", folder.nodeid.NamespaceIndex)
-        index = self._types.index
-        node = await folder.add_variable(
-            own, ua.QualifiedName(name, index), None, ua.VariantType.ExtensionObject,
-            self._types.node("ResultDataType").nodeid,
-        )  # fmt: skip
-        await node.delete_reference(
-            ua.NodeId(ua.ObjectIds.BaseDataVariableType), ua.NodeId(ua.ObjectIds.HasTypeDefinition),
-            forward=True, bidirectional=False,
-        )  # fmt: skip
-        await node.add_reference(
-            self._types.node("ResultType").nodeid, ua.NodeId(ua.ObjectIds.HasTypeDefinition),
-            forward=True, bidirectional=False,
-        )  # fmt: skip
-        slot = {"": node}
-        for part in RESULT_PARTS:
-            declared = await self.child(self._types.node("ResultType"), part)
-            slot[part] = await node.add_variable(
-                ua.NodeId(f"{own.Identifier}.{part}", own.NamespaceIndex),
-                ua.QualifiedName(part, index), None, ua.VariantType.Null,
-                await declared.read_data_type(),
-            )  # fmt: skip
-        return slot
-
-    async def _write(
-        self, node: Any, value: Any, at: datetime | None = None, status: Any = None
-    ) -> None:
-        ua = require("asyncua.ua")
-        time = at or datetime.now(timezone.utc)
-        good = ua.StatusCode(ua.StatusCodes.Good)
-        data = ua.DataValue(
-            _variant(value, ""),
-            status or good,
-            SourceTimestamp=time,
-            ServerTimestamp=time,
-        )
-        await self._server.write_attribute_value(node.nodeid, data)
 
     def _new_job(self, meas: str | None = None, part: str | None = None) -> Job:
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
         return Job(f"{self.source}-{stamp}-{next(self._numbers)}", meas, part)
-
-
-def _variant(value: Any, name: str) -> Any:
-    """Return a value with its type; of numbers the standard says it by their name."""
-    ua = require("asyncua.ua")
-    if isinstance(value, ua.Variant):
-        return value
-    if name == "ResultState":
-        return ua.Variant(value, ua.VariantType.Int32)
-    if isinstance(value, list):
-        return ua.Variant(value, ua.VariantType.Variant, is_array=True)
-    return ua.Variant(value)

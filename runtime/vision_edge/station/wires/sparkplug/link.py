@@ -40,7 +40,7 @@ class SparkplugLink:
     Attributes:
         listening: Whether the broker has accepted the connection and all subscriptions.
         inbox: Topics, payloads and whether they were retained, in their order.
-        overlong: Messages that were dropped for their length.
+        dropped: Messages that came and were dropped: too long, or too many at once.
 
     Raises:
         OSError: If the broker cannot be reached, or the TLS handshake fails.
@@ -56,8 +56,8 @@ class SparkplugLink:
         wake: Callable[[], None],
     ) -> None:
         self.listening = False
-        self.inbox: deque[tuple[str, bytes, bool]] = deque(maxlen=_INBOX)
-        self.overlong = 0
+        self.inbox: deque[tuple[str, bytes, bool]] = deque()
+        self.dropped = 0
         self._topics, self._wake = topics, wake
         self._ended: LinkError | None = None
         self._barriers: OrderedDict[int, int] = OrderedDict()  # request: number of a verdict
@@ -155,8 +155,9 @@ class SparkplugLink:
         self._wake()
 
     def _on_message(self, client: Client, _: Any, message: Any) -> None:
-        if len(message.payload) > MESSAGE_BYTES:
-            self.overlong += 1
+        room = 2 * _INBOX if "/STATE/" in message.topic else _INBOX  # commands crowd out no host
+        if len(message.payload) > MESSAGE_BYTES or len(self.inbox) >= room:
+            self.dropped += 1
             return
         self.inbox.append((str(message.topic), bytes(message.payload), bool(message.retain)))
         self._wake()

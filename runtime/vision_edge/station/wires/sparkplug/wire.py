@@ -8,13 +8,11 @@ the oldest that is kept, marked as historical; `Verdict/Sequence` tells a consum
 
 from __future__ import annotations
 
-import json
 import logging
 import ssl
 import time
 from collections import deque
 from collections.abc import Collection
-from importlib.metadata import version
 from pathlib import Path
 
 from vision_edge.runtime.errors import VisionEdgeError, require
@@ -34,9 +32,9 @@ from vision_edge.station.wires.sparkplug.edge_node import (
     checked_id,
 )
 from vision_edge.station.wires.sparkplug.link import SparkplugLink
-from vision_edge.station.wires.sparkplug.payload import Metric
 from vision_edge.station.wires.sparkplug.primary_host import PrimaryHost
 from vision_edge.station.wires.sparkplug.session_number import SessionNumber
+from vision_edge.station.wires.sparkplug.telling import Telling
 
 _LOG = logging.getLogger(__name__)
 _ANSWER_S = 10.0  # for a broker to answer a connection
@@ -86,6 +84,7 @@ class SparkplugWire(OutboxWire):
             )
             for source in sources
         }
+        self._telling = Telling(self._node, self._devices, settings.resets)
         super().__init__("sparkplug", state_dir, settings, settings.repeat_s)
         self._settings = settings
         self._client_id = settings.client_id or f"vision-edge-sparkplug-{station}"
@@ -95,8 +94,6 @@ class SparkplugWire(OutboxWire):
         self._births: deque[bytes] = deque(maxlen=_BIRTHS)
         self._clash = ""
         self._echoed = False  # whether the last birth has come back
-        self._shift: tuple[str, str] = ("", "")
-        self._shift_untold = False
         self._cursor = 0  # number of the last verdict sent on this connection
         self._passed = 0  # number of the last verdict that the broker has taken
         self._old_to = 0  # verdicts up to this number are of the past
@@ -122,9 +119,7 @@ class SparkplugWire(OutboxWire):
         now = {entry["source"]: entry for entry in document["sources"]}
         for name, device in self._devices.items():
             device.counts(now.get(name, {}), totals.get(name, 0))
-        shift = (str(document.get("shift", "")), str(document.get("since", "")))
-        self._shift_untold |= shift != self._shift
-        self._shift = shift
+        self._telling.shift(str(document.get("shift", "")), str(document.get("since", "")))
         self._awake.set()
 
     def _deliver(self) -> None:
@@ -210,67 +205,33 @@ class SparkplugWire(OutboxWire):
             if time.monotonic() - progress > _STUCK_S:
                 raise LinkError(f"the broker answered nothing for {_STUCK_S:.0f} s")
             self._say("ok", f"connected to {self._where}{self._remarks(link)}")
-            told = self._tell_changes(link)
+            told = self._send(link, self._telling.changes())
             sent = self._send_verdicts(link)
             if not sent:
-                self._bury(link)
+                if self._cursor >= self.outbox.written:
+                    self._send(link, self._telling.deaths())
                 if not told:
                     self._probe(link)
                     self._sleep(0.2 if self._rebirth else 0.5)
 
     def _bear(self, link: SparkplugLink) -> None:
         """Send all births, and begin again at the oldest verdict that is kept."""
-        self._rebirth, self._shift_untold = False, False
+        self._rebirth = False
         self._born_at = time.monotonic()
         self.outbox.flush(_FLUSH_S)  # so that what births show is of the past
         link.forget()
         self._cursor = self._passed = self.outbox.rewind()
         self._old_to = self.outbox.written
-        birth = self._node.birth(self._node_metrics())
-        self._births.append(birth[1])
+        births = self._telling.births()
+        self._births.append(births[0][1])
         self._echoed = False
-        link.send(birth)
-        for name, device in self._devices.items():
-            if device.alive:
-                link.send(self._node.device_birth(name, device.birth()))
+        self._send(link, births)
 
-    def _node_metrics(self) -> list[Metric]:
-        told = [
-            Metric("Properties/Software", "String", f"vision-edge {version('vision-edge')}"),
-            *self._shift_metrics(),
-        ]
-        if self._settings.resets:
-            told.append(Metric("Node Control/Reset Counts", "Boolean", False))
-        return told
-
-    def _shift_metrics(self) -> list[Metric]:
-        return [
-            Metric("Counts/Shift", "String", self._shift[0]),
-            Metric("Counts/Since", "String", self._shift[1]),
-        ]
-
-    def _tell_changes(self, link: SparkplugLink) -> bool:
-        """Tell what has changed of states and counts; return whether there was something."""
-        messages: list[Message] = []
-        if self._shift_untold:
-            self._shift_untold = False
-            messages.append(self._node.data(self._shift_metrics()))
-        for name, device in self._devices.items():
-            if name not in self._node.born:
-                if device.alive:
-                    messages.append(self._node.device_birth(name, device.birth()))
-            else:
-                messages += self._changes_of(device)
+    def _send(self, link: SparkplugLink, messages: list[Message]) -> bool:
+        """Send messages; return whether there were any."""
         for message in messages:
             link.send(message)
         return bool(messages)
-
-    def _changes_of(self, device: Device) -> list[Message]:
-        """Return the message that tells what has changed of a device, if anything has."""
-        changes = device.changes()
-        if changes is None:
-            return [self._node.device_birth(device.name, device.birth())]
-        return [self._node.data(changes, device.name)] if changes else []
 
     def _send_verdicts(self, link: SparkplugLink) -> bool:
         """Send what the outbox holds, as far as there is room; return whether it was something."""
@@ -285,32 +246,10 @@ class SparkplugWire(OutboxWire):
         return bool(entries)
 
     def _send_verdict(self, link: SparkplugLink, entry: Entry) -> None:
-        device = self._devices.get(entry.source)
         try:
-            if device is None:
-                raise ValueError(f"the station has no source {entry.source!r} any more")
-            record = json.loads(entry.payload)
-            historical = entry.sequence <= self._old_to
-            metrics = device.verdict_metrics(record, entry.sequence, historical)
-            birth = None
-            if device.name not in self._node.born:
-                birth = device.birth()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._send(link, self._telling.verdict(entry, entry.sequence <= self._old_to))
+        except ValueError as error:
             self._give_up(1, f"number {entry.sequence} cannot be told: {error}")
-            return
-        if birth is not None:
-            link.send(self._node.device_birth(device.name, birth))
-        link.send(self._node.data(metrics, device.name))
-
-    def _bury(self, link: SparkplugLink) -> None:
-        """Send the deaths of devices that are gone, once all is told of them."""
-        if self._cursor < self.outbox.written:
-            return
-        for name in sorted(self._node.born):
-            if not self._devices[name].alive:
-                for message in self._changes_of(self._devices[name]):
-                    link.send(message)
-                link.send(self._node.device_death(name))
 
     def _note_taken(self, link: SparkplugLink) -> bool:
         """Pass on to the outbox what the broker has taken; return whether there was an answer.
@@ -370,4 +309,4 @@ class SparkplugWire(OutboxWire):
             remarks += "; no primary_host: what is told while nobody listens is lost"
         else:
             remarks += self._host.warning
-        return remarks + (f"; {link.overlong} overlong messages dropped" if link.overlong else "")
+        return remarks + (f"; {link.dropped} messages in were dropped" if link.dropped else "")
