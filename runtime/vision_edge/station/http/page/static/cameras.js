@@ -25,13 +25,14 @@ async function tried(input, result) {
     if (!error.what) throw error;
     result.replaceChildren(said([error.what, error.fix].filter(Boolean).join("; "), "note warn"));
   }
+  result.scrollIntoView({ block: "nearest" });
 }
 
 async function find() {
   const found = el("div", {}, said(t("cameras.looking"), "quiet"));
   const result = el("div", {});
   const { input, nodes } = field("camera-address", t("cameras.address"), { maxlength: "500", placeholder: "genicam://" });
-  const attempt = button(t("cameras.try"), { run: () => tried(input, result) });
+  const attempt = button(t("cameras.try"), { "data-key": "try", run: () => tried(input, result) });
   show({ title: t("cameras.find"), body: [found, ...nodes, el("div", { class: "row tight" }, attempt), result, el("p", { class: "quiet" }, t("cameras.then"))] });
   try {
     const { cameras } = await get("cameras");
