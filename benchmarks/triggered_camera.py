@@ -7,7 +7,7 @@ and sends it software triggers, each when the last one's verdict is there; the s
 every frame. A trigger is answered with the number of its frame, and the verdict on that frame must
 bear it. The camera draws its own count into each picture (grey levels, modulo 255), so that a
 picture that answers another trigger than its number says would show. Frames that were lost on the
-way are told and not replaced. `source_ms` is the time from a frame's completion to the consumer's
+way are told and not replaced. `source_ms` is the time from a frame's first packet to the consumer's
 having it as BGR.
 """
 

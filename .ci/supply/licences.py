@@ -87,10 +87,11 @@ def licence_of(package: Package) -> str | None:
 def _said(installed: Distribution) -> list[str]:
     """Return what its metadata says, the most exact first."""
     metadata = installed.metadata
-    told = [metadata.get("License-Expression"), (metadata.get("License") or "").split("\n")[0]]
+    fields = ("License-Expression", "License")
+    told = [str(text).split("\n")[0] for name in fields for text in metadata.get_all(name) or []]
     classifiers = metadata.get_all("Classifier") or []
     told += [one.rpartition(" :: ")[2] for one in classifiers if one.startswith("License ::")]
-    return [one.strip() for one in told if one and one.strip()]
+    return [one.strip() for one in told if one.strip()]
 
 
 @cache

@@ -74,7 +74,7 @@ def bill(extra: str, root: Path = ROOT) -> str:
 
 def _component(package: Package) -> Component:
     licence = licence_of(package)
-    licences = []
+    licences: list[DisjunctiveLicense | LicenseExpression] = []
     if licence is not None:
         if spdx_id(licence):
             licences = [DisjunctiveLicense(id=licence)]

@@ -7,6 +7,7 @@ Source: Aravis 0.8 (https://aravisproject.github.io/aravis), found as a shared l
 from __future__ import annotations
 
 import ctypes
+import threading
 from ctypes import POINTER, byref, c_char_p, c_double, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,9 @@ from vision_edge.runtime.errors import SourceError
 LIBRARY = "libaravis-0.8.so.0"
 SUCCESS = 0
 """Status of a buffer that holds a whole image."""
+
+_LISTING = threading.Lock()
+"""Of who reads the list of devices, which a second one would change under the first."""
 
 _CAMERA_CALLS: dict[str, tuple[Any, ...]] = {
     "set_pixel_format_from_string": (c_char_p,),
@@ -106,6 +110,11 @@ def devices() -> list[Device]:
         SourceError: If Aravis is not installed.
     """
     arv = library()
+    with _LISTING:
+        return _listed(arv)
+
+
+def _listed(arv: Any) -> list[Device]:
     arv.arv_update_device_list()
 
     def text(name: str, index: int) -> str:

@@ -7,10 +7,12 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI, Request
 from starlette.types import Lifespan
 
+from vision_edge.station.core.camera_finder import CameraFinder
 from vision_edge.station.core.station import Station
 from vision_edge.station.http.admission import Admission
 from vision_edge.station.http.api import (
     answers,
+    cameras,
     captures,
     cohort,
     counts,
@@ -38,7 +40,7 @@ from vision_edge.station.http.streams import Streams
 
 _TOPICS = (
     verdicts, counts, sources, scenes, captures, products, review, kept, statistics, cohort,
-    scoring, session,
+    scoring, session, cameras,
 )  # fmt: skip
 
 
@@ -67,6 +69,7 @@ def create_app(station: Station, *, lifespan: Lifespan[FastAPI] | None = None) -
     app.state.auth = Auth(settings)
     app.state.previews = Previews()
     app.state.camera_checks = CameraChecks()
+    app.state.camera_finder = CameraFinder(station.settings.sources)
     app.state.streams = Streams(settings.max_streams)
     app.state.auth.when_one_ends(app.state.streams.recheck)
     station.metrics.read_from(StationReadings(station))

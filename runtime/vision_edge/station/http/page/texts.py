@@ -363,6 +363,16 @@ ENGLISH: Mapping[str, str] = {
     # silent change
     "change": "Something has changed",
     "change.acknowledge": "It is to stay so",
+    # cameras
+    "cameras.find": "Find cameras",
+    "cameras.looking": "asking the networks for GenICam cameras",
+    "cameras.none": "None answers.",
+    "cameras.used": "Source {source} has it.",
+    "cameras.take": "Use its address",
+    "cameras.address": "Address",
+    "cameras.try": "Try it",
+    "cameras.trying": "opening it",
+    "cameras.then": "What works is written into the settings as a source's address.",
     # setup
     "setup": "Set up",
     "setup.title": "Set up {source}",

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("selenium")
 
+from support.genicam import fake_camera
 from support.page import PHONE, TABLET, Page, browser, rendered, serving, until
 from support.station import Served
 
@@ -51,6 +52,20 @@ def test_parts_are_shown_and_counted_anew(page: Page, station: Served) -> None:
     page.click("dialog [type=submit]")
     until(lambda: "began to count anew" in page.text("#counts"))
     assert station.station.tally.document()["total"][0]["parts"] == 30
+
+
+def test_cameras_are_found_and_tried(page: Page) -> None:
+    with fake_camera():
+        page.open("/health")
+        page.click('[data-key="find cameras"]')
+        until(lambda: "GV01" in page.text("dialog .health-row"))
+        for size in SCREENS:
+            page.screen(size)
+            assert page.faults() == [], size
+        page.screen(TABLET)
+        page.click("dialog .health-row button")
+        page.click('dialog [data-key="try"]')
+        until(lambda: "it gives pictures" in page.text("dialog .note"), 60.0)
 
 
 def test_a_camera_is_set_up(page: Page) -> None:

@@ -1,8 +1,9 @@
 // How the station is doing: cameras, wires, model, versions.
 
 import { post } from "./api.js";
+import { startCameras } from "./cameras.js";
 import { watchCohort } from "./cohort.js";
-import { failed, refreshStatus, secondsSince, start, watchStatus } from "./common.js";
+import { failed, isEngineer, refreshStatus, secondsSince, start, watchStatus } from "./common.js";
 import { countsOf, watchCounts } from "./counts.js";
 import { setUp } from "./setup.js";
 import { drawStrict, startStrict } from "./strict.js";
@@ -93,6 +94,7 @@ function draw({ status, connected }) {
 
 start();
 startStrict();
+startCameras(isEngineer());
 watchStatus(draw);
 watchCounts();
 watchCohort();
