@@ -126,7 +126,7 @@ def _kept(looks, fps, rest, most):
             if not one.first:
                 remembered.like("cam", one.at, one.vector)
             elif remembered.like("cam", one.at, one.vector, edge=one.is_edge) is None:
-                remembered.add("cam", one.at, one.vector, str(len(kept)))
+                remembered.add("cam", one.at, one.vector, str(kept.total()))
                 kept[one.shown] += 1
 
     for at, (_, vector, parts) in _played(looks, fps, rest, most):

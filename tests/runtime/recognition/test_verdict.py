@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from vision_edge.runtime.recognition.prototypes import Decision
-from vision_edge.runtime.recognition.verdict import Verdict
+from vision_edge.runtime.recognition.verdict import LocatedPart, Verdict
+from vision_edge.runtime.recognition.verification import Verification
 
 TIME = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=timezone.utc)
 
@@ -71,3 +72,31 @@ def test_the_time_keeps_its_zone() -> None:
 def test_a_verdict_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         verdict().frame = 8  # type: ignore[misc]
+
+
+def asked(answer: str) -> Decision:
+    reason = "" if answer == "right" else "far"
+    told = Verification("nut", answer, reason, 0.5, 0.1)  # type: ignore[arg-type]
+    return Decision("nut", "nut", 0.5, 0.5, known=True, verification=told)
+
+
+@pytest.mark.parametrize(
+    ("answers", "worst"),
+    [
+        (("right",), "right"),
+        (("right", "right"), "right"),
+        (("right", "unsure"), "unsure"),
+        (("right", "unsure", "wrong"), "wrong"),
+        (("wrong", "right"), "wrong"),
+    ],
+)
+def test_of_several_parts_the_one_that_needs_a_person_answers(
+    answers: tuple[str, ...], worst: str
+) -> None:
+    """The first is the largest; one that is not judged yet says nothing."""
+    parts = [LocatedPart((0, 0, 9 - k, 9), asked(answer)) for k, answer in enumerate(answers)]
+    told = verdict(decision=asked(answers[0]), parts=(*parts, LocatedPart((0, 0, 1, 1), None)))
+    document = told.document()
+    assert document["verification"]["answer"] == worst  # type: ignore[index]
+    each = [part.get("verification") for part in document["parts"]]  # type: ignore[attr-defined]
+    assert [one and one["answer"] for one in each] == [*answers, None]

@@ -11,6 +11,8 @@ from vision_edge.runtime.recognition.part_consensus import Box, PartVerdict
 from vision_edge.runtime.recognition.prototypes import Decision
 from vision_edge.runtime.recognition.verification import Verification
 
+_WORST = ("wrong", "unsure", "right")
+
 
 @dataclass(frozen=True)
 class LocatedPart:
@@ -33,7 +35,10 @@ class LocatedPart:
         found: dict[str, object] = {"box": list(self.box), "number": self.number}
         if self.decision is None:
             return {**found, "label": None, "band": None}
-        return {**found, **answer_of(self.decision)}
+        found |= answer_of(self.decision)
+        if self.decision.verification is not None:
+            found["verification"] = self.decision.verification.document()
+        return found
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,14 @@ class Verdict:
 
     @property
     def verification(self) -> Verification | None:
-        """Whether it is the product that is expected; None where none is."""
-        return self.decision.verification
+        """Whether it is the product that is expected; None where none is.
+
+        Of several parts in a frame it is that of the part which most needs a person: a wrong one
+        before an unsure one, and those before right ones; among equals that of the largest.
+        """
+        told = [self.decision, *(part.decision for part in self.parts if part.decision)]
+        asked = [one.verification for one in told if one.verification is not None]
+        return min(asked, key=lambda one: _WORST.index(one.answer), default=None)
 
     def to_json(self) -> str:
         """Return the verdict as one line of JSON, without a line break."""

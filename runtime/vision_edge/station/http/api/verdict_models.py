@@ -59,6 +59,9 @@ class LocatedPart(Answer):
     known: bool | None = None
     nearest: str | None = Field(default=None, examples=["bolt M8"])
     stranger_rate: float | None = Field(default=None, examples=[0.002])
+    verification: Verification | None = Field(
+        default=None, description="Where a product is expected: whether this part is it."
+    )
 
 
 class PartsInView(Answer):

@@ -58,6 +58,21 @@ def test_each_part_is_chosen_registered_and_shown_with_its_name(page: Page) -> N
         assert page.faults() == []
 
 
+def test_each_part_says_whether_it_is_the_expected_one_and_the_worst_is_large(
+    page: Page, station: Served
+) -> None:
+    """Right, wrong or unsure stands at each part; a right one hides no wrong one."""
+    station.ok(station.post("/sources/belt/expect", {"product": NAMES[0]}))
+    try:
+        page.screen(SCREENS[0])
+        page.open("/")
+        until(lambda: "WRONG" in page.text(".verdict .label"))
+        said = lambda: [e.text.rsplit(" ", 1)[0] for e in page.all(".part-box span")]  # noqa: E731
+        until(lambda: sorted(said()) == ["RIGHT", *["WRONG"] * (len(NAMES) - 1)])
+    finally:
+        station.ok(station.post("/sources/belt/expect", {"product": None}))
+
+
 def test_a_region_and_an_empty_picture_are_set_and_taken_back(page: Page, station: Served) -> None:
     page.screen(SCREENS[0])
     page.open("/view?source=belt")

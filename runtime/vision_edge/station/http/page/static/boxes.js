@@ -1,6 +1,8 @@
 // The parts in view, drawn over a picture: each with its box and its name.
 
 import { el, score, t } from "./dom.js";
+import { answerOf, bandOf } from "./expect.js";
+import { verdictName } from "./words.js";
 
 /** How long parts count as in view after they were told of. */
 const STAYS_MS = 1500;
@@ -36,9 +38,11 @@ export class PartBoxes {
     const parts = this.told ? this.told.parts : [];
     if (!parts.length) return this.layer.replaceChildren();
     const { scale, left, top } = placed(this.layer, this.told.size);
-    this.layer.replaceChildren(...parts.map(({ box: [x0, y0, x1, y1], label, band, score: value }) => {
-      const name = band === null ? "" : label ?? t("verdict.unknown");
-      const node = el("div", { class: "part-box", "data-band": band ?? "none" });
+    this.layer.replaceChildren(...parts.map((part) => {
+      const { box: [x0, y0, x1, y1], band, score: value } = part;
+      const told = answerOf(part);
+      const name = band === null ? "" : told ? t(`expect.${told.answer}`) : verdictName(part);
+      const node = el("div", { class: "part-box", "data-band": band === null ? "none" : bandOf(part) });
       if (name) node.append(el("span", {}, value === undefined || value === null ? name : `${name} ${score(value)}`));
       Object.assign(node.style, {
         left: `${left + x0 * scale}px`, top: `${top + y0 * scale}px`,

@@ -21,7 +21,7 @@ export async function correct(item, changed = () => {}) {
 class Correction {
   constructor(item, products, changed) {
     Object.assign(this, { item, products, changed });
-    this.label = item.right || item.label || item.nearest || "";
+    this.label = item.right || item.label || (item.band === "review" ? item.nearest : "") || "";
     this.build();
     this.draw();
     this.dialog.showModal();

@@ -141,7 +141,7 @@ function factsOf(record) {
   if (told) {
     if (told.reason) facts.push(reasonOf(told));
     else facts.push(t("fact.score", { score: score(told.score) }));
-    if (record.nearest && record.nearest !== told.expected) facts.push(t("fact.nearest", { label: record.nearest }));
+    if (record.nearest && record.nearest !== told.expected && (record.parts || []).length < 2) facts.push(t("fact.nearest", { label: record.nearest }));
     return facts.join(" · ");
   }
   if (record.parts && record.parts.length > 1) return facts[0];
