@@ -118,9 +118,12 @@ MODES: dict[str, dict[str, list[str]]] = {
     },
     "gallery list": {"only": _G},
     "gallery show": {"all": [*_G, "--out", "O"], "one": ["bolt", *_G, "--out", "O"]},
-    "gallery check": {"only": ["B", *_G]},
+    "gallery check": {"only": ["B", *_G], "trusted": ["B", *_G, "--trust", "."]},
     "gallery cohort": {"only": _G},
-    "validate": {"only": ["B", "pictures", *_G]},
+    "validate": {
+        "only": ["B", "pictures", *_G],
+        "trusted": ["B", "pictures", *_G, "--trust", "."],
+    },
     "gallery drop": {"only": ["1", *_G]},
     "gallery remove": {"only": ["bolt", *_G]},
     "gallery rename": {"only": ["bolt", "nut", *_G]},
@@ -426,6 +429,7 @@ WORK.update(
     }
 )
 WORK["gallery check"] = {
+    f"{CLI}.gallery.tell": {},
     f"{CLI}.gallery.Gallery": _GALLERY,
     "vision_edge.runtime.bundles.bundle.load_bundle": {},
     f"{CLI}.gallery.checked_gallery": {"return_value.snapshots": ()},
@@ -438,6 +442,7 @@ WORK["gallery cohort"] = {
     f"{CLI}.gallery_cohort.lines": gives(["line"]),
 }
 WORK["validate"] = {
+    f"{CLI}.validate.tell": {},
     f"{CLI}.validate.load_bundle": {},
     f"{CLI}.validate.open_session": {},
     f"{CLI}.validate.Gallery": _GALLERY,

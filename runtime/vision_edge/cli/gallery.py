@@ -22,6 +22,7 @@ from vision_edge.cli.provenance_options import (
     said,
     signable,
     taken,
+    tell,
 )
 from vision_edge.runtime.errors import GalleryError
 from vision_edge.runtime.gallery.archive_import import OnConflict
@@ -107,6 +108,7 @@ def check(
     bundle: BundlePath,
     gallery: GalleryPath,
     acceptance: Annotated[Given[Any], Group(checked_gallery, far())],
+    trusting: Annotated[Trusting, TRUSTING],
     as_json: AsJson = False,
 ) -> None:
     """Tell how good the gallery is: each snapshot left out once and judged by the others.
@@ -118,7 +120,8 @@ def check(
     from vision_edge.runtime.bundles.bundle import load_bundle
     from vision_edge.runtime.recognition.gallery_check import check_document
 
-    loaded = load_bundle(bundle)
+    loaded = load_bundle(bundle, trusting.provenance(gallery, held=1))
+    tell(loaded.signed)
     with Gallery(gallery, loaded.manifest.identity) as opened, opened.reading():
         state, found = opened.state(), checked_gallery(opened, loaded, **acceptance.values)
     if as_json:

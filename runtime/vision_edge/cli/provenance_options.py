@@ -91,6 +91,12 @@ def _store(path: Path) -> TrustStore:
     return TrustStore(path)
 
 
+def tell(signed: Signed | None) -> None:
+    """Say whose a bundle is that is only looked at, so that it is not taken by that."""
+    if signed is not None:
+        typer.echo(told(signed), err=True)
+
+
 def taken(provenance: Provenance | None, signed: Signed | None) -> None:
     """Remember what was taken, and say whose it is."""
     if provenance is None or signed is None:

@@ -13,6 +13,7 @@ from vision_edge.cli.app import command_app
 from vision_edge.cli.declarations import Given, Group, Option
 from vision_edge.cli.grouped_command import command
 from vision_edge.cli.options import BACKGROUND, BITS, BundlePath, GalleryPath, Provider, far
+from vision_edge.cli.provenance_options import TRUSTING, Trusting, tell
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import DataError, ImageError
 from vision_edge.runtime.gallery.gallery import Gallery
@@ -66,6 +67,7 @@ def validate(
     acceptance: Annotated[Given[Any], Group(classifier_for, far())],
     limits: Annotated[Limits, LIMITS],
     reading: Annotated[Reading, Group(Reading, BITS, BACKGROUND)],
+    trusting: Annotated[Trusting, TRUSTING],
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures here.")
     ] = None,
@@ -73,7 +75,9 @@ def validate(
     provider: Provider = "auto",
 ) -> None:
     """Judge labelled pictures; the status is 1 if a limit is missed or a picture unreadable."""
-    session = open_session(load_bundle(bundle), provider)
+    loaded = load_bundle(bundle, trusting.provenance(gallery, held=1))
+    session = open_session(loaded, provider)
+    tell(loaded.signed)
     with Gallery(gallery, session.bundle.manifest.identity) as opened, opened.reading():
         classifier = classifier_for(opened, session, **acceptance.values)
     bad: list[str] = []

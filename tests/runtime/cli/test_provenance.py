@@ -42,6 +42,12 @@ def test_from_a_key_to_a_verified_bundle_and_run(keys: Path, tmp_path: Path) -> 
     assert "signed by release" in told
     invoked("sign", bundle, "--key", keys / "release.key", "--version", "4")
     assert "older than version 5" in refused("run", bundle, shots, "--gallery", gallery, *trust)
+    newest = make_bundle(tmp_path / "newest")
+    invoked("sign", newest, "--key", keys / "release.key", "--version", "9")
+    memory = (tmp_path / "g.db.taken.json").read_bytes()
+    told = invoked("gallery", "check", newest, "--gallery", gallery, *trust)
+    assert "version 9" in told
+    assert (tmp_path / "g.db.taken.json").read_bytes() == memory, "looked at, not taken"
     taken = ["--taken", tmp_path / "g.db.taken.json"]
     assert "older than version 5" in refused("verify", bundle, *trust, *taken)
     told = invoked("run", bundle, shots, "--gallery", gallery, *trust, "--allow-older")
