@@ -138,8 +138,10 @@ def test_counts_states_and_what_is_expected_are_told_and_commands_are_taken(
     until(lambda: len(station.asked) == 4)
     assert station.asked == ["cam=valve", "cam=None", "trigger cam", "sparkplug"]
     verification = {"expected": "valve", "answer": "unsure", "reason": "far", "wrong_rate": 0.1}
-    wire.verdict(record(1, label=None, known=False, margin=None, verification=verification))
+    wire.verdict(record(1, label=None, known=False, margin=None, verification=verification,
+                        in_view=False, trigger=41))  # fmt: skip
     until(lambda: host.tag("Verdict/Verification") == "unsure")
+    assert (host.tag("Verdict/In View"), host.tag("Verdict/Trigger")) == (False, 41)
     read = [host.tag(f"Verdict/{name}") for name in ("Product", "Code", "Margin", "Wrong Rate")]
     assert read == ["", 65535, None, 0.1]
     assert host.faults == []

@@ -28,6 +28,8 @@ _VERDICT: dict[str, Kind] = {
     "Verdict/Age ms": "Double",
     "Verdict/Frame": "UInt64",
     "Verdict/Id": "String",
+    "Verdict/In View": "Boolean",
+    "Verdict/Trigger": "UInt64",
     "Verdict/Verification": "String",
     "Verdict/Expected": "String",
     "Verdict/Reason": "String",
@@ -166,6 +168,8 @@ class Device:
         yield "Verdict/Age ms", float(record["age_ms"])
         yield "Verdict/Frame", int(record["frame"])
         yield "Verdict/Id", str(record["id"])
+        yield "Verdict/In View", bool(record.get("in_view", True))
+        yield "Verdict/Trigger", record.get("trigger")
         yield "Verdict/Verification", str(told.get("answer", ""))
         yield "Verdict/Expected", str(told.get("expected", ""))
         yield "Verdict/Reason", str(told.get("reason", ""))
