@@ -395,13 +395,19 @@ def test_what_an_outbox_holds_that_cannot_be_told_is_given_up_and_counted(
     station = Station(broker.port, tmp_path)
     station.wire.outbox.append("cam", b'{"frame": 1}')
     station.wire.outbox.append("gone", b"{}")
+    station.wire.verdict(record(1, frame=-1))
+    station.wire.verdict(record(1, score="high"))
     station.wire.verdict(record(2))
     station.live()
     settled(host, 1)
     assert host.frames == [2]
     health = station.wire.health()
-    assert health.dropped == 2
-    assert "2 verdicts were given up" in health.detail
+    assert health.dropped == 4
+    assert "4 verdicts were given up" in health.detail
+    station.wire.verdict(record(3, label="\ud800"))  # is the newest, and cannot be told
+    until(lambda: station.wire.health().dropped == 5)
+    host.write("NCMD", "Node Control/Rebirth", True)
+    until(lambda: len(host.said("NBIRTH")) == 2 and "cam" in host.alive)
     assert host.faults == []
     station.wire.close()
     host.close()

@@ -80,6 +80,10 @@ class Device:
         """Note the newest verdict, for births."""
         self._latest = record
 
+    def forget(self) -> None:
+        """Forget the newest verdict, which cannot be told."""
+        self._latest = None
+
     def state(self, status: Record) -> None:
         """Note the source's status."""
         expected = (status.get("expected") or {}).get("product")
