@@ -280,17 +280,22 @@ def load(wire: SparkplugWire, stop: threading.Event, sent: list[int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("remembers", [True, False])
+@pytest.mark.parametrize(
+    ("remembers", "primary"), [(True, True), (False, True), (False, False)],
+    ids=["STATE kept", "STATE forgotten", "no primary host"],
+)  # fmt: skip
 def test_no_verdict_and_no_sequence_number_is_lost_or_doubled_though_the_broker_is_killed(
-    tmp_path: Path, remembers: bool
+    tmp_path: Path, remembers: bool, primary: bool
 ) -> None:
-    """One broker keeps `STATE` over its death, so that it lies; the other knows nothing."""
+    """One broker keeps `STATE` over its death, so that it lies; the other knows nothing.
+
+    A host that is not primary asks for a rebirth when it comes back and hears data.
+    """
     folder = tmp_path / "broker"
     broker = (Broker.that_remembers(folder) if remembers else Broker(folder)).start()
-    host = Host(broker.port)
-    wire = (
-        Station(broker.port, tmp_path, version=5 if remembers else 3, host_wait_s=30.0).live().wire
-    )
+    host = Host(broker.port, primary=primary)
+    given = {"version": 5 if remembers else 3, "primary_host": HOST if primary else None}
+    wire = Station(broker.port, tmp_path, host_wait_s=30.0, **given).live().wire
     until(lambda: "cam" in host.alive)
     stop, sent, rng = threading.Event(), [], random.Random(remembers)
     loader = threading.Thread(target=load, args=(wire, stop, sent))
@@ -302,6 +307,8 @@ def test_no_verdict_and_no_sequence_number_is_lost_or_doubled_though_the_broker_
         broker.kill()
         time.sleep(rng.uniform(0.0, 0.3))
         broker.start()
+    before = len(host.taken)
+    until(lambda: len(host.taken) > before + 20, 60.0)
     stop.set()
     loader.join()
     until(lambda: len(host.taken) >= len(sent), 60.0)
@@ -311,8 +318,9 @@ def test_no_verdict_and_no_sequence_number_is_lost_or_doubled_though_the_broker_
     assert wire.health().dropped == 0
     births, repeated = len(host.said("NBIRTH")), host.repeated
     print(
-        f"Sparkplug, {RESTARTS} kills of the broker: {len(sent)} verdicts, {repeated} repeated, "
-        f"{births} births, {len(host.messages)} messages in unbroken sequence"
+        f"Sparkplug (STATE kept: {remembers}, primary host: {primary}), {RESTARTS} kills: "
+        f"{len(sent)} verdicts, {repeated} repeated, {births} births, "
+        f"{len(host.messages)} messages in unbroken sequence"
     )
     wire.close()
     host.close()
