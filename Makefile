@@ -122,6 +122,8 @@ $(EDGE_VENV)/.edge: pyproject.toml constraints.txt
 	$(EDGE_PYTHON) -m venv $(EDGE_VENV)
 	$(EDGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable ".[edge,station,signing,sparkplug]" httpx httpx2 hypothesis onnx pillow psutil pytest pytest-xdist
+	$(EDGE_VENV)/bin/python -m pip install --quiet --no-deps --constraint constraints.txt --target $(EDGE_VENV)/sparkplug pysparkplug \
+		|| echo "no foreign decoder of Sparkplug: its tests skip"
 	touch $@
 
 # What it is made of. `make audit OSV=all.zip` asks a copy of OSV's database; without one it is

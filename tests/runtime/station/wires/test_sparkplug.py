@@ -138,8 +138,10 @@ def test_counts_states_and_what_is_expected_are_told_and_commands_are_taken(
     until(lambda: len(station.asked) == 4)
     assert station.asked == ["cam=valve", "cam=None", "trigger cam", "sparkplug"]
     verification = {"expected": "valve", "answer": "unsure", "reason": "far", "wrong_rate": 0.1}
-    wire.verdict(record(1, label=None, known=False, margin=None, verification=verification))
+    wire.verdict(record(1, label=None, known=False, margin=None, verification=verification,
+                        in_view=False, trigger=41))  # fmt: skip
     until(lambda: host.tag("Verdict/Verification") == "unsure")
+    assert (host.tag("Verdict/In View"), host.tag("Verdict/Trigger")) == (False, 41)
     read = [host.tag(f"Verdict/{name}") for name in ("Product", "Code", "Margin", "Wrong Rate")]
     assert read == ["", 65535, None, 0.1]
     assert host.faults == []
@@ -278,17 +280,22 @@ def load(wire: SparkplugWire, stop: threading.Event, sent: list[int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("remembers", [True, False])
+@pytest.mark.parametrize(
+    ("remembers", "primary"), [(True, True), (False, True), (False, False)],
+    ids=["STATE kept", "STATE forgotten", "no primary host"],
+)  # fmt: skip
 def test_no_verdict_and_no_sequence_number_is_lost_or_doubled_though_the_broker_is_killed(
-    tmp_path: Path, remembers: bool
+    tmp_path: Path, remembers: bool, primary: bool
 ) -> None:
-    """One broker keeps `STATE` over its death, so that it lies; the other knows nothing."""
+    """One broker keeps `STATE` over its death, so that it lies; the other knows nothing.
+
+    A host that is not primary asks for a rebirth when it comes back and hears data.
+    """
     folder = tmp_path / "broker"
     broker = (Broker.that_remembers(folder) if remembers else Broker(folder)).start()
-    host = Host(broker.port)
-    wire = (
-        Station(broker.port, tmp_path, version=5 if remembers else 3, host_wait_s=30.0).live().wire
-    )
+    host = Host(broker.port, primary=primary)
+    given = {"version": 5 if remembers else 3, "primary_host": HOST if primary else None}
+    wire = Station(broker.port, tmp_path, host_wait_s=30.0, **given).live().wire
     until(lambda: "cam" in host.alive)
     stop, sent, rng = threading.Event(), [], random.Random(remembers)
     loader = threading.Thread(target=load, args=(wire, stop, sent))
@@ -300,6 +307,8 @@ def test_no_verdict_and_no_sequence_number_is_lost_or_doubled_though_the_broker_
         broker.kill()
         time.sleep(rng.uniform(0.0, 0.3))
         broker.start()
+    before = len(host.taken)
+    until(lambda: len(host.taken) > before + 20, 60.0)
     stop.set()
     loader.join()
     until(lambda: len(host.taken) >= len(sent), 60.0)
@@ -309,8 +318,9 @@ def test_no_verdict_and_no_sequence_number_is_lost_or_doubled_though_the_broker_
     assert wire.health().dropped == 0
     births, repeated = len(host.said("NBIRTH")), host.repeated
     print(
-        f"Sparkplug, {RESTARTS} kills of the broker: {len(sent)} verdicts, {repeated} repeated, "
-        f"{births} births, {len(host.messages)} messages in unbroken sequence"
+        f"Sparkplug (STATE kept: {remembers}, primary host: {primary}), {RESTARTS} kills: "
+        f"{len(sent)} verdicts, {repeated} repeated, {births} births, "
+        f"{len(host.messages)} messages in unbroken sequence"
     )
     wire.close()
     host.close()
@@ -393,13 +403,19 @@ def test_what_an_outbox_holds_that_cannot_be_told_is_given_up_and_counted(
     station = Station(broker.port, tmp_path)
     station.wire.outbox.append("cam", b'{"frame": 1}')
     station.wire.outbox.append("gone", b"{}")
+    station.wire.verdict(record(1, frame=-1))
+    station.wire.verdict(record(1, score="high"))
     station.wire.verdict(record(2))
     station.live()
     settled(host, 1)
     assert host.frames == [2]
     health = station.wire.health()
-    assert health.dropped == 2
-    assert "2 verdicts were given up" in health.detail
+    assert health.dropped == 4
+    assert "4 verdicts were given up" in health.detail
+    station.wire.verdict(record(3, label="\ud800"))  # is the newest, and cannot be told
+    until(lambda: station.wire.health().dropped == 5)
+    host.write("NCMD", "Node Control/Rebirth", True)
+    until(lambda: len(host.said("NBIRTH")) == 2 and "cam" in host.alive)
     assert host.faults == []
     station.wire.close()
     host.close()

@@ -28,6 +28,8 @@ _VERDICT: dict[str, Kind] = {
     "Verdict/Age ms": "Double",
     "Verdict/Frame": "UInt64",
     "Verdict/Id": "String",
+    "Verdict/In View": "Boolean",
+    "Verdict/Trigger": "UInt64",
     "Verdict/Verification": "String",
     "Verdict/Expected": "String",
     "Verdict/Reason": "String",
@@ -77,6 +79,10 @@ class Device:
     def verdict(self, record: Record) -> None:
         """Note the newest verdict, for births."""
         self._latest = record
+
+    def forget(self) -> None:
+        """Forget the newest verdict, which cannot be told."""
+        self._latest = None
 
     def state(self, status: Record) -> None:
         """Note the source's status."""
@@ -166,6 +172,8 @@ class Device:
         yield "Verdict/Age ms", float(record["age_ms"])
         yield "Verdict/Frame", int(record["frame"])
         yield "Verdict/Id", str(record["id"])
+        yield "Verdict/In View", bool(record.get("in_view", True))
+        yield "Verdict/Trigger", record.get("trigger")
         yield "Verdict/Verification", str(told.get("answer", ""))
         yield "Verdict/Expected", str(told.get("expected", ""))
         yield "Verdict/Reason", str(told.get("reason", ""))

@@ -116,26 +116,25 @@ class EdgeNode:
         own = [Metric(BD_SEQ, "Int64", self._bd_seq), Metric(REBIRTH, "Boolean", False)]
         told: list[Told] = [(metric, None, True) for metric in own]
         told += [(metric, self._alias(_NODE, metric.name), True) for metric in metrics]
-        return self._topics.of("NBIRTH"), encoded_payload(told, self._clock(), self._next())
+        return self._topics.of("NBIRTH"), self._numbered(told)
 
     def device_birth(self, device: str, metrics: Sequence[Metric]) -> Message:
         """Return a device's birth: all metrics that it will ever tell until the next."""
-        self.born.add(device)
         told = [(metric, self._alias(device, metric.name), True) for metric in metrics]
-        payload = encoded_payload(told, self._clock(), self._next())
+        payload = self._numbered(told)
+        self.born.add(device)
         return self._topics.of("DBIRTH", device), payload
 
     def data(self, metrics: Sequence[Metric], device: str = _NODE) -> Message:
         """Return data of the node or of a device, of metrics that its birth has named."""
         told = [(metric, self._alias(device, metric.name), False) for metric in metrics]
         verb = "DDATA" if device else "NDATA"
-        return self._topics.of(verb, device), encoded_payload(told, self._clock(), self._next())
+        return self._topics.of(verb, device), self._numbered(told)
 
     def device_death(self, device: str) -> Message:
         """Return a device's death."""
         self.born.discard(device)
-        payload = encoded_payload([], self._clock(), self._next())
-        return self._topics.of("DDEATH", device), payload
+        return self._topics.of("DDEATH", device), self._numbered([])
 
     def name_of(self, written: Written, device: str = _NODE) -> str:
         """Return the name of a metric that a command writes, by its name or number.
@@ -162,10 +161,20 @@ class EdgeNode:
         self._named[alias] = (device, name)
         return alias
 
-    def _next(self) -> int:
-        """Return the next sequence number: 0 to 255, and 0 again."""
-        seq, self._seq = self._seq, (self._seq + 1) % 256
-        return seq
+    def _numbered(self, told: Sequence[Told]) -> bytes:
+        """Return a payload with the next sequence number: 0 to 255, and 0 again.
+
+        What cannot be encoded uses no number up.
+
+        Raises:
+            ValueError: If a value does not fit its type.
+        """
+        try:
+            payload = encoded_payload(told, self._clock(), self._seq)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        self._seq = (self._seq + 1) % 256
+        return payload
 
 
 def now_ms() -> int:

@@ -79,6 +79,8 @@ def _read(payload: bytes) -> tuple[bool, int] | None:
         online, at = said["online"], said["timestamp"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    if not isinstance(online, bool) or not isinstance(at, int) or isinstance(at, bool) or at < 0:
+    if not isinstance(online, bool) or not isinstance(at, int) or isinstance(at, bool):
+        return None
+    if not 0 <= at < 2**63:
         return None
     return online, at

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
 from vision_edge.station.wires.outbox_file import Entry
@@ -11,6 +12,8 @@ from vision_edge.station.wires.sparkplug.commands import RESET
 from vision_edge.station.wires.sparkplug.device import Device
 from vision_edge.station.wires.sparkplug.edge_node import EdgeNode, Message
 from vision_edge.station.wires.sparkplug.payload import Metric
+
+_LOG = logging.getLogger(__name__)
 
 
 class Telling:
@@ -53,8 +56,8 @@ class Telling:
                 messages.append(self._birth(device))
         return messages
 
-    def verdict(self, entry: Entry, historical: bool) -> list[Message]:
-        """Return a verdict, and before it the birth of its device where that is not born.
+    def verdict(self, entry: Entry, historical: bool) -> Iterator[Message]:
+        """Yield a verdict, and before it the birth of its device where that is not born.
 
         Raises:
             ValueError: If it cannot be told: its source is gone, or it lacks something.
@@ -67,8 +70,9 @@ class Telling:
             metrics = device.verdict_metrics(record, entry.sequence, historical)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"it is no whole verdict ({error!r})") from error
-        birth = [] if device.name in self._node.born else [self._birth(device)]
-        return [*birth, self._node.data(metrics, device.name)]
+        if device.name not in self._node.born:
+            yield self._birth(device)
+        yield self._node.data(metrics, device.name)
 
     def deaths(self) -> list[Message]:
         """Return the deaths of devices that are gone, each after what is left to tell of it."""
@@ -80,7 +84,13 @@ class Telling:
         return messages
 
     def _birth(self, device: Device) -> Message:
-        return self._node.device_birth(device.name, device.birth())
+        """Return a device's birth, with the newest verdict if that can be told."""
+        try:
+            return self._node.device_birth(device.name, device.birth())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            _LOG.warning("sparkplug: a birth goes without its verdict: %s", error)
+            device.forget()
+            return self._node.device_birth(device.name, device.birth())
 
     def _changes_of(self, device: Device) -> list[Message]:
         """Return the message that tells what has changed of a device, if anything has."""

@@ -12,7 +12,7 @@ import logging
 import ssl
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from vision_edge.runtime.errors import VisionEdgeError, require
@@ -227,11 +227,13 @@ class SparkplugWire(OutboxWire):
         self._echoed = False
         self._send(link, births)
 
-    def _send(self, link: SparkplugLink, messages: list[Message]) -> bool:
+    def _send(self, link: SparkplugLink, messages: Iterable[Message]) -> bool:
         """Send messages; return whether there were any."""
+        sent = False
         for message in messages:
             link.send(message)
-        return bool(messages)
+            sent = True
+        return sent
 
     def _send_verdicts(self, link: SparkplugLink) -> bool:
         """Send what the outbox holds, as far as there is room; return whether it was something."""
