@@ -133,9 +133,10 @@ def _tried(address: str, settings: GenicamSettings) -> CameraTrial:
     live = LiveSettings(stale_after=2 * _PATIENCE, give_up_after=_PATIENCE, grabber=options)
     source = LiveSource(address, address.partition("?")[0], live)
     try:
-        if settings.by_software:
-            source.fire()
+        fired = -1
         while time.monotonic() - began < 2 * _PATIENCE:
+            if settings.by_software and fired < source.lost:  # the first, or the last was lost
+                fired = source.fire()
             frame = source.newer_than(-1)
             if frame is not None:
                 height, width = frame.image.shape[:2]
