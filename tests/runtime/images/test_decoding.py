@@ -593,3 +593,14 @@ def test_a_file_larger_than_any_picture_is_refused_unread(tmp_path: Path) -> Non
 def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
     with pytest.raises(ImageError, match="cannot be read"):
         read_image(name)
+
+
+@pytest.mark.parametrize(("colours", "said"), [(8, "CIELab"), (32803, "raw mosaic"), (77, "77")])
+def test_a_tiff_of_colours_that_would_get_a_cast_is_refused_by_name(
+    colours: int, said: str
+) -> None:
+    data = bytearray(cv2.imencode(".tiff", np.full((8, 8, 3), 119, np.uint8))[1].tobytes())
+    entry = data.index(struct.pack("<HHI", 262, 3, 1))
+    struct.pack_into("<H", data, entry + 8, colours)
+    with pytest.raises(ImageError, match=said):
+        decode_image(bytes(data), "lab.tif")

@@ -215,3 +215,21 @@ def test_addresses_and_prefixes_stand_for_the_name(name: str) -> None:
 def test_no_text_breaks_it(text: str) -> None:
     found = parse_base(text)
     assert found.text == text or hyphenated(found.text) in hyphenated(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("microsoft/trocr-base-handwritten", "trocr"),
+        ("google/paligemma-3b-pt-224", "paligemma"),
+        ("llava-hf/llava-1.5-7b-hf", "llava"),
+        ("owkin/phikon-v2", "phikon"),
+        ("paige-ai/Virchow2", "virchow"),
+        ("prov-gigapath/prov-gigapath", "gigapath"),
+        ("naver-clova-ix/donut-base", "donut"),
+    ],
+)
+def test_models_that_hold_a_vision_transformer_among_others_are_none_of_its_kind(
+    name: str, family: str
+) -> None:
+    assert parse_base(name).family == family

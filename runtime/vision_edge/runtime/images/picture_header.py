@@ -182,6 +182,14 @@ def _webp(data: bytes) -> Header:
     return Header("WebP", width & 0x3FFF, height & 0x3FFF)
 
 
+_TIFF_COLOURS = frozenset({0, 1, 2, 3, 5, 6})
+"""PhotometricInterpretation that is read: greys, RGB, a palette, CMYK and YCbCr (TIFF 6.0)."""
+_TIFF_OTHERS = {
+    4: "a mask", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "a camera's raw mosaic",
+    34892: "a camera's linear raw",
+}  # fmt: skip
+
+
 def _tiff(data: bytes) -> Header:
     tags, *others = directories(data)
     if tags.get(254, (0,))[0] & 1:
@@ -193,6 +201,11 @@ def _tiff(data: bytes) -> Header:
         raise _NotReadError(f"its {bits}-bit pixels are no whole numbers of 16 bits or fewer")
     if bits > 8 and tags.get(262, (1,))[0] == 0:
         raise _NotReadError("its 16-bit greys are a negative, which OpenCV shows as it is")
+    if (colours := tags.get(262, (1,))[0]) not in _TIFF_COLOURS:
+        raise _NotReadError(
+            f"its colours are {_TIFF_OTHERS.get(colours, f'of the kind {colours}')}, which OpenCV "
+            "shows with a cast or not at all"
+        )
     used = tags.get(281, (0,))[0]  # packed 10 to 14 bits OpenCV stretches to 16 by itself
     alpha = tags.get(338, (0,))[0]
     spare = tags.get(277, (1,))[0] - {0: 1, 1: 1, 2: 3, 3: 1, 6: 3}.get(tags.get(262, (1,))[0], 9)
