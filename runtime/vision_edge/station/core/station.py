@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -18,8 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.inference.session import Session
-from vision_edge.runtime.pipeline.gallery_classifier import renamed_to
-from vision_edge.runtime.recognition.verdict import Verdict
 from vision_edge.runtime.sources.frame import Frame
 from vision_edge.station.core.answers import Answer
 from vision_edge.station.core.asked_rate import AskedRate
@@ -31,21 +28,21 @@ from vision_edge.station.core.discretion import without_folders
 from vision_edge.station.core.errors import BusyError, NoFrameError, NotThereError
 from vision_edge.station.core.event_hub import Hub, Subscription
 from vision_edge.station.core.expectations import Expectations, Expected
+from vision_edge.station.core.gallery_follower import GalleryFollower
 from vision_edge.station.core.identifiers import Identifiers
 from vision_edge.station.core.memory import Memory
 from vision_edge.station.core.metrics import Metrics
-from vision_edge.station.core.passages import direction
-from vision_edge.station.core.product_codes import ProductCodes, Rename
+from vision_edge.station.core.product_codes import ProductCodes
 from vision_edge.station.core.products import Products
 from vision_edge.station.core.registrar import Registrar
 from vision_edge.station.core.review_queue import ReviewQueue
 from vision_edge.station.core.scenes import Roi
 from vision_edge.station.core.scoring import Scoring
-from vision_edge.station.core.second_look import Judged
 from vision_edge.station.core.shifts import Shifts
-from vision_edge.station.core.source_line import Line, LineEvents
+from vision_edge.station.core.source_line import Line
 from vision_edge.station.core.state_folder import StateFolder
 from vision_edge.station.core.tally import Tally
+from vision_edge.station.core.telling import Telling
 from vision_edge.station.core.trusted_bundles import provenance_notes
 from vision_edge.station.core.wire import Commands, Record, Wire
 from vision_edge.station.core.wiring import Wiring
@@ -87,18 +84,17 @@ class Station:
         self.captures = Captures(settings.server.capture_seconds)
         self.state: StateFolder | None = None
         self.identifiers = Identifiers()
-        self._records: deque[Record] = deque(maxlen=KEPT_RECORDS)
         self.wiring = Wiring()
         self._lines: dict[str, Line] = {}
         self._products: Products | None = None
         self._memory: Memory | None = None
-        self._followed = 0  # the gallery's version up to which corrections follow it
         self.codes: ProductCodes | None = None
         self._audit: AuditLog | None = None
         self._tally: Tally | None = None
         self._bundles: Bundles | None = None
         self._expectations: Expectations | None = None
         self._scoring: Scoring | None = None
+        self._telling: Telling | None = None
         self.book: RecordBook | None = None
         self._closing = threading.Lock()
         self._closed = False
@@ -135,27 +131,38 @@ class Station:
         self._expectations = Expectations(
             state.path / "expected.json",
             {source.name: source.expected for source in settings.sources},
-            lambda name: self._line_state(self._lines[name]) if name in self._lines else None,
+            lambda name: self.telling.state(self._lines[name]) if name in self._lines else None,
         )
         asked = AskedRate(state.path / "asked-rate.json", settings.scoring)
-        products = Products(settings.gallery, model, asked.settings, self._gallery_told)
-        self._scoring = Scoring(asked, products)
-        self._products = products
-        products.start()
+        products = Products(
+            settings.gallery, model, asked.settings, lambda *told: follower.changed(*told)
+        )
         if settings.modbus is not None or settings.sparkplug is not None:
             modbus = settings.modbus or ModbusSettings.model_validate({})
             path = state.path / "product-codes.json"
             self.codes = ProductCodes(path, modbus.products, modbus.first_code)
-            self._give_codes()
+        follower = GalleryFollower(products, self._expectations, self.codes, self.hub)
+        self._scoring = Scoring(asked, products)
+        self._products = products
+        products.start()
         self._memory = Memory(state.path, settings, self._review_told, self.wiring.picture)
-        self._gallery_changed(self._memory)  # while it was off
+        follower.begin(self._memory)
         self.registrar = Registrar(products, self._memory)
         shifts = Shifts(settings.counting.shifts, settings.counting.timezone)
         self._tally = Tally(state.path / "counts.db", shifts, self._counts_told)
         self.book = self._records_of(state, shifts)
-        events = LineEvents(
-            self._verdict, self._line_state, self._missed, self._view, self._parts_told
+        self._telling = Telling(
+            self.name,
+            lambda: self.session,
+            hub=self.hub,
+            wiring=self.wiring,
+            metrics=self.metrics,
+            identifiers=self.identifiers,
+            memory=self._memory,
+            tally=self._tally,
+            book=self.book,
         )
+        events = self._telling.events
         scenes = state.path / "scenes"
         self._lines = {
             source.name: Line(
@@ -283,6 +290,15 @@ class Station:
         return _started(self._expectations)
 
     @property
+    def telling(self) -> Telling:
+        """Tells of what its sources see.
+
+        Raises:
+            VisionEdgeError: If the station is not started.
+        """
+        return _started(self._telling)
+
+    @property
     def scoring(self) -> Scoring:
         """When a product is recognised, and what the gallery's own pictures say of that.
 
@@ -352,7 +368,7 @@ class Station:
 
     def records(self, limit: int = 50, source: str | None = None) -> list[Record]:
         """Return the latest verdicts, newest first; of one source, or of all."""
-        newest = reversed(self._records.copy())
+        newest = reversed(self.telling.records.copy())
         chosen = [record for record in newest if source in (None, record["source_name"])]
         return chosen[:limit]
 
@@ -545,72 +561,9 @@ class Station:
         """
         self.products.refresh()
 
-    def _verdict(self, line: Line, frame: Frame, verdict: Verdict) -> None:
-        """Tell all who listen of a verdict; in its line's thread."""
-        record: Record = {
-            "id": self.identifiers.new(),
-            "station": self.name,
-            "source_name": line.name,
-            **verdict.document(),
-        }
-        if not line.in_view(frame, verdict):
-            record["in_view"] = False
-        if "part" in record:
-            self.tally.count(record)
-            line.guard.part(record)
-        self._records.append(record)
-        self.metrics.verdict(record)
-        bundle = self.session.bundle
-        vector = direction(verdict.embedding, bundle.centre)
-        judged = None
-        if vector is not None and verdict.embedding is not None:
-            judged = Judged(bundle.manifest.identity.fingerprint, verdict.embedding)
-        if self.book is not None:
-            self.book.verdict(record)
-        self.memory.take(frame, record, line.locator, vector, judged, line.settings.trigger)
-        self.hub.publish("verdict", record)
-        self.wiring.verdict(record)
-        line.answers.verdict(record)
-
-    def _line_state(self, line: Line) -> None:
-        status = line.status()
-        log.info("%s: %s %s", line.name, status["state"], status["message"])
-        self.memory.state(line.name, str(status["state"]))
-        self.hub.publish("state", status)
-        self.wiring.state(line.name, status)
-
-    def _missed(self, line: Line, parts: int) -> None:
-        self.tally.missed(line.name, parts)
-        log.warning(
-            "%s: %d part(s) were in view and not judged: too quick, or never wholly in view",
-            line.name,
-            parts,
-        )
-
     def _counts_told(self, document: Record) -> None:
         self.hub.publish("counts", document)
         self.wiring.counts(document)
-
-    def _view(self, line: Line) -> None:
-        status = line.status()
-        told = {"source": line.name, **{key: status[key] for key in ("in_view", "view_since")}}
-        self.hub.publish("view", told)
-
-    def _give_codes(self) -> None:
-        """Have every registered product have a code, where a controller asks for codes."""
-        if self.codes is None:
-            return
-        with self.products.opened() as gallery:
-            renames = [
-                Rename(event.label, event.argument)
-                for event in gallery.events()
-                if event.kind == "rename" and event.label and event.argument
-            ]
-            self.codes.follow(list(gallery.state()), renames)
-
-    def _parts_told(self, parts: dict[str, Any]) -> None:
-        if self.hub.subscribers:
-            self.hub.publish("parts", parts)
 
     def take_empty(self, source: str, author: str) -> None:
         """Take a source's latest frame as the picture of its scene empty.
@@ -640,34 +593,6 @@ class Station:
                 fix="check its cable, power and network",
             )
         return frame
-
-    def _gallery_told(self, version: int, products: int) -> None:
-        self._give_codes()
-        classifier = self.products.model.classifier
-        self.expectations.registered(
-            classifier.labels if classifier is not None else (), self._renamed
-        )
-        if self._memory is not None:
-            self._gallery_changed(self._memory)
-        self.hub.publish("gallery", {"version": version, "products": products})
-
-    def _gallery_changed(self, memory: Memory) -> None:
-        """Let what is remembered follow the gallery, whoever changed it."""
-        memory.review.judge_again(self.products.steady)
-        try:
-            with self.products.opened() as gallery:
-                events = gallery.events(self._followed)
-            for event in events:
-                if event.kind == "rollback":
-                    memory.returned(int(event.argument or 0), event.version)
-                self._followed = event.version
-        except VisionEdgeError as error:
-            log.warning("corrections follow the gallery at its next change: %s", error.what)
-
-    def _renamed(self, label: str) -> str:
-        """Say in words what a product is called now that is gone."""
-        with self.products.opened() as gallery:
-            return renamed_to(gallery, label)
 
     def _review_told(self, pending: int) -> None:
         self.hub.publish("review", {"pending": pending})

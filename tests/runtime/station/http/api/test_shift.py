@@ -14,6 +14,7 @@ from support.station import Served, eventually
 
 from vision_edge.runtime.gallery.gallery import Gallery
 from vision_edge.runtime.images.coding import decode_image
+from vision_edge.station.core.gallery_follower import GalleryFollower
 from vision_edge.station.core.shift_report import shift_report
 from vision_edge.station.core.shift_statistics import OTHER, ShiftStatistics, Span
 from vision_edge.station.core.verdict_history import HistoryQuery, VerdictHistory
@@ -263,6 +264,7 @@ def test_a_roll_back_by_another_program_takes_corrections_back(live: Served) -> 
     eventually(lambda: not kept(live, corrected=True))
     assert live.ok(live.get("/statistics"))["corrections"] == []
     live.ok(live.post("/kept/assign", {"ids": [nut], **asked}))
-    live.station._followed = 0
-    live.station._gallery_changed(live.station.memory)
+    station = live.station  # as after a restart: all that happened is read again
+    again = GalleryFollower(station.products, station.expectations, None, station.hub)
+    again.begin(station.memory)
     assert [row["id"] for row in kept(live, corrected=True)] == [nut]
