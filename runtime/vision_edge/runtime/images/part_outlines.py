@@ -7,7 +7,7 @@ larger one around it, to draw its outline and to see the gap between two parts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ Box = tuple[int, int, int, int]
 """Pixel rectangle (x0, y0, x1, y1), the right and lower edges excluded."""
 Outlines = tuple[Outline, ...]
 """A part's outlines: one, or more where shade divides it."""
-Difference = NDArray[np.float32] | NDArray[np.uint8]
+Difference = NDArray[np.float32]
+Level = TypeVar("Level", np.float32, np.uint8)
 
 FINE = 2
 """How much finer the larger picture is."""
@@ -154,11 +155,11 @@ def _sharp(
     return sharp
 
 
-def largest(a: NDArray[Any], b: NDArray[Any]) -> Difference:
+def largest(a: NDArray[Level], b: NDArray[Level]) -> NDArray[Level]:
     """Return how far two pictures are apart in the channel where they are furthest: (h, w)."""
     cv2 = require("cv2")
     blue, green, red = cv2.split(cv2.absdiff(a, b))
-    found: Difference = cv2.max(cv2.max(blue, green), red)
+    found: NDArray[Level] = cv2.max(cv2.max(blue, green), red)
     return found
 
 

@@ -190,6 +190,7 @@ class _Way:
         before_x, before_y = self.x[before] - x, self.y[before] - y
         after_x, after_y = self.x[after] - x, self.y[after] - y
         cross = before_x * after_y - before_y * after_x
+        angle: NDArray[np.float64]
         angle = np.arctan2(cross, before_x * after_x + before_y * after_y)
         return angle if self.positive else -angle
 

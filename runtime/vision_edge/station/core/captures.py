@@ -15,6 +15,7 @@ import numpy as np
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.images.coding import decode_image, encode_jpeg, is_jpeg
 from vision_edge.runtime.images.locating import Found, Locator, most_prominent
+from vision_edge.runtime.images.part_crops import crop_alone
 from vision_edge.runtime.images.presence import square_around
 from vision_edge.runtime.images.quality import inspect_picture
 from vision_edge.runtime.images.reading import AS_IT_SAYS, Reading
@@ -107,7 +108,7 @@ class Capture:
         if catalogue:
             return catalogue_picture(self.image if crop is None else self._cut(crop), self.origin)
         if crop is not None:
-            image = self._cut(crop)
+            image = self._alone(crop)
             return Picture(image, None, self.origin, tuple(inspect_picture(image)))
         if self.locator is not None:
             return read_picture(Frame(self.image, self.origin, 0, 0.0), self.locator)
@@ -132,6 +133,14 @@ class Capture:
     def _around(self, found: Found) -> Crop:
         x0, y0, x1, y1 = square_around(self.size, found.box)
         return Crop(x0, y0, x1 - x0, y1 - y0)
+
+    def _alone(self, crop: Crop) -> Image:
+        """Return a crop; of one of `parts`, without what its neighbours show of themselves."""
+        cut = self._cut(crop)
+        for found in self.located:
+            if self.locator is not None and found.complete and self._around(found) == crop:
+                return crop_alone(self.image, found, self.located, self.locator.scene)
+        return cut
 
     def _cut(self, crop: Crop) -> Image:
         width, height = self.size
