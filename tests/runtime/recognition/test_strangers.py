@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vision_edge.runtime.recognition import strangers as module
+from vision_edge.runtime.recognition import stranger_beliefs as beliefs
 from vision_edge.runtime.recognition.product_scores import ProductScores
 from vision_edge.runtime.recognition.snapshot_scores import (
     COHORT_NEAREST,
@@ -118,7 +118,7 @@ def test_a_station_of_nothing_but_a_product_is_not_explained_away() -> None:
 
 def test_one_product_alone_is_judged_strictly() -> None:
     model = fit_strangers([units(1, 1)], ORIGIN, NOBODY)
-    assert (model.mean, model.width, model.draws) == (module.LONE_MEAN, module.LONE_WIDTH, ())
+    assert (model.mean, model.width, model.draws) == (beliefs.LONE_MEAN, beliefs.LONE_WIDTH, ())
 
 
 @pytest.mark.parametrize("count", [2, 3, 70])

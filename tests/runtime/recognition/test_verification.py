@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from vision_edge.runtime.recognition.negatives import Negatives
 from vision_edge.runtime.recognition.part_consensus import agree
 from vision_edge.runtime.recognition.prototypes import Decision, PrototypeClassifier
+from vision_edge.runtime.recognition.stranger_beliefs import LONE_MEAN, LONE_WIDTH
 from vision_edge.runtime.recognition.strangers import (
-    LONE_MEAN,
-    LONE_WIDTH,
     Cohort,
     Draws,
     Strangers,
@@ -126,8 +125,11 @@ def test_wrong_parts_pass_at_the_asked_rate_and_more_right_ones_than_are_identif
 
 def test_of_one_product_alone_it_is_what_strangers_reach() -> None:
     frames, snapshots = world(1, 1, 2)
-    model = wrong_parts(snapshots[:1]).of(0)
+    model = wrong_parts(snapshots[:, :1]).of(0)
     assert (model.mean, model.width, model.draws) == (LONE_MEAN, LONE_WIDTH, ())
+    by_two = wrong_parts(snapshots).of(0)
+    assert by_two == fit_strangers([snapshots[0, :2]], ORIGIN, NOBODY)
+    assert by_two.width < LONE_WIDTH
     [decision] = classifier(snapshots).verify("0", 0.4 * frames[0, :1] + 0.5)
     assert decision.verification is not None
     assert decision.verification.wrong_rate == pytest.approx(decision.stranger_rate)

@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings
-from vision_edge.runtime.recognition.product_scores import ProductScores
+from vision_edge.runtime.recognition.product_scores import ProductScores, cosines
 from vision_edge.runtime.recognition.prototypes import SAME_PICTURE, checked_products
 from vision_edge.runtime.recognition.snapshot_scores import (
     EXACT_CENTRES,
     FRAME_SHARE,
+    ONE_MORE_SNAPSHOT,
     cohort_shift,
 )
 from vision_edge.runtime.recognition.strangers import Cohort, fit_strangers
 
-WRONG_LEAD = 0.05
-"""A snapshot bears a wrong label when another product is nearer by so much."""
-NEXT_GAIN = 0.1
-"""One snapshot more brings the own product nearer, by this times `1 / (K - 1) - 1 / K`."""
+WRONG_LEAD, COMPANY_SHARE = 0.07, 0.3
+"""A snapshot bears a wrong label when the others of its product are more alike without it, and
+another product is nearer by so much: to that lead counts, by this share, how much more alike."""
 LEAST_JUDGED = 3
 """So many snapshots of a product tell which of them is odd; of fewer either may be."""
 ODD_SHARE, ODD_LEAST = 0.5, 0.2
@@ -146,7 +146,8 @@ def check_gallery(
     snapshots = checked_products(labels, snapshots, prior, false_accept_rate)
     strangers = fit_strangers(snapshots, prior, cohort)
     found: list[Checked] = []
-    shared = ProductScores(snapshots, prior) if len(labels) > EXACT_CENTRES else None
+    every = ProductScores(snapshots, prior)
+    shared = every if len(labels) > EXACT_CENTRES else None
     for column in _chosen(snapshots, most):
         own = [
             _left_out(labels, snapshots, prior, same_picture, column, row, shared)
@@ -157,7 +158,7 @@ def check_gallery(
             one if one.rate == 0.0 else replace(one, rate=float(rate))
             for one, rate in zip(own, rates, strict=True)
         ]
-        found.extend(_suspected(rated))
+        found.extend(_suspected(rated, every.units(snapshots[column][: len(rated)])))
     counts = {label: len(rows) for label, rows in zip(labels, snapshots, strict=True)}
     total = sum(counts.values())
     return GalleryCheck(tuple(found), false_accept_rate, len(labels), total, counts)
@@ -233,7 +234,7 @@ def _left_out(
     own = by_column.pop(column, None)
     if own is not None:
         fewer = len(kept[column])
-        own += NEXT_GAIN * (1 / fewer - 1 / (fewer + 1))
+        own += ONE_MORE_SNAPSHOT * (1 / fewer - 1 / (fewer + 1))
         scores[columns.index(column)] = own
     other = max(by_column.values(), default=None)
     same = FRAME_SHARE * float(likeness[0]) >= same_picture
@@ -259,7 +260,7 @@ def _left_out_of_many(
         fewer = len(rows) - 1
         rest = ProductScores([np.delete(rows, row, axis=0)], shared.centre, centre=shared.centre)
         own = FRAME_SHARE * float(rest.of(unit)[0, 0])
-        own += NEXT_GAIN * (1 / fewer - 1 / (fewer + 1))
+        own += ONE_MORE_SNAPSHOT * (1 / fewer - 1 / (fewer + 1))
         scores[column] = own
         if (of_own := float(rest.likeness(unit[0], np.array([0]))[0])) >= likeness:
             holder, likeness = column, of_own
@@ -268,18 +269,34 @@ def _left_out_of_many(
     return Checked(labels[column], row, nearest, own, other, 0.0 if same else 1.0)
 
 
-def _suspected(rows: list[Checked]) -> list[Checked]:
-    """Mark the snapshots of one product that bear a wrong label, or are odd."""
+def _suspected(rows: list[Checked], units: Embeddings) -> list[Checked]:
+    """Mark the snapshots of one product that bear a wrong label, or are odd.
+
+    Args:
+        rows: Its K snapshots, left out.
+        units: float32 (K, D), their directions from the centre.
+    """
     if len(rows) < LEAST_JUDGED:
         return rows
     own: NDArray[np.float64] = np.array([one.score for one in rows], dtype=np.float64)
+    stranger = COMPANY_SHARE * _unlike_the_others(units)
     middle = float(np.median(own))
     marked = []
-    for one, score in zip(rows, own, strict=True):
-        wrong = one.other is not None and one.other > score + WRONG_LEAD and score < middle
+    for one, score, unlike in zip(rows, own, stranger, strict=True):
+        nearer = one.other is not None and one.other - score + unlike > WRONG_LEAD
+        wrong = nearer and unlike > 0.0
         far = score < ODD_SHARE * middle and score < middle - ODD_LEAST
-        marked.append(replace(one, mislabelled=wrong, odd=bool(far and not wrong)))
+        marked.append(replace(one, mislabelled=bool(wrong), odd=bool(far and not wrong)))
     return marked
+
+
+def _unlike_the_others(units: Embeddings) -> NDArray[np.float64]:
+    """Return how much more alike the others are than each is to them: float64 (K,) of (K, D)."""
+    count = len(units)
+    pairs = FRAME_SHARE * cosines(units, units).astype(np.float64)
+    to_each = pairs.sum(axis=1) - np.diag(pairs)
+    among: NDArray[np.float64] = (to_each.sum() - 2.0 * to_each) / ((count - 1) * (count - 2))
+    return among - to_each / (count - 1)
 
 
 def check_document(check: GalleryCheck, identifiers: dict[str, list[int]]) -> dict[str, Any]:

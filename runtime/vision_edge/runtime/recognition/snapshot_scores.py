@@ -6,6 +6,7 @@ Where photographs of anything are at hand, what a picture resembles among them i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,11 @@ COHORT_NEAREST = 10
 """How many impostors are near."""
 FRAME_SHARE = 0.97
 """A frame is one view, a snapshot the mean of its crops: a frame's cosines are so much smaller."""
-MOST_DRAWS = 256
-_EACH = 10
+ONE_MORE_SNAPSHOT = 0.1
+"""With K snapshots its own product is nearer to a frame by this times `1 - 1 / K`."""
+REGISTERED_TWICE = 0.95
+"""Snapshots of one product with so large a cosine are the same picture, or one moment later."""
+MOST_DRAWS, MOST_EACH = 256, 10
 EXACT_CENTRES = 64
 """Beyond so many products, one more or less moves their common centre by nothing."""
 
@@ -80,23 +84,67 @@ def reached_with_others(
     return chosen, reached
 
 
-def own_scores(products: ProductScores, snapshots: Sequence[Embeddings]) -> Floats:
-    """Return what up to `MOST_DRAWS` products' snapshots reach with their own others.
+@dataclass(frozen=True)
+class OwnLikeness:
+    """How alike pictures of one product are, told by snapshots left out.
+
+    Attributes:
+        scores: float64 (N,), what snapshots reach with the others of their own product, as frames
+            would.
+        mean: What a frame reaches with one snapshot of its own product, the mean of the products'.
+        products: How many of them tell that; without any the mean says nothing.
+        shift: What is taken off scores for resembling impostors, the mean of snapshots'.
+    """
+
+    scores: Floats
+    mean: float = 0.0
+    products: int = 0
+    shift: float = 0.0
+
+
+def own_likeness(
+    products: ProductScores, snapshots: Sequence[Embeddings], impostors: Embeddings
+) -> OwnLikeness:
+    """Return what snapshots reach with their own product's others.
+
+    A picture that is registered twice says nothing of how a product's pictures differ: it has no
+    say in the mean. Of more than `MOST_DRAWS` products with two snapshots so many are looked at,
+    evenly chosen, and of more than `MOST_EACH` snapshots the first ones.
+
+    Args:
+        products: The products, which tell the centre.
+        snapshots: Of each of them its snapshots, float32 (K, D).
+        impostors: float32 (M, D), what a score is lowered for resembling.
+    """
+    several = [rows[:MOST_EACH] for rows in snapshots if len(rows) > 1]
+    if not several:
+        return OwnLikeness(np.zeros(0))
+    chosen = np.unique(np.linspace(0, len(several) - 1, MOST_DRAWS).astype(int))
+    found = [_left_out(several[own], products) for own in chosen]
+    telling = [scores[~twice] for scores, twice in found]
+    more = [ONE_MORE_SNAPSHOT * (1.0 - 1.0 / (len(twice) - 1)) for _, twice in found]
+    means = [float(t.mean()) - m for t, m in zip(telling, more, strict=True) if len(t)]
+    told = round(len(means) * len(several) / len(chosen))
+    every = np.concatenate([scores for scores, _ in found])
+    shown = products.units(np.concatenate([several[own] for own in chosen]))
+    shift = float(cohort_shift(shown, products.units(impostors)).mean())
+    return OwnLikeness(every, float(np.mean(means)) if means else 0.0, told, shift)
+
+
+def _left_out(rows: Embeddings, products: ProductScores) -> tuple[Floats, NDArray[np.bool_]]:
+    """Score each snapshot of a product, float32 (K, D), by the K - 1 others.
 
     Returns:
-        float64 (N,), as a frame would; empty where no product has two snapshots.
+        float64 (K,), and which of them are registered twice, bool (K,).
     """
-    several = [rows for rows in snapshots if len(rows) > 1]
-    if not several:
-        return np.zeros(0)
-    chosen = np.unique(np.linspace(0, len(several) - 1, MOST_DRAWS).astype(int))
-    found: list[float] = []
-    for own in chosen:
-        rows = several[own]
-        for row in range(len(rows)) if len(rows) <= _EACH else (0, len(rows) - 1):
-            others = ProductScores([np.delete(rows, row, axis=0)], products.centre, products.centre)
-            found.append(FRAME_SHARE * float(others.of(others.units(rows[row]))[0, 0]))
-    return np.asarray(found, dtype=np.float64)
+    scores, twice = np.empty(len(rows)), np.empty(len(rows), dtype=np.bool_)
+    for row in range(len(rows)):
+        rest = np.delete(rows, row, axis=0)
+        others = ProductScores([rest], products.centre, products.centre)
+        unit = others.units(rows[row])
+        scores[row] = FRAME_SHARE * float(others.of(unit)[0, 0])
+        twice[row] = float(others.likeness(unit[0], np.array([0]))[0]) >= REGISTERED_TWICE
+    return scores, twice
 
 
 def _reached_exactly(

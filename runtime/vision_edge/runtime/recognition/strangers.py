@@ -7,11 +7,11 @@ What a stranger may reach is told by draws of it, none of which needs a stranger
 2. Frames of the station that show no product are strangers indeed, where there are any.
 3. What the station's camera saw without anybody saying what it was: a mixture of products and
    strangers, told apart by what is known of either (`station_mixture`).
-4. Few draws say little, so they are held together by a prior: Student's distribution about their
-   mean, whose width is that of strangers in general. It counts for so many draws of its own: the
-   rate is the predictive distribution of a Dirichlet process (Ferguson 1973, A Bayesian analysis
-   of some nonparametric problems), with draws smoothed by a kernel. With many products the draws
-   alone speak, whatever the shape of their distribution.
+4. Few draws say little, so they are held together by a prior: Student's distribution about what
+   the products' own pictures let expect (`stranger_beliefs`), drawn to the draws' mean. It counts
+   for so many draws of its own: the rate is the predictive distribution of a Dirichlet process
+   (Ferguson 1973, A Bayesian analysis of some nonparametric problems), with draws smoothed by a
+   kernel. With many products the draws alone speak, whatever the shape of their distribution.
 
 Beside that, where photographs of anything but the station are at hand, a query that resembles
 many of them scores high with anything, so half of its mean similarity to the nearest is taken off
@@ -35,30 +35,36 @@ from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.recognition.product_scores import ProductScores
 from vision_edge.runtime.recognition.snapshot_scores import (
     COHORT_NEAREST,
-    own_scores,
+    OwnLikeness,
+    own_likeness,
     reached_with_others,
 )
 from vision_edge.runtime.recognition.station_mixture import Told, told_by_frames
+from vision_edge.runtime.recognition.stranger_beliefs import (
+    LEAST_WIDTH,
+    LONE_MEAN,
+    LONE_SPREAD,
+    LONE_UNKNOWN,
+    LONE_WIDTH,
+    PRIOR_DRAWS,
+    Reached,
+    by_own_pictures,
+    expected_width,
+    weighed,
+)
 from vision_edge.runtime.recognition.tails import Floats, normal_tail, student_tail
 
 ONE_MORE = 0.09
 """A stranger meets all P products, a snapshot the P - 1 others: it scores higher by this times the
 difference of the expected largest of P and of P - 1 normals."""
-PRIOR_MEAN, PRIOR_SPREAD = 0.39, 0.295
-"""What strangers reach with one product, before any others are known, and how domains differ."""
-NOISE, NOISE_POWER, SNAPSHOT_NOISE = 2.44, 0.78, 2.5
-"""Variance of the draws' mean, in variances of a draw: `NOISE / P ** NOISE_POWER`, and
-`SNAPSHOT_NOISE / K` more of it where products have K snapshots."""
-WIDTH, WIDTH_SLOPE, WIDTH_PRODUCTS, LEAST_WIDTH = 0.031, 0.118, 1.28, 0.04
-"""Strangers' standard deviation grows with their mean: `WIDTH + WIDTH_SLOPE * mean`; that counts
-for so many products beside the draws' own."""
-PRIOR_DRAWS, FEWER_DRAWS = 3.15, 0.64
-"""How many draws the prior counts for, against the `P - FEWER_DRAWS` of the products."""
+ALL_NOISE, SNAPSHOT_NOISE = 0.35, 3.15
+"""Variance of the draws' mean, in variances of it as `stranger_beliefs` has them: so much with any
+number of snapshots, and a K-th of so much more with K."""
+FEWER_DRAWS = 0.64
+"""The draws of P products count for `P - FEWER_DRAWS`."""
 KERNEL, KERNEL_WIDTH, KERNEL_PRODUCTS = 0.3, 0.1, 3.0
 """Width of the draws' kernel, in standard deviations of a draw; that standard deviation before any
 products are known, and how many of them it counts for."""
-LONE_MEAN, LONE_WIDTH = 0.36, 0.16
-"""Strangers' scores with one product, which says nothing of its domain: rather too strict."""
 STATION_DRAWS = 100.0
 """The frames of a station count for at most so many draws: neighbours in time are alike."""
 INTRUDER_RATE, MOST_INTRUDERS = 0.002, 0.2
@@ -160,7 +166,7 @@ class Seen:
     def of(
         cls,
         products: ProductScores,
-        snapshots: Sequence[Embeddings],
+        likeness: OwnLikeness,
         frames: Embeddings | None,
     ) -> Seen | None:
         """Compare float32 (N, D) frames, not centred, with products; None where there are none."""
@@ -169,7 +175,7 @@ class Seen:
         scores = products.of(products.units(frames)).astype(np.float64)
         nearest = scores.argmax(axis=1)
         weights = 1.0 / np.bincount(nearest)[nearest] ** FLOOD_POWER
-        return cls(scores, weights, own_scores(products, snapshots))
+        return cls(scores, weights, likeness.scores)
 
     def of_some(self, frames: NDArray[np.bool_]) -> Seen:
         """Return the same of some frames, bool (N,)."""
@@ -186,6 +192,8 @@ class Strangers:
         prior_draws: How many draws the prior counts for.
         draws: By where they come from.
         told: What the frames that a station saw say of the mean and the width, in place of these.
+        unknown: Standard deviation of what is not known of the mean.
+        light: Which share of the prior is a normal distribution, the rest being Student's.
     """
 
     mean: float
@@ -193,6 +201,8 @@ class Strangers:
     prior_draws: float
     draws: tuple[Draws, ...] = ()
     told: Told | None = None
+    unknown: float = 0.0
+    light: float = 0.0
 
     def rate(self, scores: Floats) -> Floats:
         """Return the share of strangers that would score at least as high.
@@ -204,9 +214,7 @@ class Strangers:
             float64 (N,), from 0 to 1.
         """
         total = self.prior_draws * (
-            student_tail((scores - self.mean) / self.width)
-            if self.told is None
-            else self.told.tail(scores)
+            self._believed(scores) if self.told is None else self.told.tail(scores)
         )
         count = self.prior_draws
         for draws in self.draws:
@@ -215,6 +223,13 @@ class Strangers:
             count += draws.count
         rates: Floats = np.clip(total / count, 0.0, 1.0)
         return rates
+
+    def _believed(self, scores: Floats) -> Floats:
+        """Return the share of strangers above scores, as the prior has it."""
+        deviations = (scores - self.mean) / self.width
+        heavy = (1.0 - self.light) * student_tail(deviations)
+        share: Floats = heavy + self.light * normal_tail(deviations)
+        return share
 
 
 def fit_strangers(
@@ -237,45 +252,54 @@ def fit_strangers(
     own = None
     if len(snapshots) > 1 and not (cohort_alone and cohort.telling):
         own = _leave_one_out(snapshots, prior, cohort)
+    likeness = own_likeness(products, snapshots, cohort.impostors)
     rivals = ONE_MORE * _largest_of(len(snapshots))
-    fitted = told_by(own, products.counts, PRIOR_MEAN + rivals)
+    fitted = told_by(own, products.counts, likeness, rivals)
     if cohort.speaking:
         reached = products.of(products.units(cohort.embeddings)).max(axis=1)
         fitted = with_station(fitted, reached.astype(np.float64))
-    if (seen := Seen.of(products, snapshots, cohort.seen)) is None:
+    if (seen := Seen.of(products, likeness, cohort.seen)) is None:
         return fitted
     return with_seen(fitted, seen, seen.scores.max(axis=1), lone=len(snapshots) == 1)
 
 
-def told_by(own: Draws | None, counts: NDArray[np.intp], expected_mean: float) -> Strangers:
+def told_by(
+    reached: Draws | None, counts: NDArray[np.intp], own: OwnLikeness, rivals: float = 0.0
+) -> Strangers:
     """Return the distribution as the products alone tell it.
 
     Args:
-        own: What snapshots reached with products that are not theirs; None of one product alone.
+        reached: What snapshots reached with products that are not theirs; None of one product.
         counts: int (P,), snapshots of each product.
-        expected_mean: Mean of the draws before any are known.
+        own: How alike pictures of one product are.
+        rivals: How much higher strangers score because they meet several products.
     """
+    if reached is None:
+        return _lone(own)
     count = len(counts)
-    if own is None:
-        return Strangers(LONE_MEAN, LONE_WIDTH, PRIOR_DRAWS)
-    uncertainty = NOISE / count**NOISE_POWER
-    mean, trust = _moved_mean(own.mean, expected_mean, uncertainty)
-    few = 1.0 + SNAPSHOT_NOISE * float(np.mean(1.0 / counts))
-    known = count - 1 if count > 2 else 0  # two products reach the same: no spread is seen
-    spread = own.variance * count / (count - 1)
-    expected = max(WIDTH + WIDTH_SLOPE * mean, LEAST_WIDTH) ** 2
-    variance = (WIDTH_PRODUCTS * expected + known * spread) / (WIDTH_PRODUCTS + known)
-    smooth = (KERNEL_PRODUCTS * KERNEL_WIDTH**2 + known * spread) / (KERNEL_PRODUCTS + known)
-    width = float(np.sqrt(variance * (1.0 + trust * uncertainty * few)))
-    drawn = replace(own, count=count - FEWER_DRAWS, kernel=KERNEL * float(np.sqrt(smooth * few)))
-    return Strangers(mean, width, PRIOR_DRAWS, (drawn,))
+    among = Reached(reached.mean, reached.variance * count / (count - 1), count)
+    belief = weighed(own, among, rivals)
+    few = ALL_NOISE + SNAPSHOT_NOISE * float(np.mean(1.0 / counts))
+    mean, unknown = belief.moved(among)
+    spread = among.known * among.variance
+    variance = belief.products * expected_width(mean) ** 2 + spread
+    variance /= belief.products + among.known
+    smooth = (KERNEL_PRODUCTS * KERNEL_WIDTH**2 + spread) / (KERNEL_PRODUCTS + among.known)
+    kernel = KERNEL * float(np.sqrt(smooth * few))
+    drawn = replace(reached, count=count - FEWER_DRAWS, kernel=kernel)
+    not_known = float(np.sqrt(variance * unknown * few))
+    width = float(np.hypot(np.sqrt(variance), not_known))
+    return Strangers(mean, width, belief.draws, (drawn,), unknown=not_known, light=belief.light)
 
 
-def _moved_mean(seen: float, expected: float, uncertainty: float) -> tuple[float, float]:
-    """Return the prior's mean, drawn to what was seen, and how far it was trusted, 0 to 1."""
-    noise = uncertainty * 0.12**2
-    trust = PRIOR_SPREAD**2 / (PRIOR_SPREAD**2 + noise)
-    return trust * seen + (1.0 - trust) * expected, trust
+def _lone(own: OwnLikeness) -> Strangers:
+    """Return the distribution for one product, which has no other: by its own pictures, if any."""
+    if not own.products:
+        return Strangers(LONE_MEAN, LONE_WIDTH, PRIOR_DRAWS, unknown=LONE_UNKNOWN)
+    belief = by_own_pictures(own)
+    return Strangers(
+        belief.mean, LONE_SPREAD, belief.draws, unknown=belief.spread, light=belief.light
+    )
 
 
 def with_station(fitted: Strangers, reached: Floats) -> Strangers:
@@ -305,8 +329,8 @@ def with_seen(fitted: Strangers, seen: Seen, reached: Floats, *, lone: bool) -> 
     """
     if not len(reached):
         return fitted
-    width = max(WIDTH + WIDTH_SLOPE * fitted.mean, LEAST_WIDTH) * (LONE_WIDER if lone else 1.0)
-    unknown = max(fitted.width**2 - width**2, LEAST_UNKNOWN**2) ** 0.5
+    width = expected_width(fitted.mean) * (LONE_WIDER if lone else 1.0)
+    unknown = max(fitted.unknown, LEAST_UNKNOWN)
     told = told_by_frames(reached, fitted.mean, unknown, width, seen.own, seen.weights)
     return replace(fitted, prior_draws=fitted.prior_draws + told.count, told=told)
 

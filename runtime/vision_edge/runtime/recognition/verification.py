@@ -30,9 +30,8 @@ from numpy.typing import NDArray
 
 from vision_edge.runtime.arrays import Embeddings
 from vision_edge.runtime.recognition.product_scores import ProductScores
-from vision_edge.runtime.recognition.snapshot_scores import reached_with_others
+from vision_edge.runtime.recognition.snapshot_scores import own_likeness, reached_with_others
 from vision_edge.runtime.recognition.strangers import (
-    PRIOR_MEAN,
     Cohort,
     Draws,
     Seen,
@@ -184,7 +183,8 @@ class WrongParts:
         self._frames: Floats | None = None
         if cohort.speaking:
             self._frames = products.of(products.units(cohort.embeddings)).astype(np.float64)
-        self._seen = Seen.of(products, snapshots, cohort.seen)
+        likeness = own_likeness(products, snapshots, cohort.impostors)
+        self._seen = Seen.of(products, likeness, cohort.seen)
         if self._seen is not None:
             best = self._seen.scores.max(axis=1)
             self._plain = strangers.rate(best) <= PLAINLY_OTHER
@@ -195,7 +195,7 @@ class WrongParts:
             self._others, self._reached = reached_with_others(snapshots, prior, cohort.impostors)
             pairs = _drawn([scores[np.isfinite(scores)] for scores in self._reached])
         self._counts = products.counts
-        self._fitted = told_by(pairs, products.counts, PRIOR_MEAN)
+        self._fitted = told_by(pairs, products.counts, likeness)
         if pairs is not None:
             (told,) = self._fitted.draws
             self._fitted = replace(self._fitted, draws=(_thinned(told),))
