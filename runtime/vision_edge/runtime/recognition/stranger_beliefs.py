@@ -141,7 +141,7 @@ def weighed(own: OwnLikeness, reached: Reached, rivals: float) -> Belief:
     noise = EVIDENCE * drawn / (reached.products - 1)
     better = line.fit(reached.mean, noise) - flat.fit(reached.mean, noise)
     odds = ON_THE_LINE + SHARPNESS * better
-    told = min(own.products / reached.products, 1.0) ** 2
+    told = min(own.products / reached.products, 1.0) ** 3
     share = told / (1.0 + math.exp(-min(max(odds, -50.0), 50.0)))
     return Belief(
         share * line.mean + (1.0 - share) * flat.mean,
