@@ -295,8 +295,9 @@ def _unlike_the_others(units: Embeddings) -> NDArray[np.float64]:
     count = len(units)
     pairs = FRAME_SHARE * cosines(units, units).astype(np.float64)
     to_each = pairs.sum(axis=1) - np.diag(pairs)
-    among: NDArray[np.float64] = (to_each.sum() - 2.0 * to_each) / ((count - 1) * (count - 2))
-    return among - to_each / (count - 1)
+    among = (to_each.sum() - 2.0 * to_each) / ((count - 1) * (count - 2))
+    unlike: NDArray[np.float64] = among - to_each / (count - 1)
+    return unlike
 
 
 def check_document(check: GalleryCheck, identifiers: dict[str, list[int]]) -> dict[str, Any]:
