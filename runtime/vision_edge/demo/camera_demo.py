@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vision_edge.demo.inspection import Inspector
+from vision_edge.demo.inspection import Inspector, line_presence
 from vision_edge.demo.rendered_demo import Steps, make_bundle
 from vision_edge.runtime.bundles.bundle import load_bundle
 from vision_edge.runtime.errors import VisionEdgeError
@@ -47,7 +47,7 @@ def run_camera_demo(
         session = open_session(load_bundle(make_bundle(out, steps)))
         ask("Clear the scene, then press Enter", default="", show_default=False)
         empty = take_frame(source)
-        presence = Presence(empty.image)
+        presence = line_presence(empty.image)
         with Gallery(
             out / f"gallery-{time.strftime('%Y%m%d-%H%M%S')}.db",
             session.bundle.manifest.identity,

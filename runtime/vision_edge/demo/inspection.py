@@ -50,6 +50,15 @@ class Inspection:
     crowded: Image | None = None
 
 
+def line_presence(empty: Image) -> Presence:
+    """Return what knows a line's empty view, where parts lie apart.
+
+    None is cut in two at its own necks, as parts that touch are: a wing nut was four parts.
+    """
+    return Presence(empty, touching=False)
+
+
+
 class Inspector:
     """Inspects the frames of one line.
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vision_edge.demo.conveyor import write_video
-from vision_edge.demo.inspection import Inspection, Inspector
+from vision_edge.demo.inspection import Inspection, Inspector, line_presence
 from vision_edge.demo.score import Score, score
 from vision_edge.demo.script import Cast, draw_cast
 from vision_edge.demo.settings import line_view
@@ -115,9 +115,9 @@ def run_demo(out: Path, seed: int, passes: int, say: Callable[[str], None]) -> d
         write_video(out / "line.mp4", line)
     session = open_session(load_bundle(bundle))
     with steps.step("register", f"{len(cast.registered)} parts, one snapshot each"):
-        gallery, snapshots = _register(out, cast, session, Presence(empty_window(cast)))
+        gallery, snapshots = _register(out, cast, session, line_presence(empty_window(cast)))
     with steps.step("inspect", "every frame of the video"):
-        inspection = _inspect(out, cast, session, Presence(empty_view(cast)), gallery)
+        inspection = _inspect(out, cast, session, line_presence(empty_view(cast)), gallery)
     truth = [line.truth(i) for i in range(len(line))]
     result = score(cast, truth, inspection.verdicts, line_view(cast.config)[:2])
     gallery.close()

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.parts import empty_belt, laid_out
 from support.runtime import FakeEmbedder, FakeSource, invoke, invoked, noisy, picture
 
 from vision_edge.runtime.arrays import Image
 from vision_edge.runtime.errors import RegistrationError, VisionEdgeError
 from vision_edge.runtime.gallery.gallery import Gallery
+from vision_edge.runtime.images.presence import Presence
 from vision_edge.runtime.pipeline.burst import KEPT, SLOTS, Burst, take_burst, worth_keeping
 from vision_edge.runtime.recognition.view_selection import differing
 from vision_edge.runtime.sources.frame import Frame
@@ -157,3 +159,13 @@ def test_what_makes_no_sense_with_a_burst_is_not_ignored(
         assert isinstance(result.exception, VisionEdgeError), result.output
         assert said in str(result.exception)
     assert not (tmp_path / "g").exists()
+
+
+def test_a_burst_of_several_parts_says_what_is_to_be_done_there() -> None:
+    canvas, _ = laid_out()
+    with pytest.raises(
+        RegistrationError, match="4 of the burst's 4 frame.*several parts"
+    ) as caught:
+        take_burst(burst_of([canvas] * 4), Burst(4.0, Presence(empty_belt())))
+    assert "alone in view" in str(caught.value)
+    assert " at " not in str(caught.value), "where parts lay while they were turned helps nobody"

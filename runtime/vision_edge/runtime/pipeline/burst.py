@@ -88,6 +88,9 @@ class Burst:
         if not self.findings:
             return RegistrationError("the burst has no frames", fix="check the source")
         finding, count = max(self.findings.values(), key=lambda found: found[1])
+        if finding.kind == "several":
+            message = f"{count} of the burst's {self.frames} frame(s) show several parts"
+            return RegistrationError(message, fix="leave the one that is meant alone in view")
         return RegistrationError(
             f"none of the burst's {self.frames} frame(s) can be registered; {count} of them as "
             f"the first: {finding.message}",

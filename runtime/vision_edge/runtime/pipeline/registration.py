@@ -105,7 +105,7 @@ def several_parts(found: Sequence[Found]) -> list[Finding]:
     if len(whole) < 2:
         return []
     message = f"{len(whole)} parts are wholly in view{_listed(whole)}"
-    return [Finding("several", message, "say which, from left to right, or leave one alone")]
+    return [Finding("several", message, "give the number of the one that is meant, or leave it alone in view")]
 
 
 def _listed(whole: Sequence[Found]) -> str:

@@ -19,6 +19,7 @@ WIDTHS = (160, 320, 480, 640, 960, 1280, 1920)
 
 MAX_FPS = 15.0
 BOUNDARY = "frame"
+_END = f"--{BOUNDARY}\r\n".encode()
 _REPEAT_SECONDS = 2.0
 _QUALITY = 80
 
@@ -56,7 +57,8 @@ class Previews:
     ) -> AsyncGenerator[bytes, None]:
         """Deliver a line's frames as parts of `multipart/x-mixed-replace`.
 
-        A frame that stays is sent again every two seconds: so a viewer who has gone is noticed.
+        Each part is ended at once, not by the next: a browser shows a part when it has seen its
+        end, and would be one frame late. A frame that stays is sent again every two seconds: so a viewer who has gone is noticed.
 
         Args:
             line: The line.
@@ -66,6 +68,7 @@ class Previews:
         """
         last: Encoded | None = None
         sent = 0.0
+        yield _END
         while not ended():
             began = time.monotonic()
             encoded = await self.latest(line, width)
@@ -76,12 +79,12 @@ class Previews:
 
 
 def part_of(encoded: Encoded) -> bytes:
-    """Return one part of the stream."""
+    """Return one part of the stream, with the line that ends it and begins the next."""
     headers = "".join(f"{name}: {value}\r\n" for name, value in frame_headers(encoded).items())
     return (
-        f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(encoded.jpeg)}\r\n"
+        f"Content-Type: image/jpeg\r\nContent-Length: {len(encoded.jpeg)}\r\n"
         f"{headers}\r\n"
-    ).encode() + encoded.jpeg + b"\r\n"  # fmt: skip
+    ).encode() + encoded.jpeg + b"\r\n" + _END  # fmt: skip
 
 
 def frame_headers(encoded: Encoded) -> dict[str, str]:

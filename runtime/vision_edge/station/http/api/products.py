@@ -34,6 +34,7 @@ from vision_edge.station.http.request_error import RequestError
 router = APIRouter(tags=["products"])
 Identifier = Annotated[int, Path(ge=1, le=2**53, examples=[17])]
 MAX_FILES = 20
+_GONE = "it may have been removed or renamed meanwhile: look at the products anew"
 _REGISTER: dict[int | str, dict[str, Any]] = {
     **failures(*CHANGING, 404),
     409: {"model": WarningsAnswer, "description": "Warnings were not accepted, or it is refused."},
@@ -149,7 +150,7 @@ def rollback(request: Request, asked: RollbackAsked, user: Engineer) -> VersionA
         if asked.version > gallery.version:
             raise RequestError(
                 404, "not_found", f"there is no version {asked.version} (0 to {gallery.version})",
-                "see GET history",
+                "choose one of the history",
             )  # fmt: skip
         version = gallery.rollback(asked.version)
     station_of(request).memory.returned(asked.version)
@@ -173,11 +174,11 @@ def _picture(upload: Upload, *, catalogue: bool) -> Picture:
 
 def _known(gallery: Gallery, label: str) -> None:
     if label not in gallery.state():
-        raise RequestError(404, "not_found", f"there is no product {label!r}", "see GET products")
+        raise RequestError(404, "not_found", f"there is no product {label!r}", _GONE)
 
 
 def _no_snapshot(identifier: int) -> RequestError:
-    return RequestError(404, "not_found", f"there is no snapshot {identifier}", "see GET products")
+    return RequestError(404, "not_found", f"there is no snapshot {identifier}", _GONE)
 
 
 def _answer(request: Request, registered: Registered) -> RegisteredAnswer:

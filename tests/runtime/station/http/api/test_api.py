@@ -96,6 +96,20 @@ def test_frames_and_previews_are_encoded_once_for_all(live: Served) -> None:
     assert live.get("/sources/none/frame.jpg").status_code == 404
 
 
+def test_a_preview_s_picture_is_ended_at_once_and_not_by_the_next(live: Served) -> None:
+    """A browser shows a part when it has seen its end: the live view was one frame late."""
+    eventually(lambda: live.station.line("good").latest)
+    seen = b""
+    with live.client.stream("GET", f"{API}/sources/good/preview.mjpeg?fps=0.2") as response:
+        for chunk in response.iter_bytes():
+            seen += chunk
+            if seen.count(b"--frame\r\n") == 2:
+                break
+    assert seen.startswith(b"--frame\r\n")
+    assert seen.count(b"Content-Type: image/jpeg") == 1
+    assert seen.endswith(b"\r\n--frame\r\n")
+
+
 def test_freeze_check_and_register(live: Served) -> None:
     eventually(lambda: live.station.line("odd").latest)
     frozen = live.ok(live.post("/sources/odd/freeze"), 201)

@@ -15,6 +15,11 @@ from support.station import Served, served, settings_for
 
 from vision_edge.runtime.bundles.shipped import asset
 
+ON_EACH_OTHER = """
+const boxes = [...document.querySelectorAll(".part-box span")].map((e) => e.getBoundingClientRect());
+return boxes.some((a) => boxes.some((b) => a.left < b.left && a.right > b.left + 0.5
+  && a.top < b.bottom - 0.5 && b.top < a.bottom - 0.5));
+"""
 SCREENS = ((1280, 800), (1024, 600), (800, 480), PHONE)
 
 
@@ -56,6 +61,32 @@ def test_each_part_is_chosen_registered_and_shown_with_its_name(page: Page) -> N
         page.screen(screen)
         until(lambda: len(page.all(".part-box")) == len(NAMES))
         assert page.faults() == []
+
+
+def test_which_of_several_is_asked_in_the_page_s_words_and_a_burst_says_what_to_do(
+    page: Page,
+) -> None:
+    page.screen(SCREENS[2])
+    page.open("/register?source=belt")
+    until(lambda: "tap the number" in page.text("#warnings"))
+    assert "tap the number" in page.text("#several")
+    foot = page.js("return document.getElementById('several').getBoundingClientRect().bottom")
+    assert foot <= SCREENS[2][1], "what is to be done stands on the first screen"
+    page.click("#turn")
+    until(lambda: "several parts" in page.text("#problem"), 30)
+    assert "alone in view" in page.text("#problem")
+    assert page.text("#warnings") == "", "they were of the picture before"
+    assert all("burst" in said and "409" in said for said in page.complaints())
+    page.screen(SCREENS[0])
+
+
+def test_names_of_neighbours_do_not_lie_on_each_other(page: Page) -> None:
+    page.open("/")
+    for screen in SCREENS:
+        page.screen(screen)
+        until(lambda: len(page.all(".part-box span")) == len(NAMES))
+        until(lambda: not page.js(ON_EACH_OTHER))
+    page.screen(SCREENS[0])
 
 
 def test_each_part_says_whether_it_is_the_expected_one_and_the_worst_is_large(

@@ -43,12 +43,26 @@ export class PartBoxes {
       const told = answerOf(part);
       const name = band === null ? "" : told ? t(`expect.${told.answer}`) : verdictName(part);
       const node = el("div", { class: "part-box", "data-band": band === null ? "none" : bandOf(part) });
-      if (name) node.append(el("span", {}, value === undefined || value === null ? name : `${name} ${score(value)}`));
+      if (name) node.append(el("span", {}, part.nearest ? `${name} ${score(value)}` : name));
+      if (name) node.dataset.name = name;
       Object.assign(node.style, {
         left: `${left + x0 * scale}px`, top: `${top + y0 * scale}px`,
         width: `${(x1 - x0) * scale}px`, height: `${(y1 - y0) * scale}px`,
       });
       return node;
     }));
+    this.fit();
+  }
+
+  /** Where names would lie on each other they are shortened: first by the score. */
+  fit() {
+    const boxes = [...this.layer.querySelectorAll(".part-box[data-name]")];
+    for (const box of boxes) {
+      const words = box.firstElementChild;
+      const near = (other) => Math.abs(other.offsetTop - box.offsetTop) < words.offsetHeight;
+      const next = boxes.filter((other) => other.offsetLeft > box.offsetLeft && near(other)).map((other) => other.offsetLeft);
+      words.style.maxWidth = `${Math.min(this.layer.clientWidth, ...next) - box.offsetLeft}px`;
+      if (words.scrollWidth > words.clientWidth) words.textContent = box.dataset.name;
+    }
   }
 }

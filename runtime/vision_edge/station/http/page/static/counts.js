@@ -27,6 +27,13 @@ function table(source, total) {
   return el("table", { class: "counts" }, caption, el("tbody", {}, ...rows(source)));
 }
 
+/** The shift's sources, and those that have a total but no part in this shift yet. */
+function withTotals({ sources, total }) {
+  const seen = new Set(sources.map(({ source }) => source));
+  const none = { parts: 0, products: {}, unsure: 0, unknown: 0, missed: 0 };
+  return [...sources, ...total.filter(({ source }) => !seen.has(source)).map(({ source }) => ({ ...none, source }))];
+}
+
 function draw(counts) {
   last = counts;
   const totals = new Map(counts.total.map((source) => [source.source, source.parts]));
@@ -36,7 +43,7 @@ function draw(counts) {
   const nodes = [el("p", { class: "quiet" }, since)];
   if (counts.problem) nodes.push(el("p", { class: "note bad", role: "alert" }, counts.problem));
   if (!counts.sources.length) nodes.push(el("p", { class: "quiet" }, t(triggered ? "counts.none" : "counts.untriggered")));
-  nodes.push(...counts.sources.map((source) => table(source, totals.get(source.source) ?? source.parts)));
+  nodes.push(...withTotals(counts).map((source) => table(source, totals.get(source.source) ?? source.parts)));
   redraw(byId("counts"), ...nodes, actions());
 }
 

@@ -52,7 +52,8 @@ async function turnPart() {
 async function take(from) {
   clearError(problem);
   capture = null;
-  drawName();  // without a picture there is nothing to register
+  turn += 1;  // what is still asked was of the picture before
+  drawWarnings([], [], null);  // without a picture there is nothing to register
   crop.close();
   byId("part-choices").replaceChildren();
   byId("several").hidden = true;
@@ -129,7 +130,7 @@ async function checkNow() {
 function drawWarnings(problems, similar, about) {
   const others = similar.filter((item) => item.label !== label());
   warned = label() && (problems.length || others.length) ? about : null;
-  const notes = problems.map(({ message, fix }) => note(message, fix));
+  const notes = problems.map(({ code, message, fix }) => (code === "several" ? note(byId("several").textContent) : note(message, fix)));
   if (others.length) {
     const [{ label: nearest, score: likeness }] = others;
     if (label()) notes.push(note(t("register.similar.what", { label: nearest, score: score(likeness) }), t("register.similar.fix")));
