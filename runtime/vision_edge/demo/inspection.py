@@ -58,7 +58,6 @@ def line_presence(empty: Image) -> Presence:
     return Presence(empty, touching=False)
 
 
-
 class Inspector:
     """Inspects the frames of one line.
 

@@ -164,7 +164,7 @@ def test_what_makes_no_sense_with_a_burst_is_not_ignored(
 def test_a_burst_of_several_parts_says_what_is_to_be_done_there() -> None:
     canvas, _ = laid_out()
     with pytest.raises(
-        RegistrationError, match="4 of the burst's 4 frame.*several parts"
+        RegistrationError, match=r"4 of the burst's 4 frame.*several parts"
     ) as caught:
         take_burst(burst_of([canvas] * 4), Burst(4.0, Presence(empty_belt())))
     assert "alone in view" in str(caught.value)

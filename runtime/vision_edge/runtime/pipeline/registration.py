@@ -105,7 +105,8 @@ def several_parts(found: Sequence[Found]) -> list[Finding]:
     if len(whole) < 2:
         return []
     message = f"{len(whole)} parts are wholly in view{_listed(whole)}"
-    return [Finding("several", message, "give the number of the one that is meant, or leave it alone in view")]
+    fix = "give the number of the one that is meant, or leave it alone in view"
+    return [Finding("several", message, fix)]
 
 
 def _listed(whole: Sequence[Found]) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from datetime import datetime, timezone
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Protocol
 
+log = logging.getLogger(__name__)
 DEEDS, REQUESTS = "audit.jsonl", "requests.jsonl"
 SESSION = ("POST /api/v1/login", "POST /api/v1/logout")
 _MAX_BYTES, _KEPT = 5_000_000, 10
@@ -23,6 +25,13 @@ class Heard(Protocol):
 
     def __call__(self, who: str, what: str, result: str | int, **details: Any) -> None:
         """Take a deed, at once; called from any thread."""
+
+
+class _Ring(RotatingFileHandler):
+    """Says in a line of the station's log what it could not write, and goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        log.error("%s: a line could not be written: %s", Path(self.baseFilename).name, sys.exc_info()[1])
 
 
 class AuditLog:
@@ -72,12 +81,15 @@ class AuditLog:
         """Close the files."""
         for ring in (self._deeds, self._requests):
             for handler in ring.handlers:
-                handler.close()
+                try:
+                    handler.close()
+                except OSError as error:  # a full disk: what waits for it is lost now
+                    log.error("%s lacks its last lines: %s", ring.name, error)
 
 
 def _ring(path: Path, max_bytes: int) -> logging.Logger:
     logger = logging.Logger(path.stem, logging.INFO)
-    logger.addHandler(RotatingFileHandler(path, "a", max_bytes, _KEPT, encoding="utf-8"))
+    logger.addHandler(_Ring(path, "a", max_bytes, _KEPT, encoding="utf-8"))
     return logger
 
 

@@ -58,7 +58,8 @@ class Previews:
         """Deliver a line's frames as parts of `multipart/x-mixed-replace`.
 
         Each part is ended at once, not by the next: a browser shows a part when it has seen its
-        end, and would be one frame late. A frame that stays is sent again every two seconds: so a viewer who has gone is noticed.
+        end, and would be one frame late. A frame that stays is sent again every two seconds: so
+        a viewer who has gone is noticed.
 
         Args:
             line: The line.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from support.station import Served, eventually
 
 from vision_edge.station.core.audit import DEEDS, REQUESTS, AuditLog
@@ -25,6 +26,22 @@ def test_no_noise_pushes_a_deed_out(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob(f"{REQUESTS}*"))) == 11
     assert lines_of(tmp_path, REQUESTS)[-1]["ids"] == 500
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 11 * 2000 + 1000
+
+
+def test_a_full_disk_costs_a_line_in_the_log_and_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no device that is always full")
+    (tmp_path / DEEDS).symlink_to(full)
+    log = AuditLog(tmp_path)
+    log.write("boss", "POST /api/v1/undo", 200, deed=True)
+    assert f"{DEEDS}: a line could not be written" in caplog.text
+    assert "No space left" in caplog.text
+    log.close()
+    assert "audit lacks its last lines" in caplog.text
+    assert "Traceback" not in caplog.text + capfd.readouterr().err
 
 
 def test_requests_that_change_nothing_are_no_deeds(live: Served) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request
 
 from vision_edge.station.core.shift_report import shift_report
-from vision_edge.station.core.shift_statistics import Span
+from vision_edge.station.core.shift_statistics import Span, StatisticsError
 from vision_edge.station.core.station import Station
 from vision_edge.station.http.page.shift_charts import shift_charts
 
@@ -21,7 +21,7 @@ _SHOWN = 200
 
 
 def shift_context(station: Station, request: Request, words: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the template needs.
+    """Return what the template needs; a `problem` and no report where there is none to be had.
 
     Args:
         station: The station.
@@ -36,9 +36,11 @@ def shift_context(station: Station, request: Request, words: Mapping[str, str]) 
     until = time.time()
     step = HOURS[hours]
     until = -(-until // (60 * step)) * 60 * step  # whole steps, so that the last is no half one
-    report = shift_report(
-        station.memory.statistics, Span(until - 3600 * hours, until, source), step
-    )
+    span = Span(until - 3600 * hours, until, source)
+    try:
+        report = shift_report(station.memory.statistics, span, step)
+    except StatisticsError as error:  # a full disk, say
+        return {"problem": error}
     return {
         "report": report,
         "charts": shift_charts(report, words),

@@ -16,7 +16,8 @@ from support.station import Served, served, settings_for
 from vision_edge.runtime.bundles.shipped import asset
 
 ON_EACH_OTHER = """
-const boxes = [...document.querySelectorAll(".part-box span")].map((e) => e.getBoundingClientRect());
+const names = [...document.querySelectorAll(".part-box span")];
+const boxes = names.map((e) => e.getBoundingClientRect());
 return boxes.some((a) => boxes.some((b) => a.left < b.left && a.right > b.left + 0.5
   && a.top < b.bottom - 0.5 && b.top < a.bottom - 0.5));
 """
