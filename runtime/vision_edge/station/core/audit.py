@@ -31,7 +31,9 @@ class _Ring(RotatingFileHandler):
     """Says in a line of the station's log what it could not write, and goes on."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        log.error("%s: a line could not be written: %s", Path(self.baseFilename).name, sys.exc_info()[1])
+        log.error(
+            "%s: a line could not be written: %s", Path(self.baseFilename).name, sys.exc_info()[1]
+        )
 
 
 class AuditLog:
@@ -81,10 +83,14 @@ class AuditLog:
         """Close the files."""
         for ring in (self._deeds, self._requests):
             for handler in ring.handlers:
-                try:
-                    handler.close()
-                except OSError as error:  # a full disk: what waits for it is lost now
-                    log.error("%s lacks its last lines: %s", ring.name, error)
+                _close(handler, ring.name)
+
+
+def _close(handler: logging.Handler, name: str) -> None:
+    try:
+        handler.close()
+    except OSError as error:  # a full disk: what waits for it is lost now
+        log.error("%s lacks its last lines: %s", name, error)
 
 
 def _ring(path: Path, max_bytes: int) -> logging.Logger:

@@ -7,6 +7,7 @@ beyond the bound of a day are counted as one, so the file stays small whatever c
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from vision_edge.station.core.wire import Record
 from vision_edge.station.core.writer import Writer
 from vision_edge.station.settings.history import StatisticsSettings
 
+log = logging.getLogger(__name__)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS minutes (
   minute INTEGER NOT NULL, source TEXT NOT NULL, label TEXT NOT NULL, band TEXT NOT NULL,
@@ -207,8 +209,11 @@ class ShiftStatistics:
     def close(self) -> None:
         """Write what was counted, and close the file."""
         ended = self._writer.close()
-        self.flush()
-        self._end_outages()
+        try:
+            self.flush()
+            self._end_outages()
+        except StatisticsError as error:  # a full disk, say: the station ends all the same
+            log.error("the last counts are lost: %s", error)
         if ended:
             self._tables.close()
 

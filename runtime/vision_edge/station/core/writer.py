@@ -9,6 +9,8 @@ from collections.abc import Callable
 from queue import Empty, Full, Queue
 from typing import Generic, TypeVar
 
+from vision_edge.runtime.errors import VisionEdgeError
+
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
@@ -78,7 +80,10 @@ class Writer(Generic[T]):
                 if item is None:
                     return
                 self._write(item)
-            except Exception:  # a full disk, say: the next may fit
+            except VisionEdgeError as error:  # a full disk, say: the next may fit
+                log.error("%s: something could not be written: %s", self._name, error)
+                self._failed(item)  # type: ignore[arg-type]
+            except Exception:
                 log.exception("%s: something could not be written", self._name)
                 self._failed(item)  # type: ignore[arg-type]
             finally:
@@ -87,5 +92,7 @@ class Writer(Generic[T]):
     def _attempt(self, act: Callable[[], object]) -> None:
         try:
             act()
+        except VisionEdgeError as error:
+            log.error("%s failed: %s", self._name, error)
         except Exception:
             log.exception("%s failed", self._name)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from datetime import datetime, timezone
 from typing import Any
 
@@ -45,6 +47,16 @@ def test_every_verdict_is_kept_with_its_picture_and_found(live: Served) -> None:
     for bad in ({"since": "yesterday"}, {"since": "2026-01-01T00:00:00"}, {"band": "green"}):
         assert live.get("/kept", params=bad).status_code == 422, bad
     assert live.get(f"/kept/{'0' * 24}.jpg").status_code == 404
+
+
+def test_without_its_numbers_the_page_of_the_shift_says_what_is_wrong(live: Served) -> None:
+    """On a full disk a browser showed the API's error as text."""
+    with closing(sqlite3.connect(live.station.settings.state_dir / "statistics.db")) as db:
+        db.execute("DROP TABLE minutes")
+    answer = live.client.get("/shift")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "the statistics cannot be used: no such table" in answer.text
+    assert "check the state folder" in answer.text
 
 
 def test_a_wrong_green_verdict_is_put_right_and_that_is_undone(live: Served) -> None:
