@@ -17,7 +17,10 @@ def lines(check: GalleryCheck, identifiers: dict[str, list[int]]) -> list[str]:
     if check.named is None:
         told.append("no product has two snapshots, so nothing can be left out and judged")
     else:
-        told.append(f"about {100 * check.named:.0f} % of parts will be named rightly, {asked}")
+        told.append(
+            f"about {100 * check.named:.0f} % of parts will be named rightly, {asked}"
+            + _told_by(check)
+        )
     for name, share in sorted(check.by_product().items(), key=lambda row: row[1])[:FEW]:
         if share < 1.0:
             told.append(f"  {100 * share:3.0f} %  {name}")
@@ -36,3 +39,14 @@ def lines(check: GalleryCheck, identifiers: dict[str, list[int]]) -> list[str]:
     if check.lone:
         told.append("one snapshot only, add another: " + ", ".join(map(repr, check.lone)))
     return told
+
+
+def _told_by(check: GalleryCheck) -> str:
+    """Return which products the share is told by, where some have one snapshot only."""
+    if not check.lone:
+        return ""
+    judged = [one.product for one in check.snapshots if one.judged]
+    return (
+        f"; told by {len(judged)} snapshot(s) of {len(set(judged))} product(s), "
+        f"nothing is known of the other {check.products - len(set(judged))}"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,6 +82,7 @@ def validate(
         classifier = classifier_for(opened, session, **acceptance.values)
     bad: list[str] = []
     found = _found(pictures)
+    _refuse_products_further_down(found, pictures, classifier.labels)
     tried = list(_judged(found, pictures, session, classifier, reading, bad))
     if not tried:
         raise DataError(
@@ -116,6 +117,25 @@ def _found(pictures: Path) -> PictureFiles:
     for line in found.lines():
         typer.echo(f"note: {pictures}: {line}", err=True)
     return found
+
+
+def _refuse_products_further_down(found: PictureFiles, root: Path, labels: Sequence[str]) -> None:
+    """Refuse products' folders inside another: their pictures would count as strangers.
+
+    Raises:
+        DataError: If a folder with a product's name lies in one that is no product's.
+    """
+    for file in found.files:
+        folders = file.split("/")[:-1]
+        names = [one_form(folder) for folder in folders]
+        products = [number for number, name in enumerate(names) if name in labels]
+        if products and products[0] > 0:
+            above = "/".join(folders[: products[0]])
+            raise DataError(
+                f"{root}: the folder of {names[products[0]]!r} lies inside {above!r}, which is no "
+                "product, so its pictures would count as strangers",
+                fix=f"have the products' folders side by side in PICTURES, or give {root / above}",
+            )
 
 
 def _judged(

@@ -229,3 +229,14 @@ def test_check_names_a_wrong_label_and_the_share_that_will_be_named(
     assert 0 <= told["named"] <= 1
     invoked("gallery", "drop", "3", *gallery)
     assert "wrong label" not in invoked("gallery", "check", bundle_path, *gallery)
+
+
+def test_check_says_which_products_the_share_is_told_by(bundle_path: Path, tmp_path: Path) -> None:
+    gallery = ["--gallery", tmp_path / "g"]
+    for number, label in enumerate(LABELS):
+        for seed in range(2 if number == 0 else 1):
+            path = tmp_path / f"{label}-{seed}.png"
+            cv2.imwrite(str(path), noisy(picture(number, 96), 10 * number + seed, 40))
+            invoked("register", bundle_path, label, path, *gallery, "--force")
+    said = invoked("gallery", "check", bundle_path, *gallery)
+    assert "told by 2 snapshot(s) of 1 product(s), nothing is known of the other 2" in said

@@ -58,6 +58,29 @@ def test_a_missed_limit_is_named_and_is_the_status(
     assert "another product:" not in result.output
 
 
+@pytest.mark.parametrize("place", ["good", "line/good"])
+def test_products_inside_a_folder_that_is_none_are_not_taken_for_strangers(
+    bundle_path: Path, registered: Path, labelled: Path, place: str
+) -> None:
+    inside = labelled / place
+    inside.mkdir(parents=True)
+    (labelled / LABELS[0]).rename(inside / LABELS[0])
+    result = invoke("validate", bundle_path, labelled, "--gallery", registered)
+    assert isinstance(result.exception, DataError)
+    assert f"the folder of {LABELS[0]!r} lies inside {place!r}" in str(result.exception)
+    assert str(inside) in str(result.exception.fix)
+
+
+def test_a_products_own_folder_may_hold_folders(
+    bundle_path: Path, registered: Path, labelled: Path
+) -> None:
+    within = labelled / LABELS[0] / "morning" / LABELS[0]
+    within.mkdir(parents=True)
+    (labelled / LABELS[0] / "0.png").rename(within / "0.png")
+    said = invoked("validate", bundle_path, labelled, "--gallery", registered)
+    assert "9 picture(s) of products, 6 of strangers" in said
+
+
 def test_without_strangers_a_limit_on_them_is_not_passed_in_silence(
     bundle_path: Path, registered: Path, labelled: Path
 ) -> None:
