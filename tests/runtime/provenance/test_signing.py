@@ -302,7 +302,7 @@ def test_an_old_endorsement_does_not_bring_a_replaced_key_back(maker: Maker) -> 
     kept = vouched(second, maker.key, False)
     maker.store.take_endorsed(kept, "kept", utc_now())
     maker.store.take_endorsed(vouched(third, second, True), "next", utc_now())
-    with pytest.raises(ProvenanceError, match="was replaced by .*, which no endorsement undoes"):
+    with pytest.raises(ProvenanceError, match="which no endorsement undoes"):
         maker.store.take_endorsed(kept, "kept", utc_now())
     assert maker.store.find(second.keyid).replaced_by == third.keyid
 
@@ -454,7 +454,7 @@ def test_a_store_that_anyone_may_write_trusts_nobody(maker: Maker, tmp_path: Pat
     maker.store.path.chmod(0o755)
     (file,) = maker.store.path.iterdir()
     file.chmod(0o666)
-    with pytest.raises(ProvenanceError, match=f"{file.name}: anyone may write into it"):
+    with pytest.raises(ProvenanceError, match="json: anyone may write into it"):
         maker.store.keys()
     file.chmod(0o644)
     assert maker.store.keys()
