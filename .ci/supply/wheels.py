@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from supply.dependencies import ROOT, SupplyError
@@ -27,43 +28,49 @@ def commit_time(root: Path = ROOT) -> int:
     return int(told.stdout) if told.returncode == 0 and told.stdout.strip() else 315532800
 
 
-def build(folder: Path, root: Path = ROOT) -> dict[str, str]:
+def build(
+    folder: Path, root: Path, epoch: int, *, umask: int = -1, zone: str | None = None
+) -> dict[str, str]:
     """Build wheels and sdist with the tools that are installed; return sha256 by file name.
+
+    Args:
+        folder: Where they are written.
+        root: The checkout, or a copy of one.
+        epoch: The time that they bear, in seconds since 1970.
+        umask: Modes that the builders' files lack; default: this process' own.
+        zone: The builders' time zone; default: this process' own.
 
     Raises:
         SupplyError: If they cannot be built.
     """
-    env = {**os.environ, "SOURCE_DATE_EPOCH": str(commit_time(root))}
-    told = subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--sdist", "--outdir",
-         str(folder), str(root)],
-        env=env, capture_output=True, text=True,
-    )  # fmt: skip
-    if told.returncode:
-        raise SupplyError(f"not built: {(told.stderr or told.stdout)[-2000:]}")
-    devices = str(ROOT / ".ci" / "wheel_for_devices.py")
-    subprocess.run([sys.executable, devices, str(folder)], check=True, env=env, stdout=sys.stderr)
+    env = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), **({"TZ": zone} if zone else {})}
+    devices = [str(ROOT / ".ci" / "wheel_for_devices.py"), str(folder)]
+    for arguments in (
+        ["-m", "build", "--no-isolation", "--wheel", "--sdist", "--outdir", str(folder), str(root)],
+        devices,
+    ):
+        told = subprocess.run(
+            [sys.executable, *arguments], env=env, umask=umask, capture_output=True, text=True
+        )
+        if told.returncode:
+            raise SupplyError(f"not built: {(told.stderr or told.stdout)[-2000:]}")
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
 def build_twice(root: Path = ROOT) -> dict[str, str]:
     """Build here, and a copy with other times, modes and zone elsewhere; return the hashes.
 
+    Both at once: they share nothing but the tools.
+
     Raises:
         SupplyError: If they differ.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
         first, second, copy = (Path(folder) / name for name in ("first", "second", "copy"))
-        one = build(first, root)
-        before, zone = os.umask(0o077), os.environ.get("TZ")
-        os.environ.update(TZ="Asia/Tokyo", SOURCE_DATE_EPOCH=str(commit_time(root)))
-        try:
-            _copied(root, copy)
-            other = build(second, copy)
-        finally:
-            os.umask(before)
-            os.environ.pop("SOURCE_DATE_EPOCH")
-            os.environ.pop("TZ") if zone is None else os.environ.update(TZ=zone)
+        _copied(root, copy)
+        here = pool.submit(build, first, root, commit_time(root))
+        other = build(second, copy, commit_time(root), umask=0o077, zone="Asia/Tokyo")
+        one = here.result()
     different = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
     if different:
         raise SupplyError(f"built twice, and not the same: {', '.join(different)}")

@@ -41,18 +41,20 @@ def verify(
     """
     store = TrustStore(trust)
     found = check_folder(path, store) if path.is_dir() else [check_records(path, store)]
+    open_end = unsealed and found[-1].unsealed
     if as_json:
         typer.echo(json.dumps([_document(one) for one in found], ensure_ascii=False, indent=1))
     else:
-        typer.echo("\n".join(_line(one) for one in found))
-    if unsealed and not found[-1].unsealed:
+        typer.echo("\n".join(_line(one, open_end and one is found[-1]) for one in found))
+    if unsealed and not open_end:
         typer.echo("note: nothing is unsealed but whole here, so that --unsealed changes nothing")
-    open_end = unsealed and found[-1].unsealed
     if not all(one.sound for one in (found[:-1] if open_end else found)):
         raise typer.Exit(1)
 
 
-def _line(found: RecordsFound) -> str:
+def _line(found: RecordsFound, still_written: bool) -> str:
+    if still_written:
+        return f"{found.path}: whole so far, and {found.problem}"
     if found.problem:
         at = "" if found.line is None else f"line {found.line}: "
         return f"{found.path}: NOT SOUND: {at}{found.problem}"

@@ -88,14 +88,16 @@ def sign_bundle(
     from vision_edge.runtime.bundles.bundle import load_bundle
 
     bundle = load_bundle(path)
-    return sign_folder(path, "bundle", key, name or signable(bundle.manifest.name), version)
+    called = signable(bundle.manifest.name) if name is None else name
+    return sign_folder(path, "bundle", key, called, version)
 
 
 def _sign_archive(path: Path, key: PrivateKey, name: str | None, version: int | None) -> Artifact:
     from vision_edge.runtime.gallery.archive import open_archive
 
     with open_archive(path):
-        return sign_file(path, "gallery", key, name or signable(path.stem), version)
+        called = signable(path.stem) if name is None else name
+        return sign_file(path, "gallery", key, called, version)
 
 
 def _pack(folder: Path, path: Path) -> None:

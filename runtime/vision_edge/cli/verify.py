@@ -11,6 +11,7 @@ import typer
 from vision_edge.cli.app import command_app
 from vision_edge.cli.grouped_command import command
 from vision_edge.cli.provenance_options import Trust, told
+from vision_edge.runtime.errors import ProvenanceError
 from vision_edge.runtime.provenance.checking import Provenance, Signed
 from vision_edge.runtime.provenance.taken import Taken
 from vision_edge.runtime.provenance.trust import TrustStore
@@ -38,6 +39,8 @@ def verify(
 
     The status is 1 if it is not. A file of records: `vision-edge records verify`.
     """
+    if not path.exists():
+        raise ProvenanceError(f"{path}: there is no bundle and no archive", fix="check the path")
     provenance = Provenance(TrustStore(trust), None if taken is None else Taken(taken))
     signed = _checked(path, provenance)
     if as_json:

@@ -289,6 +289,24 @@ def test_a_new_key_vouched_for_by_an_older_one_takes_its_place(
         maker.store.take_endorsed(alien, "it", utc_now())
 
 
+def test_an_old_endorsement_does_not_bring_a_replaced_key_back(maker: Maker) -> None:
+    """Who keeps an endorsement from before a key was replaced gains nothing by it."""
+    second, third = PrivateKey.new(), PrivateKey.new()
+
+    def vouched(new: PrivateKey, by: PrivateKey, replaces: bool) -> Envelope:
+        return endorse(
+            new.public, "new", by, not_before=utc_now(), not_after=in_days(90), purposes=BOTH,
+            replaces=replaces,
+        )  # fmt: skip
+
+    kept = vouched(second, maker.key, False)
+    maker.store.take_endorsed(kept, "kept", utc_now())
+    maker.store.take_endorsed(vouched(third, second, True), "next", utc_now())
+    with pytest.raises(ProvenanceError, match="which no endorsement undoes"):
+        maker.store.take_endorsed(kept, "kept", utc_now())
+    assert maker.store.find(second.keyid).replaced_by == third.keyid
+
+
 def test_two_signatures_of_which_one_is_trusted(maker: Maker, tmp_path: Path) -> None:
     path = signed_bundle(tmp_path / "bundle", maker.key)
     document = envelope_of(path)
@@ -434,6 +452,12 @@ def test_a_store_that_anyone_may_write_trusts_nobody(maker: Maker, tmp_path: Pat
     with pytest.raises(ProvenanceError, match="anyone may write"):
         TrustStore(maker.store.path)
     maker.store.path.chmod(0o755)
+    (file,) = maker.store.path.iterdir()
+    file.chmod(0o666)
+    with pytest.raises(ProvenanceError, match="json: anyone may write into it"):
+        maker.store.keys()
+    file.chmod(0o644)
+    assert maker.store.keys()
     (maker.store.path / "notes.txt").write_text("x")
     with pytest.raises(ProvenanceError, match="not a key of a trust store"):
         TrustStore(maker.store.path).keys()

@@ -8,18 +8,20 @@ not written stands in the next line that is.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from vision_edge.runtime.errors import ProvenanceError
 from vision_edge.runtime.provenance.keys import PrivateKey
+from vision_edge.runtime.provenance.record_kept import Kept
 from vision_edge.runtime.provenance.record_lines import (
     MAX_LINE,
     NOTHING,
@@ -31,13 +33,13 @@ from vision_edge.runtime.provenance.record_lines import (
     number_of,
     seal_of,
 )
-from vision_edge.runtime.system.files import atomic_file, fsync_path
+from vision_edge.runtime.system.files import fsync_path
 
 Reason = Literal["shift", "size", "stop", "recovered"]
 RESERVE = 16 << 10
 """Bytes kept free of all that records may have: the seal, and what is said of a gap, always fit."""
 SYNC_SECONDS = 1.0
-_CHAIN = "chain.json"
+_KILLED = "counted up to a second before the process ended"
 
 
 class RecordsFullError(ProvenanceError):
@@ -69,6 +71,7 @@ class RecordChain:
         self._file_bytes, self._most_bytes = file_bytes, most_bytes
         self._file: int | None = None
         self._others = self._size = 0
+        self._noted = -SYNC_SECONDS
         self._synced, self._lost_since, self._why = time.monotonic(), now(), ""
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -81,6 +84,7 @@ class RecordChain:
             ) from error
         self._number, self._head, self._problem = 0, NOTHING, ""
         self._went_on = False
+        self._kept: Kept | None = None
 
     def append(self, kind: str, body: dict[str, Any]) -> None:
         """Write one line; the first opens a file.
@@ -95,7 +99,7 @@ class RecordChain:
                 self._open()
             if self.lost:
                 self._put("gap", self._gap())
-                self.lost.clear()
+                self._gap_is_told()
             self._put(kind, body)
         except (OSError, ProvenanceError) as error:
             self._lose(kind, error)
@@ -117,7 +121,7 @@ class RecordChain:
             return
         if self.lost:
             self._put("gap", self._gap(), free=True)
-            self.lost.clear()
+            self._gap_is_told()
         told = {
             "station": self._station, "number": self._number, "lines": self._lines,
             "head": self._head, "previous": self._previous, "first": self._first,
@@ -129,7 +133,8 @@ class RecordChain:
         self.sync()
         os.close(self._file)
         self._file = None
-        self._remember()
+        self._kept = Kept(self._number, self._head)
+        self._kept.write(self.folder)
 
     def go_on(self) -> None:
         """Find where an earlier process ended, and seal its file; once, before anything else.
@@ -137,6 +142,11 @@ class RecordChain:
         Raises:
             OSError: If the seal cannot be written: the next call tries again.
         """
+        if self._kept is None:
+            self._kept = Kept.read(self.folder)
+            if self._kept.lost:
+                self.lost.update(self._kept.lost)
+                self._lost_since, self._why = self._kept.since, f"{self._kept.why}; {_KILLED}"
         if not self._went_on:
             self._number, self._head, self._problem = self._last()
             self._went_on = True
@@ -242,15 +252,30 @@ class RecordChain:
             said = getattr(error, "what", None) or getattr(error, "strerror", None) or error
             self._why = str(said)[:300]
         self.lost[kind] += 1
+        if self._kept is not None and time.monotonic() - self._noted >= SYNC_SECONDS:
+            self._noted = time.monotonic()
+            self._keep(Counter(self.lost))
+
+    def _gap_is_told(self) -> None:
+        self.lost.clear()
+        if self._kept is not None and self._kept.lost:
+            self._keep(Counter())
+
+    def _keep(self, lost: Counter[str]) -> None:
+        """Have what is lost outlive a kill, where the disk has room for that."""
+        assert self._kept is not None
+        self._kept = replace(self._kept, lost=lost, since=self._lost_since, why=self._why)
+        with contextlib.suppress(OSError):
+            self._kept.write(self.folder)
 
     # --- going on where an earlier process ended -----------------------------------------------
 
     def _last(self) -> tuple[int, str, str]:
         """Return number and last hash of the latest file, and what is wrong with it."""
         files = files_of(self.folder)
-        number, head = self._remembered()
-        if not files or (number_of(files[-1]) or 0) < number:
-            return number, head, ""
+        assert self._kept is not None
+        if not files or (number_of(files[-1]) or 0) < self._kept.number:
+            return self._kept.number, self._kept.head, ""
         return self._recovered(files[-1])
 
     def _recovered(self, path: Path) -> tuple[int, str, str]:
@@ -268,7 +293,8 @@ class RecordChain:
             return number, state.head, ""
         if not state.lines:  # killed before its first line was whole
             path.unlink()
-            known, head = self._remembered()
+            assert self._kept is not None
+            known, head = self._kept.number, self._kept.head
             before = self._recovered(files_of(self.folder)[-1]) if files_of(self.folder) else None
             return before or (known, head, "")
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -279,18 +305,6 @@ class RecordChain:
         self._put("recovered", {"torn_bytes": torn}, free=True)
         self.seal("recovered")
         return number, self._head, ""
-
-    def _remember(self) -> None:
-        """Keep number and head: all files may be taken away, and the chain goes on."""
-        with atomic_file(self.folder / _CHAIN) as temporary:
-            temporary.write_text(json.dumps({"number": self._number, "head": self._head}) + "\n")
-
-    def _remembered(self) -> tuple[int, str]:
-        try:
-            kept = json.loads((self.folder / _CHAIN).read_text())
-            return int(kept["number"]), str(kept["head"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0, NOTHING
 
 
 class _Replay:

@@ -21,6 +21,7 @@ from vision_edge.runtime.provenance.record_lines import (
 )
 from vision_edge.runtime.provenance.statement import RecordsStatement, SealedRecords, parsed
 from vision_edge.runtime.provenance.trust import TrustedKey, TrustStore
+from vision_edge.runtime.system.files import open_regular
 
 
 @dataclass
@@ -74,7 +75,7 @@ def check_records(path: Path, store: TrustStore) -> RecordsFound:
         What was found; a file that was changed is no error.
 
     Raises:
-        ProvenanceError: If it cannot be read.
+        ProvenanceError: If it cannot be read, or is no plain file.
     """
     found, digest, waiting = RecordsFound(path), hashlib.sha256(), None
     try:
@@ -86,7 +87,8 @@ def check_records(path: Path, store: TrustStore) -> RecordsFound:
             waiting = data
     except OSError as error:
         raise ProvenanceError(
-            f"{path}: cannot be read ({error.strerror})", fix="check it"
+            f"{path}: cannot be read ({error.strerror})",
+            fix="check it; a link or a pipe is no file of records",
         ) from error
     if waiting is None:
         return _bad(found, "empty: not one line", None)
@@ -115,7 +117,7 @@ def check_folder(folder: Path, store: TrustStore) -> list[RecordsFound]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while data := file.readline(MAX_LINE + 2):
             yield data
 

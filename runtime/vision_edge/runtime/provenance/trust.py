@@ -145,7 +145,7 @@ class TrustStore:
         """Return every key, sorted by name.
 
         Raises:
-            ProvenanceError: If a file in the folder is no key's.
+            ProvenanceError: If a file in the folder is no key's, or anyone may write into it.
         """
         paths = sorted(p for p in self.path.iterdir() if not p.name.startswith("."))
         if len(paths) > MAX_KEYS:
@@ -240,6 +240,9 @@ class TrustStore:
             raise untrusted(where, [f"the key {older.title} may not sign that itself"])
         if said.replaces not in (None, older.keyid):
             raise untrusted(where, ["a key can be replaced by an endorsement of its own alone"])
+        known = self._known(public.keyid)
+        if known is not None and known.replaced_by is not None:  # an old endorsement, kept
+            raise untrusted(where, [f"{known.not_now(now)}, which no endorsement undoes"])
         new = self.trust(
             public, said.name, not_before=said.not_before, not_after=said.not_after,
             purposes=purposes, trusted_by=older.keyid,
@@ -333,12 +336,19 @@ def untrusted(where: str, problems: Sequence[str]) -> ProvenanceError:
 
 def _read(path: Path) -> TrustedKey:
     try:
-        key = TrustedKey.model_validate_json(read_regular(path.resolve(), _MAX_FILE))
+        target = path.resolve()
+        anyones = target.stat().st_mode & stat.S_IWOTH
+        key = TrustedKey.model_validate_json(read_regular(target, _MAX_FILE))
         sound = key.public.keyid == key.keyid
     except (OSError, ValueError, ProvenanceError) as error:
         raise ProvenanceError(
             f"{path}: not a key of a trust store", fix="remove it, and trust its key again"
         ) from error
+    if anyones:
+        raise ProvenanceError(
+            f"{path}: anyone may write into it, so that it can tell whom to trust to nobody",
+            fix=f"chmod o-w {path}, and look through `vision-edge keys list`",
+        )
     if not sound:
         raise ProvenanceError(
             f"{path}: its key is not the one that its id names",

@@ -71,13 +71,24 @@ def copy_regular(path: Path, target: Path, most: int) -> str:
 
 
 @contextmanager
-def _regular(path: Path, most: int, size: int | None = None) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a regular file of a fit size; yield it and its bytes."""
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a stranger's file of any size to be read: a regular one, that no link leads to.
+
+    Raises:
+        OSError: If it cannot be read, or is no regular file.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
+        yield stream
+
+
+@contextmanager
+def _regular(path: Path, most: int, size: int | None = None) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file of a fit size; yield it and its bytes."""
+    with open_regular(path) as stream:
+        status = os.fstat(stream.fileno())
         if status.st_size > most or (size is not None and status.st_size != size):
             wanted = f"at most {most}" if size is None else str(size)
             raise OSError(errno.EFBIG, f"{status.st_size} bytes, where {wanted} are expected")
