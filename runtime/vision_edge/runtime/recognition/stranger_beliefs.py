@@ -51,8 +51,9 @@ where nothing is known of that."""
 LONE_MEAN, LONE_WIDTH, LONE_UNKNOWN = 0.36, 0.16, 0.12
 """Strangers' scores with one product of one snapshot, which says nothing of its domain: rather too
 strict; and what of the width is not known of the mean."""
-LONE_SPREAD = 0.09
-"""Of what strangers reach with one product whose own pictures tell the mean."""
+LONE_SPREAD, LONE_TOLD = 0.09, 0.065
+"""Of what strangers reach with one product whose own pictures tell the mean; and what is not known
+of that mean, which a station's frames correct."""
 
 
 @dataclass(frozen=True)

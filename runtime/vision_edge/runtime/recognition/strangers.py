@@ -45,6 +45,7 @@ from vision_edge.runtime.recognition.stranger_beliefs import (
     LEAST_WIDTH,
     LONE_MEAN,
     LONE_SPREAD,
+    LONE_TOLD,
     LONE_UNKNOWN,
     LONE_WIDTH,
     PRIOR_DRAWS,
@@ -308,7 +309,7 @@ def _lone(own: OwnLikeness) -> Strangers:
     if not own.products:
         return Strangers(LONE_MEAN, LONE_WIDTH, PRIOR_DRAWS, unknown=LONE_UNKNOWN)
     belief = by_own_pictures(own)
-    alone = Explanation(1.0, belief.mean, LONE_SPREAD, belief.spread, belief.light)
+    alone = Explanation(1.0, belief.mean, LONE_SPREAD, LONE_TOLD, belief.light)
     return Strangers.explained((alone,), belief.draws)
 
 
