@@ -13,6 +13,7 @@ from vision_edge.runtime.recognition.snapshot_scores import OwnLikeness, own_lik
 from vision_edge.runtime.recognition.stranger_beliefs import (
     OWN_OFFSET,
     OWN_SLOPE,
+    PRIOR_DRAWS,
     PRIOR_MEAN,
     PRIOR_SPREAD,
     Belief,
@@ -20,12 +21,14 @@ from vision_edge.runtime.recognition.stranger_beliefs import (
     by_own_pictures,
     weighed,
 )
-from vision_edge.runtime.recognition.strangers import Cohort
+from vision_edge.runtime.recognition.strangers import Cohort, Strangers
+from vision_edge.runtime.recognition.tails import student_tail
 
 D = 48
 ORIGIN = np.zeros(D, np.float32)
 NONE = np.zeros((0, D), np.float32)
 NOBODY = Cohort(NONE, from_station=False)
+AT = np.linspace(-0.2, 1.0, 25)
 
 
 def pictures(seed: int, classes: int, each: int, spread: float) -> Any:
@@ -103,6 +106,32 @@ def test_few_of_the_products_tell_little() -> None:
     spreads = [weighed(own(0.7, told), reached, 0.1).spread for told in (0, 1, 4, 8)]
     assert spreads == sorted(spreads, reverse=True)
     assert spreads[1] > 0.28
+
+
+def test_a_small_rate_is_asked_of_the_explanation_with_the_longer_tail() -> None:
+    own_pictures = own(0.7, 3)
+    reached = Reached(by_own_pictures(own_pictures).mean + 0.2, 0.01, 3)
+    both = weighed(own_pictures, reached, 0.1)
+    assert 0.1 < both.share < 0.9
+    line, flat = both.explains(reached, few=1.4)
+    assert line.share + flat.share == pytest.approx(1.0)
+    far = np.array([line.mean + 4.0 * line.width])
+    assert line.tail(far) < 0.001
+    mixture = Strangers.explained((line, flat), both.draws).rate(far)
+    assert mixture == pytest.approx(line.tail(far) + flat.tail(far))
+    assert mixture > 10.0 * line.tail(far)
+
+
+def test_one_snapshot_a_product_leaves_one_explanation() -> None:
+    reached = Reached(0.3, 0.01, 5)
+    both = weighed(own(0.0, 0), reached, 0.1)
+    line, flat = both.explains(reached, few=3.5)
+    assert (line.share, flat.share, both.draws) == (0.0, 1.0, PRIOR_DRAWS)
+    together = Strangers.explained((line, flat), both.draws)
+    assert (together.mean, together.width, together.unknown) == pytest.approx(
+        (flat.mean, flat.width, flat.unknown)
+    )
+    assert together.rate(AT) == pytest.approx(student_tail((AT - flat.mean) / flat.width))
 
 
 def test_what_is_reached_moves_the_mean_the_more_the_less_is_known() -> None:

@@ -7,8 +7,9 @@ What a stranger may reach is told by draws of it, none of which needs a stranger
 2. Frames of the station that show no product are strangers indeed, where there are any.
 3. What the station's camera saw without anybody saying what it was: a mixture of products and
    strangers, told apart by what is known of either (`station_mixture`).
-4. Few draws say little, so they are held together by a prior: Student's distribution about what
-   the products' own pictures let expect (`stranger_beliefs`), drawn to the draws' mean. It counts
+4. Few draws say little, so they are held together by a prior: what the products' own pictures let
+   expect, and what is expected where they tell nothing, each by how probable it is
+   (`stranger_beliefs`), both drawn to the draws' mean. It counts
    for so many draws of its own: the rate is the predictive distribution of a Dirichlet process
    (Ferguson 1973, A Bayesian analysis of some nonparametric problems), with draws smoothed by a
    kernel. With many products the draws alone speak, whatever the shape of their distribution.
@@ -44,15 +45,17 @@ from vision_edge.runtime.recognition.stranger_beliefs import (
     LEAST_WIDTH,
     LONE_MEAN,
     LONE_SPREAD,
+    LONE_TOLD,
     LONE_UNKNOWN,
     LONE_WIDTH,
     PRIOR_DRAWS,
+    Explanation,
     Reached,
     by_own_pictures,
     expected_width,
     weighed,
 )
-from vision_edge.runtime.recognition.tails import Floats, normal_tail, student_tail
+from vision_edge.runtime.recognition.tails import Floats, normal_tail
 
 ONE_MORE = 0.09
 """A stranger meets all P products, a snapshot the P - 1 others: it scores higher by this times the
@@ -193,7 +196,7 @@ class Strangers:
         draws: By where they come from.
         told: What the frames that a station saw say of the mean and the width, in place of these.
         unknown: Standard deviation of what is not known of the mean.
-        light: Which share of the prior is a normal distribution, the rest being Student's.
+        explanations: What the prior is a mixture of; Student's distribution if there are none.
     """
 
     mean: float
@@ -202,7 +205,20 @@ class Strangers:
     draws: tuple[Draws, ...] = ()
     told: Told | None = None
     unknown: float = 0.0
-    light: float = 0.0
+    explanations: tuple[Explanation, ...] = ()
+
+    @classmethod
+    def explained(
+        cls, explanations: tuple[Explanation, ...], count: float, *draws: Draws
+    ) -> Strangers:
+        """Return the mixture of explanations, which counts for so many draws, beside draws."""
+        shares, means, widths, unknown = np.array(
+            [(one.share, one.mean, one.width, one.unknown) for one in explanations]
+        ).T
+        mean = float(shares @ means)
+        apart = np.square(means - mean)
+        width, not_known = (float(np.sqrt(shares @ (x**2 + apart))) for x in (widths, unknown))
+        return cls(mean, width, count, draws, unknown=not_known, explanations=explanations)
 
     def rate(self, scores: Floats) -> Floats:
         """Return the share of strangers that would score at least as high.
@@ -226,9 +242,10 @@ class Strangers:
 
     def _believed(self, scores: Floats) -> Floats:
         """Return the share of strangers above scores, as the prior has it."""
-        deviations = (scores - self.mean) / self.width
-        heavy = (1.0 - self.light) * student_tail(deviations)
-        share: Floats = heavy + self.light * normal_tail(deviations)
+        explanations = self.explanations or (
+            Explanation(1.0, self.mean, self.width, self.unknown, light=0.0),
+        )
+        share: Floats = np.sum([one.tail(scores) for one in explanations], axis=0)
         return share
 
 
@@ -280,16 +297,11 @@ def told_by(
     among = Reached(reached.mean, reached.variance * count / (count - 1), count)
     belief = weighed(own, among, rivals)
     few = ALL_NOISE + SNAPSHOT_NOISE * float(np.mean(1.0 / counts))
-    mean, unknown = belief.moved(among)
     spread = among.known * among.variance
-    variance = belief.products * expected_width(mean) ** 2 + spread
-    variance /= belief.products + among.known
     smooth = (KERNEL_PRODUCTS * KERNEL_WIDTH**2 + spread) / (KERNEL_PRODUCTS + among.known)
     kernel = KERNEL * float(np.sqrt(smooth * few))
     drawn = replace(reached, count=count - FEWER_DRAWS, kernel=kernel)
-    not_known = float(np.sqrt(variance * unknown * few))
-    width = float(np.hypot(np.sqrt(variance), not_known))
-    return Strangers(mean, width, belief.draws, (drawn,), unknown=not_known, light=belief.light)
+    return Strangers.explained(belief.explains(among, few), belief.draws, drawn)
 
 
 def _lone(own: OwnLikeness) -> Strangers:
@@ -297,9 +309,8 @@ def _lone(own: OwnLikeness) -> Strangers:
     if not own.products:
         return Strangers(LONE_MEAN, LONE_WIDTH, PRIOR_DRAWS, unknown=LONE_UNKNOWN)
     belief = by_own_pictures(own)
-    return Strangers(
-        belief.mean, LONE_SPREAD, belief.draws, unknown=belief.spread, light=belief.light
-    )
+    alone = Explanation(1.0, belief.mean, LONE_SPREAD, LONE_TOLD, belief.light)
+    return Strangers.explained((alone,), belief.draws)
 
 
 def with_station(fitted: Strangers, reached: Floats) -> Strangers:
