@@ -447,7 +447,9 @@ WORK["validate"] = {
     f"{CLI}.validate.open_session": {},
     f"{CLI}.validate.Gallery": _GALLERY,
     f"{CLI}.validate.classifier_for": {},
-    f"{CLI}.validate._found": gives(SimpleNamespace(passed_over=SimpleNamespace(document=dict))),
+    f"{CLI}.validate._found": gives(
+        SimpleNamespace(files=[], passed_over=SimpleNamespace(document=dict))
+    ),
     f"{CLI}.validate._judged": gives(["tried"]),
     f"{CLI}.validate.Validation": {"return_value.failures.return_value": []},
     f"{CLI}.validate.validation_document": gives({}),

@@ -55,16 +55,16 @@ async def event_stream(station: Station, after: str = "") -> AsyncGenerator[str,
     subscription = station.subscribe()
     try:
         yield "retry: 2000\n\n"
-        last = after
+        told: set[str] = set()
         for record in reversed(station.records(MISSED)) if after else ():
             if record["id"] > after:
-                last = record["id"]
+                told.add(record["id"])
                 yield _text("verdict", record)
         async with aclosing(events_of(subscription)) as events:
             async for event in events:
                 if event is None:
                     yield ": still here\n\n"
-                elif event[1].get("id", "~") > last:  # not told already
+                elif event[1].get("id") not in told:  # two sources' may come in another order
                     yield _text(*event)
     finally:
         subscription.close()
