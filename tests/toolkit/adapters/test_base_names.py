@@ -85,7 +85,7 @@ NAMES: dict[str, tuple[str, str | None, int | None]] = {
     "hf-hub:timm/vit_small_patch14_dinov2.lvd142m@main": ("DINOv2", "small", 14),
 }
 UNKNOWN = [
-    "my-model", "acme/parts-encoder", "/data/large_parts/model", "vision-edge-tiny", "backbone",
+    "my-model", "acme/parts-encoder", "/data/large_parts/model", "backbone",
     "/home/me/dino_project/checkpoint-500", "", "   ", "///", "tinyimages", "/models/base/large",
 ]  # fmt: skip
 
@@ -233,3 +233,8 @@ def test_models_that_hold_a_vision_transformer_among_others_are_none_of_its_kind
     name: str, family: str
 ) -> None:
     assert parse_base(name).family == family
+
+
+def test_the_embedded_backbone_is_a_family_of_its_own() -> None:
+    assert parse_base("vision-edge-tiny").family == "vision-edge"
+    assert parse_base("vit_tiny_patch16_224").family == "ViT"

@@ -16,7 +16,7 @@ from vision_edge.toolkit.adapters.base_names import BaseName, hyphenated, parse_
 
 TRUST_OPTION = "--trust-base"
 _TEXT_TASKS = ("CAUSAL_LM", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS")
-_VIT = frozenset({"ViT", "DeiT", "DINO", "MAE", "MSN", "iBOT", "MoCo", "MIIL ViT"})
+_VIT = frozenset({"ViT", "DeiT", "DINO", "MAE", "MSN", "iBOT", "MoCo", "MIIL ViT", "vision-edge"})
 _CLASSES: dict[str, frozenset[str]] = {
     "vit": _VIT,
     "vit_mae": frozenset({"MAE"}),

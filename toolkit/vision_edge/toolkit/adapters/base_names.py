@@ -26,6 +26,7 @@ _LANGUAGE = (
     r"|gemma\w*|t5|flan|phi\d*|opt|bloom\w*|falcon\w*|deepseek\w*|whisper\w*|wav2vec\w*"
 )
 _FAMILIES: tuple[tuple[str, str], ...] = (
+    ("vision-edge", r"\bvision-edge-tiny\b"),
     ("SigLIP 2", r"siglip-?2\b|siglip.*\bv2-webli\b"),
     ("Grounding DINO", r"\bgrounding-?dino\b"),
     ("Depth Anything", r"\bdepth-anything"),
