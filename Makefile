@@ -126,8 +126,8 @@ $(EDGE_VENV)/.edge: pyproject.toml constraints.txt
 		|| echo "no foreign decoder of Sparkplug: its tests skip"
 	touch $@
 
-# What it is made of. `make audit OSV=all.zip` asks a copy of OSV's database; without one it is
-# fetched, and status 3 says that it could not be: nothing was asked then, and nothing is known.
+# What it is made of. `make audit OSV=all.zip` asks a copy of OSV's database; without one status 3
+# says that nothing was asked, and nothing is known.
 SUPPLY = PYTHONPATH=.ci $(BIN)/python -m supply
 sbom: $(VENV)/.dev
 	$(SUPPLY) sbom $(OUT)/sbom

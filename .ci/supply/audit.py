@@ -1,20 +1,16 @@
 """Known vulnerabilities of what constraints.txt pins, by a copy of OSV's database.
 
-The copy is `all.zip` of the ecosystem PyPI, or a folder of its JSON files; without one it is
-fetched from OSV. Nothing of the project leaves the machine: the whole database comes, and is asked
-here.
-An audit that cannot have a database says so, and does not pass.
+The copy is `all.zip` of the ecosystem PyPI, as OSV exports it, or a folder of its JSON files. It is
+asked here: nothing of the project leaves the machine, and nothing is fetched.
+An audit that has no database says so, and does not pass.
 
-Source: OSV schema 1.7 (https://ossf.github.io/osv-schema), "Evaluation": `affected[].versions`, and
+Source: OSV schema 1.7, "Evaluation": `affected[].versions`, and
 `affected[].ranges[].events` of the types ECOSYSTEM and SEMVER.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,13 +23,10 @@ from packaging.version import InvalidVersion, Version
 
 from supply.dependencies import ROOT, SupplyError, pins
 
-OSV = "https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip"
-_SECONDS = 60.0
 MOST_DAYS = 30
 """Age of the database's last entry from which on it has missed too much to be believed."""
 _LEAST = 1000
 """Advisories that a copy of the whole database has at least; there were over 15,000 in 2025."""
-_LARGEST = 400_000_000
 
 
 class NotAskedError(SupplyError):
@@ -69,28 +62,26 @@ class Audit:
 
 
 def audited(
-    database: str = "",
-    root: Path = ROOT,
-    *,
-    least: int = _LEAST,
-    now: datetime | None = None,
-    address: str = OSV,
+    database: str, root: Path = ROOT, *, least: int = _LEAST, now: datetime | None = None
 ) -> Audit:
     """Look every pinned version up, those for other Pythons too.
 
     Args:
-        database: File or folder; empty: it is fetched.
+        database: File or folder.
         root: The checkout.
         least: Advisories that it must have.
         now: The time, for its age.
-        address: Where it is fetched from.
 
     Raises:
         NotAskedError: If there is none, it is not whole, or too old.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(database) if database else _fetched(address, Path(folder))
-        advisories = list(_read(path))
+    if not database:
+        raise NotAskedError(
+            "no database was given; have all.zip of OSV's export for PyPI, and give it: "
+            "make audit OSV=all.zip"
+        )
+    path = Path(database)
+    advisories = list(_read(path))
     newest = max((str(one.get("modified", "")) for one in advisories), default="")
     if len(advisories) < least:
         raise NotAskedError(f"{path} has {len(advisories)} advisories; a whole copy has {least}")
@@ -161,24 +152,6 @@ def _time(text: str) -> datetime:
         return datetime.fromisoformat(text[:19]).replace(tzinfo=timezone.utc)
     except ValueError:
         raise NotAskedError(f"the database's last advisory is of {text[:40]!r}") from None
-
-
-def _fetched(address: str, folder: Path) -> Path:
-    """Fetch the database.
-
-    Raises:
-        NotAskedError: If it cannot be had.
-    """
-    path = folder / "all.zip"
-    try:
-        with urllib.request.urlopen(address, timeout=_SECONDS) as answer:
-            path.write_bytes(answer.read(_LARGEST))
-    except (OSError, urllib.error.URLError, ValueError) as error:
-        raise NotAskedError(
-            f"OSV's database cannot be fetched here ({error}); fetch {OSV} where the internet is, "
-            "and give it: make audit OSV=all.zip"
-        ) from None
-    return path
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:

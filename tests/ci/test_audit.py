@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import subprocess
 import sys
-import threading
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,32 +89,9 @@ def test_an_old_database_is_no_pass(tmp_path: Path) -> None:
         audited(str(path), least=1, now=NOW + timedelta(days=31))
 
 
-@contextmanager
-def _serving(folder: Path) -> Iterator[str]:
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def test_the_database_is_fetched_where_it_can_be(tmp_path: Path) -> None:
-    _database(tmp_path / "all.zip", _advisory("numpy", [{"introduced": "0"}]))
-    with _serving(tmp_path) as address:
-        told = audited(address=f"{address}/all.zip", least=1, now=NOW)
-        assert {what.split()[0] for what, _, _ in told.found} == {"numpy"}
-        with pytest.raises(NotAskedError, match=r"make audit OSV=all\.zip"):
-            audited(address=f"{address}/gone.zip", least=1, now=NOW)
-    with pytest.raises(NotAskedError, match="cannot be fetched"):
-        audited(address=f"{address}/all.zip", least=1, now=NOW)
+def test_without_a_database_nothing_was_asked() -> None:
+    with pytest.raises(NotAskedError, match=r"make audit OSV=all\.zip"):
+        audited("", least=1, now=NOW)
 
 
 def test_a_withdrawn_advisory_and_another_ecosystems_say_nothing(tmp_path: Path) -> None:
