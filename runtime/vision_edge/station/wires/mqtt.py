@@ -22,7 +22,8 @@ from vision_edge.station.core.wire import Record
 from vision_edge.station.settings.connections import host_and_port
 from vision_edge.station.settings.wires import MqttSettings
 from vision_edge.station.wires.discovery import Discovery
-from vision_edge.station.wires.mqtt_link import Link, LinkError, check_files
+from vision_edge.station.wires.mqtt_connection import LinkError, check_files
+from vision_edge.station.wires.mqtt_link import Link
 from vision_edge.station.wires.mqtt_topics import Topics
 from vision_edge.station.wires.outbox_wire import OutboxWire
 from vision_edge.station.wires.payload import encoded, numbered

@@ -32,7 +32,7 @@ from vision_edge.runtime.errors import VisionEdgeError
 from vision_edge.station.core.wire import Commands
 from vision_edge.station.settings.wires import MqttSettings
 from vision_edge.station.wires.mqtt import MqttWire
-from vision_edge.station.wires.mqtt_link import in_the_clear
+from vision_edge.station.wires.mqtt_connection import in_the_clear
 from vision_edge.station.wires.mqtt_topics import Topics, level
 
 pytest.importorskip("paho.mqtt.client")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vision_edge.runtime.errors import require
 from vision_edge.station.fleet.shared_gallery.entries import MAX_ENTRY
 from vision_edge.station.settings.wires import MqttSettings
-from vision_edge.station.wires.mqtt_link import client_of
+from vision_edge.station.wires.mqtt_connection import client_of
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client

@@ -7,14 +7,13 @@ Leaving a topic that nobody has joined is such a request, in MQTT 3.1.1 and 5, a
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from vision_edge.station.settings.sparkplug import SparkplugSettings
-from vision_edge.station.wires.mqtt_link import LASTING, LinkError, client_of
+from vision_edge.station.wires.mqtt_connection import LinkError, MqttConnection
 from vision_edge.station.wires.sparkplug.edge_node import Message
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ MESSAGE_BYTES = 64 << 10
 _INBOX = 200  # messages that wait
 
 
-class SparkplugLink:
+class SparkplugLink(MqttConnection):
     """A connection; the client's own thread receives, all else happens in the caller's.
 
     Args:
@@ -58,29 +57,19 @@ class SparkplugLink:
         self.listening = False
         self.inbox: deque[tuple[str, bytes, bool]] = deque()
         self.dropped = 0
-        self._topics, self._wake = topics, wake
-        self._ended: LinkError | None = None
+        self._topics = topics
         self._barriers: OrderedDict[int, int] = OrderedDict()  # request: number of a verdict
         self._answers: SimpleQueue[int] = SimpleQueue()
-        self._client = client_of(settings, client_id)
+        super().__init__(settings, client_id, wake)
         self._client.will_set(*will, qos=1, retain=False)
-        self._client.on_connect = self._on_connect
-        self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_unsubscribe = self._on_unsubscribe
-        self._client.on_message = self._on_message
-        self._client.connect(settings.host, settings.real_port, settings.keepalive)
-        self._client.loop_start()
+        self._open()
 
     @property
     def waiting(self) -> bool:
         """Whether a barrier is not answered yet."""
         return bool(self._barriers)
-
-    def check(self) -> None:
-        """Raise the `LinkError` that ended the connection, if it has ended."""
-        if self._ended is not None:
-            raise self._ended
 
     def send(self, message: Message, qos: int = 0) -> None:
         """Publish, never retained."""
@@ -111,24 +100,7 @@ class SparkplugLink:
             self._barriers.pop(request, None)
         return max(done, default=None)
 
-    def flush(self, seconds: float) -> None:
-        """Wait until all that was published has left, at most so long."""
-        deadline = time.monotonic() + seconds
-        while self._client.want_write() and self._ended is None and time.monotonic() < deadline:
-            time.sleep(0.005)
-
-    def close(self) -> None:
-        """End the connection."""
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _on_connect(
-        self, client: Client, _: Any, flags: Any, reason: ReasonCode, properties: Properties | None
-    ) -> None:
-        if reason.is_failure:
-            lasting = str(reason) in LASTING
-            self._end(LinkError(f"the broker refuses the station: {reason}", lasting))
-            return
+    def _accepted(self, client: Client, properties: Properties | None) -> None:
         client.subscribe([(topic, 1) for topic in self._topics])
 
     def _on_subscribe(
@@ -139,15 +111,6 @@ class SparkplugLink:
                 self._end(LinkError(f"the broker refuses the subscription to {topic}", True))
                 return
         self.listening = True
-        self._wake()
-
-    def _on_disconnect(
-        self, client: Client, _: Any, flags: Any, reason: ReasonCode, properties: Properties | None
-    ) -> None:
-        self._end(LinkError(f"the connection was lost ({reason})", str(reason) in LASTING))
-
-    def _end(self, error: LinkError) -> None:
-        self._ended = self._ended or error
         self._wake()
 
     def _on_unsubscribe(self, client: Client, _: Any, mid: int, *more: Any) -> None:

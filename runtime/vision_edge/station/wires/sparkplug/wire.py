@@ -20,7 +20,7 @@ from vision_edge.station.core.product_codes import Codes
 from vision_edge.station.core.wire import Record
 from vision_edge.station.settings.connections import host_and_port
 from vision_edge.station.settings.sparkplug import SparkplugSettings
-from vision_edge.station.wires.mqtt_link import LinkError, check_files, in_the_clear
+from vision_edge.station.wires.mqtt_connection import LinkError, check_files, in_the_clear
 from vision_edge.station.wires.outbox_file import Entry
 from vision_edge.station.wires.outbox_wire import OutboxWire
 from vision_edge.station.wires.sparkplug.commands import NodeCommands
