@@ -19,20 +19,27 @@ the *spread*, the standard deviation of the cosines of 60 frames of these produc
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from measured import circumstances
-from merging_league import CHOOSE, TEST, League, Members, gathered, in_bfloat16, merged, pictures
+from merging_league import (
+    CHOOSE,
+    TEST,
+    League,
+    Members,
+    backbone_of,
+    gathered,
+    merged,
+    options,
+    pictures,
+)
 from merging_methods import METHODS
 from numpy.typing import NDArray
 
 from vision_edge.export.gate.episodes import centred_cosine_scores
 from vision_edge.runtime.arrays import Embeddings
-from vision_edge.toolkit.backbones.backbone import BackboneOptions, load_backbone
 
 SIZES = "0,0.5,1,1.5,2,3"
 CRITERIA = ("hits", "likelihood", "margin", "spread")
@@ -134,24 +141,15 @@ def compare(
 
 def main() -> None:
     """Print a line for each hub, set and number of snapshots."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--backbone", default="vit_tiny_patch16_224")
+    parser = options(__doc__.splitlines()[0])
     parser.add_argument("--hubs", default="g32-w5 g32-w20 m64-w20 m64-w64")
     parser.add_argument("--sets", default="", help="only those whose names contain one of these")
     parser.add_argument("--sizes", default=SIZES, help="0 and 1 among them, separated by commas")
     parser.add_argument("--products", type=int, default=5)
     parser.add_argument("--draws", type=int, default=300)
-    parser.add_argument("--each", type=int, default=20, help="pictures a class")
     parser.add_argument("--test", action="store_true")
-    parser.add_argument("--bfloat16", action="store_true")
-    parser.add_argument("--cache", type=Path, default=Path(".out/league"))
     args = parser.parse_args()
-    args.cache.mkdir(parents=True, exist_ok=True)
-    weights = args.shared / "weights" / f"{args.backbone}.safetensors"
-    backbone = load_backbone(BackboneOptions(name=args.backbone, weights=weights))
-    if args.bfloat16:
-        in_bfloat16(backbone)
+    backbone = backbone_of(args)
     wanted = args.sets.split(",")
     sources = [s for s in (TEST if args.test else CHOOSE) if any(w in s[0] for w in wanted)]
     sets = [pictures(args.shared, args.cache, s, backbone, args.each) for s in sources]

@@ -11,7 +11,6 @@ by more than the accuracy's own interval on some set (what `--test` warns of) an
 
 from __future__ import annotations
 
-import argparse
 import math
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import torch
 from measured import circumstances
-from merging_league import CHOOSE, TEST, League, gain, in_bfloat16, pictures
+from merging_league import CHOOSE, TEST, League, backbone_of, gain, options, pictures
 
 from vision_edge.export.gate.episodes import EpisodeSettings, accuracy_over
 from vision_edge.export.model.merge import LowRank
@@ -27,7 +26,7 @@ from vision_edge.toolkit.adapters.adapter import Adapter, write_adapter
 from vision_edge.toolkit.adapters.hub import read_hub
 from vision_edge.toolkit.adapters.projections import joined, projections
 from vision_edge.toolkit.averaging.average import average_hub
-from vision_edge.toolkit.backbones.backbone import Backbone, BackboneOptions, load_backbone
+from vision_edge.toolkit.backbones.backbone import Backbone
 
 Change = Callable[[LowRank, int], LowRank]
 """Makes another update of one projection; the number tells adapters apart."""
@@ -133,21 +132,12 @@ def kinds(maker: Maker) -> Iterator[tuple[str, Path]]:
 
 def main() -> None:
     """Print a line a kind."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--backbone", default="vit_tiny_patch16_224")
+    parser = options(__doc__.splitlines()[0])
     parser.add_argument("--test", action="store_true", help="test classes, not those for choosing")
-    parser.add_argument("--each", type=int, default=20, help="pictures a class")
     parser.add_argument("--episodes", type=int, default=600)
     parser.add_argument("--only", default="", help="kinds whose names contain one of these")
-    parser.add_argument("--bfloat16", action="store_true")
-    parser.add_argument("--cache", type=Path, default=Path(".out/league"))
     args = parser.parse_args()
-    args.cache.mkdir(parents=True, exist_ok=True)
-    weights = args.shared / "weights" / f"{args.backbone}.safetensors"
-    backbone = load_backbone(BackboneOptions(name=args.backbone, weights=weights))
-    if args.bfloat16:
-        in_bfloat16(backbone)
+    backbone = backbone_of(args)
     sources = TEST if args.test else CHOOSE
     sets = [pictures(args.shared, args.cache, s, backbone, args.each) for s in sources]
     league = League(backbone, sets, args.cache)

@@ -252,29 +252,41 @@ def row(
     return f"| {name} | {share} | {' | '.join(cells)} |"
 
 
-def main() -> None:
-    """Print a table a hub."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def options(what: str) -> argparse.ArgumentParser:
+    """Return the options that all who measure hubs take."""
+    parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--backbone", default="vit_tiny_patch16_224")
+    parser.add_argument("--each", type=int, default=20, help="pictures a class")
+    parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--cache", type=Path, default=Path(".out/league"))
+    return parser
+
+
+def backbone_of(args: argparse.Namespace) -> Backbone:
+    """Load the backbone that is asked for, and have a folder for what is kept."""
+    args.cache.mkdir(parents=True, exist_ok=True)
+    weights = args.shared / "weights" / f"{args.backbone}.safetensors"
+    backbone = load_backbone(BackboneOptions(name=args.backbone, weights=weights))
+    if args.bfloat16:
+        in_bfloat16(backbone)
+    return backbone
+
+
+def main() -> None:
+    """Print a table a hub."""
+    parser = options(__doc__.splitlines()[0])
     parser.add_argument("--hubs", default=HUBS, help="separated by blanks")
     parser.add_argument("--methods", default="", help="separated by commas; all by default")
     parser.add_argument("--scales", default="1", help="separated by commas")
     parser.add_argument("--choose", action="store_true", help="train and val classes, not test")
-    parser.add_argument("--each", type=int, default=20, help="pictures a class")
     parser.add_argument("--episodes", type=int, default=600)
     parser.add_argument("--shot", type=int, default=1)
     parser.add_argument("--open", action="store_true", help="AUROC as well")
-    parser.add_argument("--bfloat16", action="store_true")
-    parser.add_argument("--cache", type=Path, default=Path(".out/league"))
     args = parser.parse_args()
-    args.cache.mkdir(parents=True, exist_ok=True)
-    weights = args.shared / "weights" / f"{args.backbone}.safetensors"
-    backbone = load_backbone(BackboneOptions(name=args.backbone, weights=weights))
+    backbone = backbone_of(args)
     sources = CHOOSE if args.choose else TEST
     sets = [pictures(args.shared, args.cache, s, backbone, args.each) for s in sources]
-    if args.bfloat16:
-        in_bfloat16(backbone)
     league = League(backbone, sets, args.cache)
     settings = EpisodeSettings(shot=args.shot, episodes=args.episodes)
     names = [name for name in args.methods.split(",") if name] or list(METHODS)
